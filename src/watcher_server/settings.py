@@ -1,0 +1,160 @@
+"""Every setting of Watcher, read once from the environment.
+
+Each field is documented in the settings table of ``docs/settings.md``; a test compares the two.
+"""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
+
+from celery.schedules import crontab
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A setting has a value that cannot work; the message names it and says what would."""
+
+
+def _default_home() -> Path:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        # The embedded PostgreSQL runs as a user of its own, who may not enter root's home.
+        return Path("/var/lib/watcher")
+    return Path.home() / ".local" / "share" / "watcher"
+
+
+def _check_database_url(url: SecretStr | None) -> SecretStr | None:
+    if url is None:
+        return None
+    scheme = urlsplit(url.get_secret_value()).scheme
+    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise ValueError(f"must start with postgresql://, not {scheme or 'nothing'}://")
+    return url
+
+
+def _check_broker_url(url: SecretStr | None) -> SecretStr | None:
+    if url is None:
+        return None
+    scheme = urlsplit(url.get_secret_value()).scheme
+    if scheme not in {"redis", "rediss", "redis+socket"}:
+        raise ValueError(f"must start with redis://, rediss:// or redis+socket://, not {scheme or 'nothing'}://")
+    return url
+
+
+def _check_cron(expression: str) -> str:
+    try:
+        crontab.from_string(expression)
+    except ValueError as error:
+        raise ValueError(f"is not a five-field cron expression ({error})") from error
+    return expression
+
+
+Cron = Annotated[str, AfterValidator(_check_cron)]
+
+
+class Settings(BaseSettings):
+    """What the environment says, checked.
+
+    Durations are in the unit that the name ends with; sizes are in bytes; schedules are five-field cron in UTC.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="WATCHER_", extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default_factory=_default_home)
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    api_processes: Annotated[int, Field(ge=1, le=64)] = 2
+    worker_processes: Annotated[int, Field(ge=1, le=256)] = 2
+    allow_unauthenticated: bool = False
+    log_level: str = "INFO"
+
+    database_url: Annotated[
+        SecretStr | None,
+        AfterValidator(_check_database_url),
+        Field(validation_alias=AliasChoices("WATCHER_DATABASE_URL", "DATABASE_URL")),
+    ] = None
+    broker_url: Annotated[
+        SecretStr | None,
+        AfterValidator(_check_broker_url),
+        Field(validation_alias=AliasChoices("WATCHER_BROKER_URL", "REDIS_URL")),
+    ] = None
+    slack_webhook_url: Annotated[
+        SecretStr | None,
+        Field(validation_alias=AliasChoices("WATCHER_SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL")),
+    ] = None
+
+    ingest_pool_size: Annotated[int, Field(ge=1, le=200)] = 8
+    query_pool_size: Annotated[int, Field(ge=1, le=200)] = 5
+    query_timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
+
+    auto_create_anomaly_detection_rules: bool = False
+    alert_max_age_hours: Annotated[int, Field(ge=1)] = 24
+
+    freshness_check_schedule: Cron = "0 * * * *"
+    timeliness_check_schedule: Cron = "*/15 * * * *"
+    timeliness_check_lookback_minutes: Annotated[int, Field(ge=5, le=5_256_000)] = 60
+    celery_queue_health_check_schedule: Cron = "*/5 * * * *"
+    queue_alert_info: Annotated[int, Field(ge=1)] = 20
+    queue_alert_warning: Annotated[int, Field(ge=1)] = 50
+    queue_alert_critical: Annotated[int, Field(ge=1)] = 100
+
+    relay_enabled: bool = True
+    task_max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    task_retry_delay_seconds: Annotated[int, Field(ge=1)] = 60
+    closure_retry_delay_seconds: Annotated[int, Field(ge=1)] = 30
+    task_time_limit_seconds: Annotated[int, Field(ge=10)] = 300
+
+    @property
+    def database(self) -> str:
+        """The database as a ``postgresql://`` URL, for psycopg."""
+        if self.database_url is None:
+            raise SettingsError(
+                "No database is configured: set WATCHER_DATABASE_URL, or run `watcher up`, which brings its own."
+            )
+        url = self.database_url.get_secret_value()
+        return "postgresql://" + url.split("://", 1)[1]
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, as Celery takes it."""
+        if self.broker_url is None:
+            raise SettingsError(
+                "No broker is configured: set WATCHER_BROKER_URL, or run `watcher up`, which brings its own."
+            )
+        return self.broker_url.get_secret_value()
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    variable = name if name.isupper() else f"WATCHER_{name.upper()}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{variable} {message[0].lower()}{message[1:]}."
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a value cannot work; the message is one sentence that names the variable.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return load_settings()
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print one sentence that says what to do, and end the process with status 1."""
+    sys.stderr.write(f"watcher: {message}\n")
+    raise SystemExit(1)
