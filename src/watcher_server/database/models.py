@@ -1,0 +1,33 @@
+"""Every model, imported once, so that the metadata is whole for migrations and tests."""
+
+from watcher_server.addresses.models import Address, AddressType
+from watcher_server.alerts.models import Alert
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
+from watcher_server.auth.models import ApiToken
+from watcher_server.database.base import Base
+from watcher_server.executions.models import PipelineExecution, PipelineExecutionClosure
+from watcher_server.freshness.models import FreshnessPipelineLog
+from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
+from watcher_server.pipelines.models import Pipeline, PipelineType
+from watcher_server.queueing.models import OutboxMessage, QueueAlertState
+from watcher_server.timeliness.models import TimelinessExecutionLog
+
+__all__ = [
+    "Address",
+    "AddressLineage",
+    "AddressLineageClosure",
+    "AddressType",
+    "Alert",
+    "AnomalyDetectionResult",
+    "AnomalyDetectionRule",
+    "ApiToken",
+    "Base",
+    "FreshnessPipelineLog",
+    "OutboxMessage",
+    "Pipeline",
+    "PipelineExecution",
+    "PipelineExecutionClosure",
+    "PipelineType",
+    "QueueAlertState",
+    "TimelinessExecutionLog",
+]

@@ -1,0 +1,1 @@
+"""Small things that every domain shares: field types, errors, fingerprints."""

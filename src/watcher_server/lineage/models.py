@@ -1,0 +1,39 @@
+"""Which address feeds which, and the transitive closure of that."""
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from watcher_server.database.base import Base, BigId, CreatedAt
+
+
+class AddressLineage(Base):
+    """An edge: a pipeline reads the source and writes the target. Two pipelines may share one."""
+
+    __tablename__ = "address_lineage"
+
+    id: Mapped[BigId]
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipeline.id"))
+    source_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"))
+    target_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"))
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (
+        UniqueConstraint("pipeline_id", "source_address_id", "target_address_id"),
+        # The two directions in which the graph is walked.
+        Index("ix_address_lineage_downstream", "source_address_id", "target_address_id"),
+        Index("ix_address_lineage_upstream", "target_address_id", "source_address_id"),
+    )
+
+
+class AddressLineageClosure(Base):
+    """One row per connected pair at its least depth, with one shortest path; depth 0 is the address itself."""
+
+    __tablename__ = "address_lineage_closure"
+
+    source_address_id: Mapped[int] = mapped_column(primary_key=True)
+    target_address_id: Mapped[int] = mapped_column(primary_key=True)
+    depth: Mapped[int] = mapped_column(Integer)
+    lineage_path: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+
+    __table_args__ = (Index("ix_address_lineage_closure_target_address_id", "target_address_id"),)
