@@ -1,0 +1,168 @@
+"""The hot path: the start and the end of an execution, one statement and one round trip each.
+
+Both run on autocommit, so the statement is the transaction: the row, its closure, the pipeline's state and the
+outbox message commit together or not at all.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg.types.json import Jsonb
+
+from watcher_server.executions.schemas import ExecutionEnd, ExecutionStart
+from watcher_server.kit.errors import ConflictError, InvalidOrderError, NotFoundError
+
+# A root is its own closure; what lies above a child is for the task, which also copes with a late parent.
+START_STATEMENT = """
+WITH started AS (
+    INSERT INTO pipeline_execution
+        (pipeline_id, parent_id, start_date, date_recorded, hour_recorded, watermark, next_watermark)
+    SELECT pipeline.id, %(parent_id)s::bigint, moment.start_date,
+        (moment.start_date AT TIME ZONE 'UTC')::date,
+        extract(hour FROM moment.start_date AT TIME ZONE 'UTC'),
+        %(watermark)s::text, %(next_watermark)s::text
+    FROM pipeline, (SELECT coalesce(%(start_date)s::timestamptz, now())) AS moment (start_date)
+    WHERE pipeline.id = %(pipeline_id)s
+        AND (%(parent_id)s::bigint IS NULL
+            OR EXISTS (SELECT FROM pipeline_execution WHERE id = %(parent_id)s::bigint))
+    RETURNING id
+), closure AS (
+    INSERT INTO pipeline_execution_closure (parent_execution_id, child_execution_id, depth)
+    SELECT id, id, 0 FROM started
+), queued AS (
+    INSERT INTO outbox (task_name, kwargs)
+    SELECT 'pipeline_execution_closure_maintain_task',
+        jsonb_build_object('execution_id', id, 'parent_id', %(parent_id)s::bigint)
+    FROM started WHERE %(parent_id)s::bigint IS NOT NULL
+)
+SELECT id FROM started
+"""
+
+# Only a running execution matches, so a second end finds nothing to do: two at once wait for each other on the row.
+# A watermark that neither the run nor the pipeline names stays what it was.
+END_STATEMENT = """
+WITH ended AS (
+    UPDATE pipeline_execution SET
+        end_date = moment.end_date,
+        completed_successfully = %(completed_successfully)s,
+        duration_seconds = moment.seconds,
+        inserts = %(inserts)s::bigint,
+        updates = %(updates)s::bigint,
+        soft_deletes = %(soft_deletes)s::bigint,
+        total_rows = %(total_rows)s::bigint,
+        throughput = CASE WHEN moment.seconds = 0 AND %(total_rows)s::bigint IS NOT NULL THEN 0
+            ELSE round(%(total_rows)s::numeric / nullif(moment.seconds, 0), 4) END,
+        execution_metadata = %(execution_metadata)s::jsonb
+    FROM (
+        SELECT id, given.end_date, round(extract(epoch FROM given.end_date - start_date)) AS seconds
+        FROM pipeline_execution, (SELECT coalesce(%(end_date)s::timestamptz, now())) AS given (end_date)
+        WHERE id = %(id)s
+    ) AS moment
+    WHERE pipeline_execution.id = moment.id
+        AND pipeline_execution.end_date IS NULL
+        AND pipeline_execution.start_date < moment.end_date
+    RETURNING pipeline_execution.id, pipeline_id, next_watermark, moment.end_date
+), moved AS (
+    UPDATE pipeline SET
+        watermark = coalesce(ended.next_watermark, pipeline.next_watermark, pipeline.watermark),
+        last_target_insert = CASE WHEN %(inserts)s::bigint > 0
+            THEN greatest(ended.end_date, last_target_insert) ELSE last_target_insert END,
+        last_target_update = CASE WHEN %(updates)s::bigint > 0
+            THEN greatest(ended.end_date, last_target_update) ELSE last_target_update END,
+        last_target_soft_delete = CASE WHEN %(soft_deletes)s::bigint > 0
+            THEN greatest(ended.end_date, last_target_soft_delete) ELSE last_target_soft_delete END,
+        load_lineage = false
+    FROM ended
+    WHERE pipeline.id = ended.pipeline_id AND %(completed_successfully)s
+), queued AS (
+    INSERT INTO outbox (task_name, kwargs)
+    SELECT 'detect_anomalies_task', jsonb_build_object('pipeline_id', pipeline_id, 'pipeline_execution_id', id)
+    FROM ended WHERE %(completed_successfully)s
+)
+SELECT id FROM ended
+"""
+
+# An end without a date of its own was given one by the server, so a repeat of it is judged by the rest.
+_STORED_END = """
+SELECT start_date < coalesce(%(end_date)s::timestamptz, now()) AS ordered,
+    (end_date = coalesce(%(end_date)s::timestamptz, end_date)
+        AND completed_successfully = %(completed_successfully)s
+        AND (inserts, updates, soft_deletes, total_rows) IS NOT DISTINCT FROM
+            (%(inserts)s::bigint, %(updates)s::bigint, %(soft_deletes)s::bigint, %(total_rows)s::bigint)
+        AND execution_metadata IS NOT DISTINCT FROM %(execution_metadata)s::jsonb) AS repeated
+FROM pipeline_execution WHERE id = %(id)s
+"""
+
+Connection = AsyncConnection[TupleRow]
+
+
+async def _fetch_one(connection: Connection, statement: str, parameters: dict[str, Any]) -> TupleRow | None:
+    cursor = await connection.execute(statement, parameters)
+    return await cursor.fetchone()
+
+
+async def start_execution(connection: Connection, body: ExecutionStart) -> int:
+    """Store a run that begins; its id.
+
+    Raises:
+        NotFoundError: the pipeline or the parent does not exist.
+    """
+    parameters: dict[str, Any] = {
+        "pipeline_id": body.pipeline_id,
+        "parent_id": body.parent_id,
+        "start_date": body.start_date,
+        "watermark": body.watermark,
+        "next_watermark": body.next_watermark,
+    }
+    row = await _fetch_one(connection, START_STATEMENT, parameters)
+    if row is None:
+        await _explain_missing(connection, body)
+    execution_id: int = row[0]  # type: ignore[index]
+    return execution_id
+
+
+async def _explain_missing(connection: Connection, body: ExecutionStart) -> None:
+    statement = "SELECT FROM pipeline WHERE id = %(pipeline_id)s"
+    if await _fetch_one(connection, statement, {"pipeline_id": body.pipeline_id}) is None:
+        raise NotFoundError(f"No pipeline has the id {body.pipeline_id}.")
+    raise NotFoundError(f"No pipeline execution has the id {body.parent_id}, so it cannot be a parent.")
+
+
+async def end_execution(connection: Connection, body: ExecutionEnd) -> bool:
+    """Store how a run ended; whether this call did, or an earlier one with the same content.
+
+    Raises:
+        NotFoundError: no such execution.
+        InvalidOrderError: the end does not come after the start.
+        ConflictError: the execution ended already, differently.
+    """
+    metadata = body.execution_metadata
+    parameters: dict[str, Any] = {
+        "id": body.id,
+        "end_date": body.end_date,
+        "completed_successfully": body.completed_successfully,
+        "inserts": body.inserts,
+        "updates": body.updates,
+        "soft_deletes": body.soft_deletes,
+        "total_rows": body.total_rows,
+        "execution_metadata": None if metadata is None else Jsonb(metadata),
+    }
+    if await _fetch_one(connection, END_STATEMENT, parameters) is not None:
+        return True
+    await _explain_unended(connection, body.id, body.end_date, parameters)
+    return False
+
+
+async def _explain_unended(
+    connection: Connection, execution_id: int, end_date: datetime | None, parameters: dict[str, Any]
+) -> None:
+    row = await _fetch_one(connection, _STORED_END, parameters)
+    if row is None:
+        raise NotFoundError(f"No pipeline execution has the id {execution_id}.")
+    ordered, repeated = row
+    if not ordered:
+        raise InvalidOrderError(f"end_date must be greater than start_date (end_date is {end_date or 'now'}).")
+    if not repeated:
+        raise ConflictError(f"Pipeline execution {execution_id} has already ended, with other values.")

@@ -1,0 +1,93 @@
+"""Pipelines and pipeline types over HTTP."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.session import Session
+from watcher_server.kit.fields import Created, Id, SearchText
+from watcher_server.kit.listing import Page, read_page
+from watcher_server.pipelines import service
+from watcher_server.pipelines.models import Pipeline, PipelineType
+from watcher_server.pipelines.schemas import (
+    PipelinePatch,
+    PipelinePost,
+    PipelineResponse,
+    PipelineSynced,
+    PipelineTypePatch,
+    PipelineTypePost,
+    PipelineTypeResponse,
+)
+
+router = APIRouter(route_class=JsonRoute)
+
+
+@router.post("/pipeline", status_code=201, tags=["pipelines"], responses={200: {"model": PipelineSynced}})
+async def post_pipeline(body: PipelinePost, session: Session, request: Request, response: Response) -> PipelineSynced:
+    """Get or create a pipeline by name: 201 when it was created, 200 when it existed."""
+    create_rules = request.app.state.settings.auto_create_anomaly_detection_rules
+    pipeline, created = await service.sync_pipeline(session, body, create_rules=create_rules)
+    response.status_code = 201 if created else 200
+    asked = "next_watermark" in body.model_fields_set
+    return PipelineSynced(
+        id=pipeline.id,
+        active=pipeline.active,
+        load_lineage=pipeline.load_lineage,
+        watermark=pipeline.watermark if asked else None,
+    )
+
+
+@router.get("/pipeline", tags=["pipelines"], response_model=list[PipelineResponse])
+async def list_pipelines(
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    name: Annotated[SearchText | None, Query(description="Any part of the name.")] = None,
+    pipeline_type_id: Id | None = None,
+    active: bool | None = None,
+) -> Sequence[Pipeline]:
+    """Every pipeline, by id."""
+    return await service.list_pipelines(session, page, name=name, pipeline_type_id=pipeline_type_id, active=active)
+
+
+@router.get("/pipeline/{pipeline_id}", tags=["pipelines"], response_model=PipelineResponse)
+async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session) -> Pipeline:
+    """One pipeline."""
+    return await service.find_pipeline(session, pipeline_id)
+
+
+@router.patch("/pipeline", tags=["pipelines"], response_model=PipelineResponse)
+async def patch_pipeline(body: PipelinePatch, session: Session) -> Pipeline:
+    """Change one pipeline, named by id or by name."""
+    return await service.patch_pipeline(session, body)
+
+
+@router.post("/pipeline_type", status_code=201, tags=["pipeline types"], responses={200: {"model": Created}})
+async def post_pipeline_type(body: PipelineTypePost, session: Session, response: Response) -> Created:
+    """Get or create a pipeline type by name: 201 when it was created, 200 when it existed."""
+    pipeline_type, created = await service.sync_pipeline_type(session, body)
+    response.status_code = 201 if created else 200
+    return Created(id=pipeline_type.id)
+
+
+@router.get("/pipeline_type", tags=["pipeline types"], response_model=list[PipelineTypeResponse])
+async def list_pipeline_types(
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    name: Annotated[SearchText | None, Query(description="Any part of the name.")] = None,
+) -> Sequence[PipelineType]:
+    """Every pipeline type, by id."""
+    return await service.list_pipeline_types(session, page, name=name)
+
+
+@router.get("/pipeline_type/{pipeline_type_id}", tags=["pipeline types"], response_model=PipelineTypeResponse)
+async def get_pipeline_type(pipeline_type_id: Annotated[Id, Path()], session: Session) -> PipelineType:
+    """One pipeline type."""
+    return await service.find_pipeline_type(session, pipeline_type_id)
+
+
+@router.patch("/pipeline_type", tags=["pipeline types"], response_model=PipelineTypeResponse)
+async def patch_pipeline_type(body: PipelineTypePatch, session: Session) -> PipelineType:
+    """Change one pipeline type, named by id or by name."""
+    return await service.patch_pipeline_type(session, body)
