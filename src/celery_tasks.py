@@ -1,0 +1,6 @@
+"""The documented place of the tasks: ``from src.celery_tasks import detect_anomalies_task``."""
+
+from src.celery_app import app
+from watcher_server.celery_tasks import *  # noqa: F403 - every task, under its documented name
+
+__all__ = ["app"]

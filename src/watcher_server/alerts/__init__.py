@@ -1,0 +1,1 @@
+"""Telling people: an alert is a row first, and a message second."""

@@ -1,0 +1,19 @@
+"""Every task, under its documented name."""
+
+from watcher_server.alerts.tasks import deliver_alert_task
+from watcher_server.anomalies.tasks import detect_anomalies_task
+from watcher_server.executions.tasks import pipeline_execution_closure_maintain_task
+from watcher_server.freshness.tasks import freshness_check_task
+from watcher_server.lineage.tasks import address_lineage_closure_rebuild_task
+from watcher_server.queueing.tasks import celery_queue_health_check_task
+from watcher_server.timeliness.tasks import timeliness_check_task
+
+__all__ = [
+    "address_lineage_closure_rebuild_task",
+    "celery_queue_health_check_task",
+    "deliver_alert_task",
+    "detect_anomalies_task",
+    "freshness_check_task",
+    "pipeline_execution_closure_maintain_task",
+    "timeliness_check_task",
+]

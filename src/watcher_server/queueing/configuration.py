@@ -1,0 +1,70 @@
+"""Celery's configuration."""
+
+from typing import Any
+
+from celery.schedules import crontab
+from kombu import Queue
+
+from watcher_server.settings import Settings
+
+MAIN_QUEUE = "celery"
+# A backlog in the main queue never delays a scheduled check or an alert.
+SCHEDULED_QUEUE = "scheduled"
+
+# Longer than the longest back-off and the hard time limit together: what a living worker holds is never given to
+# another, and what a dead one held comes back.
+_VISIBILITY_TIMEOUT_SECONDS = 3600
+_RESULTS_KEPT_SECONDS = 86_400
+
+
+def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    def every(cron: str, task: str, **kwargs: Any) -> dict[str, Any]:
+        schedule = crontab.from_string(cron)
+        return {"task": task, "schedule": schedule, "kwargs": kwargs, "options": {"queue": SCHEDULED_QUEUE}}
+
+    lookback = settings.timeliness_check_lookback_minutes
+    return {
+        "freshness": every(settings.freshness_check_schedule, "freshness_check_task"),
+        "timeliness": every(settings.timeliness_check_schedule, "timeliness_check_task", lookback_minutes=lookback),
+        "queue health": every(settings.celery_queue_health_check_schedule, "celery_queue_health_check_task"),
+    }
+
+
+def broker_configuration(settings: Settings) -> dict[str, Any]:
+    """How to reach the broker and what the queues are; all that the relay needs."""
+    return {
+        "broker_url": settings.broker,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": True,
+        },
+        "task_default_queue": MAIN_QUEUE,
+        "task_queues": [Queue(MAIN_QUEUE), Queue(SCHEDULED_QUEUE)],
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def celery_configuration(settings: Settings) -> dict[str, Any]:
+    """The whole configuration of workers and beat."""
+    return broker_configuration(settings) | {
+        "result_backend": settings.broker,
+        "result_expires": _RESULTS_KEPT_SECONDS,
+        "result_extended": True,
+        # A task is acknowledged when it is done: a worker that dies gives it back.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "task_time_limit": settings.task_time_limit_seconds,
+        "task_soft_time_limit": settings.task_time_limit_seconds - 5,
+        "worker_concurrency": settings.worker_processes,
+        "worker_send_task_events": True,
+        "beat_schedule": _beat_schedule(settings),
+    }
