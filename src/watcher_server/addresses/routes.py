@@ -1,0 +1,89 @@
+"""Addresses and address types over HTTP."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+
+from watcher_server.addresses import service
+from watcher_server.addresses.models import Address, AddressType
+from watcher_server.addresses.schemas import (
+    AddressPatch,
+    AddressPost,
+    AddressResponse,
+    AddressTypePatch,
+    AddressTypePost,
+    AddressTypeResponse,
+)
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.session import Session
+from watcher_server.kit.fields import Created, Id, SearchText
+from watcher_server.kit.listing import Page, read_page
+
+router = APIRouter(route_class=JsonRoute, tags=["addresses"])
+
+NamePart = Annotated[SearchText | None, Query(description="Any part of the name.")]
+Group = Annotated[SearchText | None, Query(description="The group of the address type, in full.")]
+
+
+@router.post("/address", status_code=201, responses={200: {"model": Created}})
+async def post_address(body: AddressPost, session: Session, response: Response) -> Created:
+    """Get or create an address by name: 201 when it was created, 200 when it existed."""
+    address = await service.sync_address(session, body)
+    response.status_code = 201 if address.created else 200
+    return Created(id=address.id)
+
+
+@router.get("/address", response_model=list[AddressResponse])
+async def list_addresses(
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    name: NamePart = None,
+    address_type_id: Id | None = None,
+    group: Group = None,
+) -> Sequence[Address]:
+    """Every address, by id."""
+    return await service.list_addresses(session, page, name=name, address_type_id=address_type_id, group=group)
+
+
+@router.get("/address/{address_id}", response_model=AddressResponse)
+async def get_address(address_id: Annotated[Id, Path()], session: Session) -> Address:
+    """One address."""
+    return await service.find_address(session, address_id)
+
+
+@router.patch("/address", response_model=AddressResponse)
+async def patch_address(body: AddressPatch, session: Session) -> Address:
+    """Change one address, named by id or by name."""
+    return await service.patch_address(session, body)
+
+
+@router.post("/address_type", status_code=201, responses={200: {"model": Created}})
+async def post_address_type(body: AddressTypePost, session: Session, response: Response) -> Created:
+    """Get or create an address type by name: 201 when it was created, 200 when it existed."""
+    address_type, created = await service.sync_address_type(session, body)
+    response.status_code = 201 if created else 200
+    return Created(id=address_type.id)
+
+
+@router.get("/address_type", response_model=list[AddressTypeResponse])
+async def list_address_types(
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    name: NamePart = None,
+    group: Group = None,
+) -> Sequence[AddressType]:
+    """Every address type, by id."""
+    return await service.list_address_types(session, page, name=name, group=group)
+
+
+@router.get("/address_type/{address_type_id}", response_model=AddressTypeResponse)
+async def get_address_type(address_type_id: Annotated[Id, Path()], session: Session) -> AddressType:
+    """One address type."""
+    return await service.find_address_type(session, address_type_id)
+
+
+@router.patch("/address_type", response_model=AddressTypeResponse)
+async def patch_address_type(body: AddressTypePatch, session: Session) -> AddressType:
+    """Change one address type, named by id or by name."""
+    return await service.patch_address_type(session, body)

@@ -1,0 +1,14 @@
+"""The task that rebuilds the address closure."""
+
+from dataclasses import asdict
+
+from watcher_server.database.engine import sync_engine
+from watcher_server.lineage.closure import rebuild_closure
+from watcher_server.queueing.task import watcher_task
+
+
+@watcher_task("address_lineage_closure_rebuild_task")
+def address_lineage_closure_rebuild_task(connected_addresses: list[int], pipeline_id: int) -> dict[str, int]:
+    """Rebuild the closure around these addresses; ``pipeline_id`` names whose lineage changed, for whoever looks."""
+    with sync_engine().begin() as connection:
+        return {"pipeline_id": pipeline_id, **asdict(rebuild_closure(connection, connected_addresses))}
