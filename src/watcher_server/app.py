@@ -1,0 +1,88 @@
+"""The HTTP application."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from watcher_server import __version__
+from watcher_server.addresses.routes import router as addresses_router
+from watcher_server.anomalies.routes import router as anomalies_router
+from watcher_server.auth.middleware import AuthMiddleware
+from watcher_server.auth.routes import router as auth_router
+from watcher_server.database.engine import create_ingest_pool, create_query_engine
+from watcher_server.diagnostics.routes import router as diagnostics_router
+from watcher_server.executions.routes import ingest_router
+from watcher_server.executions.routes import router as executions_router
+from watcher_server.freshness.routes import router as freshness_router
+from watcher_server.health.routes import router as health_router
+from watcher_server.http.errors import register_error_handlers
+from watcher_server.lineage.routes import router as lineage_router
+from watcher_server.pipelines.routes import router as pipelines_router
+from watcher_server.queueing.relay import Relay
+from watcher_server.queueing.routes import router as queueing_router
+from watcher_server.reporting.routes import router as reporting_router
+from watcher_server.retention.routes import router as retention_router
+from watcher_server.settings import Settings, get_settings
+from watcher_server.timeliness.routes import router as timeliness_router
+from watcher_server.web.routes import router as web_router
+
+# Starlette tries routes in order: what every run of every pipeline calls comes first.
+ROUTERS = (
+    ingest_router,
+    pipelines_router,
+    executions_router,
+    addresses_router,
+    lineage_router,
+    anomalies_router,
+    freshness_router,
+    timeliness_router,
+    queueing_router,
+    reporting_router,
+    retention_router,
+    diagnostics_router,
+    auth_router,
+    health_router,
+    web_router,
+)
+
+
+@asynccontextmanager
+async def _run_services(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    app.state.query_engine = create_query_engine(settings)
+    app.state.ingest_pool = create_ingest_pool(settings)
+    # Not waiting for connections: an api that starts while the database is away answers 503 until it is back.
+    await app.state.ingest_pool.open(wait=False)
+    app.state.relay = Relay(settings)
+    if settings.relay_enabled:
+        app.state.relay.start()
+    try:
+        yield
+    finally:
+        app.state.relay.stop()
+        await app.state.ingest_pool.close()
+        await app.state.query_engine.dispose()
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application, by default with the settings of this process."""
+    settings = settings or get_settings()
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # httpx logs whole URLs, and the webhook's URL is a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    app = FastAPI(
+        title="Watcher",
+        version=__version__,
+        summary="Knows what each data pipeline did, and tells people before their users do.",
+        lifespan=_run_services,
+        max_body_size=settings.max_body_bytes,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.add_middleware(AuthMiddleware)
+    register_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,128 @@
+"""Bearer tokens: made, listed, revoked, and read for the check of every request."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, delete, exists, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from watcher_server.auth.models import ApiToken
+
+_PREFIX = "watcher_"
+_RANDOM_BYTES = 32
+_LONGEST_NAME = 150
+
+
+class Scope(StrEnum):
+    """What a token allows; each scope includes the ones before it."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """The scope's place in the order: a higher one includes a lower one."""
+        return list(Scope).index(self)
+
+
+class TokenNameTakenError(Exception):
+    """Another token has that name."""
+
+
+class InvalidTokenNameError(Exception):
+    """The name cannot be stored; the message says what can."""
+
+
+@dataclass(frozen=True)
+class ListedToken:
+    """A token as it may be shown: everything but the token. Times are UTC; never used is None."""
+
+    name: str
+    scope: str
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True)
+class KnownToken:
+    """A token as the check of a request needs it."""
+
+    id: int
+    scope: Scope
+
+
+def digest(token: str | bytes) -> bytes:
+    """What is stored of a token: its SHA-256. A token is random, so it needs no salt and no slow hash."""
+    raw = token if isinstance(token, bytes) else token.encode(errors="replace")
+    return hashlib.sha256(raw).digest()
+
+
+def create_token(connection: Connection, name: str, scope: str) -> str:
+    """Make a token and store its hash; the token itself exists only in what this returns.
+
+    Raises:
+        TokenNameTakenError: another token has that name.
+        InvalidTokenNameError: the name is empty, too long, or holds a control character.
+        ValueError: no such scope.
+    """
+    if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise InvalidTokenNameError(f"A token's name has 1 to {_LONGEST_NAME} printable characters.")
+    token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    statement = (
+        insert(ApiToken)
+        .values(name=name, scope=Scope(scope).value, token_hash=digest(token))
+        .on_conflict_do_nothing(index_elements=[ApiToken.name])
+        .returning(ApiToken.id)
+    )
+    if connection.scalar(statement) is None:
+        raise TokenNameTakenError(name)
+    return token
+
+
+def list_tokens(connection: Connection) -> list[ListedToken]:
+    """Every token, by name."""
+    columns = (ApiToken.name, ApiToken.scope, ApiToken.created_at, ApiToken.last_used_at)
+    return [ListedToken(*row) for row in connection.execute(select(*columns).order_by(ApiToken.name))]
+
+
+def revoke_token(connection: Connection, name: str) -> bool:
+    """Remove the token; False when there is none of that name. Running servers notice within seconds."""
+    statement = delete(ApiToken).where(ApiToken.name == name).returning(ApiToken.id)
+    return connection.scalar(statement) is not None
+
+
+def has_tokens(connection: Connection) -> bool:
+    """Whether anybody must show a token at all."""
+    return bool(connection.scalar(select(exists().select_from(ApiToken))))
+
+
+def read_token_book(connection: Connection) -> dict[bytes, KnownToken]:
+    """Every token by its hash."""
+    rows = connection.execute(select(ApiToken.token_hash, ApiToken.id, ApiToken.scope))
+    return {bytes(row.token_hash): KnownToken(row.id, Scope(row.scope)) for row in rows}
+
+
+# As many rows as there are tokens in use, at most once a minute for each.
+_RECORD_USE = """
+UPDATE api_token SET last_used_at = to_timestamp(used.moment)
+FROM unnest(CAST(:ids AS bigint[]), CAST(:moments AS float8[])) AS used (id, moment)
+WHERE api_token.id = used.id
+    AND (last_used_at IS NULL OR last_used_at <= to_timestamp(used.moment) - interval '1 minute')
+"""
+
+
+def record_use(connection: Connection, used: Mapping[int, float]) -> None:
+    """Store when tokens were last used: seconds since the epoch by token id, at most once a minute each."""
+    connection.execute(text(_RECORD_USE), {"ids": list(used), "moments": list(used.values())})
+
+
+def find_token(connection: Connection, token: str) -> KnownToken | None:
+    """The token, if it is valid."""
+    statement = select(ApiToken.id, ApiToken.scope).where(ApiToken.token_hash == digest(token))
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else KnownToken(row.id, Scope(row.scope))

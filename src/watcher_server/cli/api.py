@@ -1,0 +1,24 @@
+"""``watcher api``: the HTTP server."""
+
+from watcher_server.cli.checks import (
+    require_database,
+    require_free_port,
+    require_migrations,
+    require_tokens_for_strangers,
+)
+from watcher_server.cli.environment import settings_beside_up
+from watcher_server.cli.serve import serve
+
+
+def run_api() -> None:
+    """Check everything that would make it fail later, then serve until a signal comes.
+
+    Raises:
+        CommandError: a check failed.
+    """
+    settings = settings_beside_up()
+    require_free_port(settings.host, settings.port)
+    require_database(settings.database)
+    require_migrations(settings.database)
+    require_tokens_for_strangers(settings, settings.database)
+    serve(settings)

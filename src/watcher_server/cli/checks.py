@@ -1,0 +1,67 @@
+"""What must hold before something is started, each with the sentence for when it does not."""
+
+import errno
+import socket
+
+import psycopg
+from sqlalchemy import NullPool, create_engine
+
+from watcher_server.auth.network import is_loopback
+from watcher_server.auth.service import has_tokens
+from watcher_server.cli.errors import CommandError
+from watcher_server.database.engine import sqlalchemy_url
+from watcher_server.database.migrate import is_current
+from watcher_server.settings import Settings
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise CommandError when nothing could listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the server will do it: connections that are still closing do not make a port taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        raise CommandError(_why_not_listening(host, port, error)) from error
+
+
+def _why_not_listening(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} on {host} is already taken: stop what listens there, or set WATCHER_PORT."
+    if error.errno == errno.EACCES:
+        return f"Port {port} on {host} is for root only: set WATCHER_PORT to 1024 or higher."
+    return f"Nothing can listen on {host} ({error.strerror}): set WATCHER_HOST to an address of this machine."
+
+
+def require_database(database_url: str) -> None:
+    """Raise CommandError when the database takes no connection within five seconds."""
+    try:
+        psycopg.connect(database_url, connect_timeout=5).close()
+    except psycopg.Error as error:
+        reason = next(iter(str(error).splitlines()), "no reason given").rstrip(".")
+        raise CommandError(
+            f"The database cannot be reached ({reason}): start it, or correct WATCHER_DATABASE_URL."
+        ) from error
+
+
+def require_migrations(database_url: str) -> None:
+    """Raise CommandError when the database lacks tables of this version."""
+    if not is_current(database_url):
+        raise CommandError("The database is not at this version's tables: run `watcher migrate` first.")
+
+
+def require_tokens_for_strangers(settings: Settings, database_url: str) -> None:
+    """Raise CommandError when others could reach a Watcher that asks nobody who they are."""
+    if is_loopback(settings.host) or settings.allow_unauthenticated:
+        return
+    with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
+        if has_tokens(connection):
+            return
+    raise CommandError(
+        f"Listening on {settings.host} would let everybody in: make a token first with "
+        "`watcher token create NAME --scope admin`, or set WATCHER_ALLOW_UNAUTHENTICATED=true."
+    )

@@ -1,0 +1,27 @@
+"""Where a command finds its database and broker."""
+
+import os
+
+from watcher_server.embedded.running import RunningServices, find_running
+from watcher_server.settings import Settings, get_settings, load_settings
+
+
+def settings_beside_up() -> Settings:
+    """The settings, completed by what ``watcher up`` runs on the same WATCHER_HOME.
+
+    The URLs found are put into the environment, where the rest of the program reads them.
+    """
+    settings = load_settings()
+    if settings.database_url is None or settings.broker_url is None:
+        running = find_running(settings.home)
+        if running is not None:
+            _adopt(settings, running)
+    return get_settings()
+
+
+def _adopt(settings: Settings, running: RunningServices) -> None:
+    if settings.database_url is None and running.database_url is not None:
+        os.environ["WATCHER_DATABASE_URL"] = running.database_url
+    if settings.broker_url is None and running.broker_url is not None:
+        os.environ["WATCHER_BROKER_URL"] = running.broker_url
+    get_settings.cache_clear()

