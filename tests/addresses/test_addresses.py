@@ -1,0 +1,174 @@
+"""Addresses and address types over HTTP."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+TABLE = {"name": " Shop.Public.Orders ", "address_type_name": "Postgres", "address_type_group_name": "Database"}
+PARTS = ("database_name", "schema_name", "table_name")
+
+
+async def stored(client: httpx.AsyncClient, address_id: int = 1) -> dict[str, Any]:
+    response = await client.get(f"/address/{address_id}")
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+async def test_a_new_address_is_201_and_the_same_again_is_200(client: httpx.AsyncClient) -> None:
+    first = await client.post("/address", json=TABLE)
+    again = await client.post("/address", json=TABLE)
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json() == {"id": 1}
+    assert (await stored(client))["updated_at"] is None
+
+
+async def test_twenty_at_once_make_one_address(client: httpx.AsyncClient, engine: Engine) -> None:
+    answers = await asyncio.gather(*(client.post("/address", json=TABLE) for _ in range(20)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] * 19 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+async def test_a_new_address_reaches_itself_at_once(client: httpx.AsyncClient, engine: Engine) -> None:
+    await client.post("/address", json=TABLE)
+
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM address_lineage_closure")).all()
+    assert [tuple(row) for row in rows] == [(1, 1, 0, [1])]
+
+
+async def test_a_dotted_name_in_a_database_names_its_parts(client: httpx.AsyncClient) -> None:
+    await client.post("/address", json={**TABLE, "table_name": "orders_v2"})
+
+    assert [(await stored(client))[part] for part in PARTS] == ["shop", "public", "orders_v2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("shop.public.orders", "storage"),
+        ("shop.orders", "database"),
+        ("a.b.c.d", "database"),
+        ("shop..orders", "database"),
+        (f"shop.public.{'t' * 51}", "database"),
+    ],
+)
+async def test_any_other_name_fills_nothing(client: httpx.AsyncClient, name: str, group: str) -> None:
+    body = {"name": name, "address_type_name": "place", "address_type_group_name": group}
+    assert (await client.post("/address", json=body)).status_code == 201
+
+    assert [(await stored(client))[part] for part in PARTS] == [None, None, None]
+
+
+async def test_a_repost_changes_what_it_carries_and_keeps_the_rest(client: httpx.AsyncClient) -> None:
+    await client.post("/address", json={**TABLE, "primary_key": "id", "address_metadata": {"Owner": "Ana"}})
+    await client.patch("/address", json={"id": 1, "schema_name": "archive"})
+
+    await client.post("/address", json={**TABLE, "address_metadata": {"Owner": ["Bo", None, 1.5]}})
+    kept = await stored(client)
+    await client.post("/address", json={**TABLE, "primary_key": None, "table_name": None})
+    cleared = await stored(client)
+
+    assert kept["address_metadata"] == {"Owner": ["Bo", None, 1.5]}
+    assert (kept["primary_key"], kept["schema_name"], kept["table_name"]) == ("id", "archive", "orders")
+    assert kept["updated_at"] is not None
+    assert (cleared["primary_key"], cleared["table_name"]) == (None, None)
+    assert cleared["address_metadata"] == kept["address_metadata"]
+
+
+async def test_the_type_is_created_when_missing_and_its_group_is_left_alone(client: httpx.AsyncClient) -> None:
+    await client.post("/address", json=TABLE)
+    await client.post("/address", json={**TABLE, "name": "other", "address_type_group_name": "elsewhere"})
+    await client.post("/address", json={**TABLE, "address_type_name": "mysql"})
+
+    types = (await client.get("/address_type")).json()
+
+    assert [(row["name"], row["group_name"]) for row in types] == [("postgres", "database"), ("mysql", "database")]
+    assert (await stored(client))["address_type_id"] == types[1]["id"]
+
+
+async def test_lists_page_and_filter(client: httpx.AsyncClient) -> None:
+    for name, kind, group in [("a_1", "s3", "storage"), ("b%1", "postgres", "database"), ("a_2", "s3", "storage")]:
+        body = {"name": name, "address_type_name": kind, "address_type_group_name": group}
+        await client.post("/address", json=body)
+
+    async def names(**parameters: Any) -> list[str]:
+        return [row["name"] for row in (await client.get("/address", params=parameters)).json()]
+
+    assert await names() == ["a_1", "b%1", "a_2"]
+    assert await names(limit=1, offset=1) == ["b%1"]
+    assert await names(name="A_") == ["a_1", "a_2"]
+    assert await names(name="%") == ["b%1"]
+    assert await names(group=" Storage ") == ["a_1", "a_2"]
+    assert await names(address_type_id=2) == ["b%1"]
+    assert [row["name"] for row in (await client.get("/address_type", params={"group": "storage"})).json()] == ["s3"]
+
+
+@pytest.mark.parametrize("path", ["address", "address_type"])
+async def test_a_patch_needs_an_id_or_a_name_that_exists(client: httpx.AsyncClient, path: str) -> None:
+    neither = await client.patch(f"/{path}", json={})
+    unknown = await client.patch(f"/{path}", json={"id": 7})
+    unnamed = await client.patch(f"/{path}", json={"name": "nobody"})
+    missing = await client.get(f"/{path}/7")
+
+    assert neither.status_code == 422
+    assert "Either 'id' or 'name' must be provided" in neither.text
+    assert {unknown.status_code, unnamed.status_code, missing.status_code} == {404}
+
+
+async def test_a_patch_changes_only_what_it_carries(client: httpx.AsyncClient) -> None:
+    await client.post("/address", json={**TABLE, "primary_key": "id"})
+
+    answer = await client.patch("/address", json={"name": "Shop.Public.Orders", "table_name": "sales"})
+    renamed = await client.patch("/address", json={"id": 1, "name": "Sales"})
+
+    assert (answer.json()["table_name"], answer.json()["primary_key"]) == ("sales", "id")
+    assert answer.json()["updated_at"] is not None
+    assert renamed.json()["name"] == "sales"
+
+
+async def test_a_taken_name_is_400_and_an_unknown_type_404(client: httpx.AsyncClient) -> None:
+    for name in ("one", "two"):
+        body = {"name": name, "address_type_name": name, "address_type_group_name": "group"}
+        await client.post("/address", json=body)
+
+    taken = await client.patch("/address", json={"id": 1, "name": "two"})
+    taken_type = await client.patch("/address_type", json={"id": 1, "name": "two"})
+    unknown_type = await client.patch("/address", json={"id": 1, "address_type_id": 99})
+
+    assert (taken.status_code, taken.json()["detail"]) == (400, "Address name already exists")
+    assert (taken_type.status_code, taken_type.json()["detail"]) == (400, "Address type name already exists")
+    assert unknown_type.status_code == 404
+
+
+async def test_an_address_type_is_posted_changed_and_read(client: httpx.AsyncClient) -> None:
+    first = await client.post("/address_type", json={"name": " S3 ", "group_name": "Storage"})
+    same = await client.post("/address_type", json={"name": "s3", "group_name": "storage"})
+    before = (await client.get("/address_type/1")).json()
+    moved = await client.post("/address_type", json={"name": "s3", "group_name": "lake"})
+    after = (await client.get("/address_type/1")).json()
+
+    assert [first.status_code, same.status_code, moved.status_code] == [201, 200, 200]
+    assert (before["group_name"], before["updated_at"]) == ("storage", None)
+    assert after["group_name"] == "lake"
+    assert after["updated_at"] is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "x" * 151},
+        {"name": "nul\x00"},
+        {"address_type_name": None},
+        {"schema_name": "x" * 51},
+        {"address_metadata": [1]},
+        {"address_metadata": {"n": 2**63}},
+    ],
+)
+async def test_a_bad_body_is_422(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    assert (await client.post("/address", json={**TABLE, **change})).status_code == 422

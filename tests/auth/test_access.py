@@ -1,0 +1,154 @@
+"""Who may call what."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from tests.conftest import MakeClient
+from watcher_server.auth import service
+
+OPEN_PATHS = ("/", "/health/live", "/health/ready", "/login", "/static/watcher.css")
+PIPELINE = {"name": "orders", "pipeline_type_name": "extraction"}
+CLEANUP = {"retention_days": 90}
+
+
+def make_token(engine: Engine, scope: str = "admin", name: str = "tester") -> str:
+    with engine.begin() as connection:
+        return service.create_token(connection, name, scope)
+
+
+def revoke(engine: Engine, name: str = "tester") -> None:
+    with engine.begin() as connection:
+        service.revoke_token(connection, name)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.fixture(autouse=True)
+def _no_token_outlives_its_test(engine: Engine) -> Iterator[None]:
+    yield
+    for token in _list(engine):
+        revoke(engine, token.name)
+
+
+def _list(engine: Engine) -> list[service.ListedToken]:
+    with engine.begin() as connection:
+        return service.list_tokens(connection)
+
+
+async def _eventually(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> float:
+    """Seconds until the answer has that status."""
+    began = time.monotonic()
+    while (await client.get("/pipeline", headers=headers)).status_code != status:
+        assert time.monotonic() - began < 5
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
+
+
+async def test_without_tokens_everything_is_open(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/pipeline", json=PIPELINE)).status_code == 201
+    assert (await client.post("/log_cleanup", json=CLEANUP)).status_code == 200
+
+
+async def test_with_tokens_a_caller_must_show_one(make_client: MakeClient, engine: Engine) -> None:
+    token = make_token(engine)
+    async with make_client() as client:
+        without = await client.get("/pipeline")
+        wrong = await client.get("/pipeline", headers=bearer("watcher_wrong"))
+        basic = await client.get("/pipeline", headers={"Authorization": f"Basic {token}"})
+        right = await client.get("/pipeline", headers=bearer(token))
+
+    assert [answer.status_code for answer in (without, wrong, basic, right)] == [401, 401, 401, 200]
+    assert without.headers["WWW-Authenticate"] == "Bearer"
+    assert "watcher token create" in without.json()["detail"]
+    assert "watcher_wrong" not in wrong.text
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/scalar", "/diagnostics", "/nowhere", "//"])
+async def test_nothing_but_the_open_pages_is_shown_without_a_token(
+    make_client: MakeClient, engine: Engine, path: str
+) -> None:
+    make_token(engine)
+    async with make_client() as client:
+        assert (await client.get(f"http://watcher.test{path}")).status_code == 401
+        for open_path in OPEN_PATHS:
+            assert (await client.get(open_path)).status_code in {200, 503}
+
+
+@pytest.mark.parametrize(
+    ("scope", "statuses"), [("read", [200, 403, 403]), ("write", [200, 201, 403]), ("admin", [200, 201, 200])]
+)
+async def test_a_token_is_good_for_its_scope(
+    make_client: MakeClient, engine: Engine, scope: str, statuses: list[int]
+) -> None:
+    headers = bearer(make_token(engine, scope))
+    async with make_client() as client:
+        answers = (
+            await client.get("/pipeline", headers=headers),
+            await client.post("/pipeline", json=PIPELINE, headers=headers),
+            await client.post("/log_cleanup", json=CLEANUP, headers=headers),
+        )
+    assert [answer.status_code for answer in answers] == statuses
+
+
+async def test_a_refused_scope_is_named(make_client: MakeClient, engine: Engine) -> None:
+    headers = bearer(make_token(engine, "read"))
+    async with make_client() as client:
+        answer = await client.post("/pipeline", json=PIPELINE, headers=headers)
+    assert answer.json() == {"detail": "This token may only read: use one with the scope write."}
+
+
+async def test_a_new_token_works_at_once_and_a_revoked_one_stops_within_seconds(
+    make_client: MakeClient, engine: Engine
+) -> None:
+    keeper = make_token(engine, name="keeper")
+    async with make_client() as client:
+        assert (await client.get("/pipeline", headers=bearer(keeper))).status_code == 200
+        await asyncio.sleep(0.3)
+        token = make_token(engine, name="new")
+        assert (await client.get("/pipeline", headers=bearer(token))).status_code == 200
+
+        revoke(engine, "new")
+        assert await _eventually(client, bearer(token), 401) < 4
+        assert (await client.get("/pipeline", headers=bearer(keeper))).status_code == 200
+
+
+async def test_the_first_token_closes_a_running_server(make_client: MakeClient, engine: Engine) -> None:
+    async with make_client() as client:
+        assert (await client.get("/pipeline")).status_code == 200
+        make_token(engine)
+        assert await _eventually(client, {}, 401) < 4
+
+
+async def test_a_server_on_the_network_does_not_open_when_its_last_token_is_revoked(make_client: MakeClient) -> None:
+    async with make_client(host="0.0.0.0") as client:  # noqa: S104 - the case under test; nothing listens
+        assert (await client.get("/pipeline")).status_code == 401
+    async with make_client(host="0.0.0.0", allow_unauthenticated=True) as client:  # noqa: S104 - the same
+        assert (await client.get("/pipeline")).status_code == 200
+
+
+async def test_last_use_is_stored(make_client: MakeClient, engine: Engine) -> None:
+    token = make_token(engine)
+    async with make_client() as client:
+        await client.get("/pipeline", headers=bearer(token))
+        # The second request comes after the first one's use was stored in the background.
+        await asyncio.sleep(0.5)
+        await client.get("/pipeline", headers=bearer(token))
+    used = _list(engine)[0].last_used_at
+    assert used is not None
+    assert abs(used.timestamp() - time.time()) < 10
+
+
+async def test_without_a_database_a_server_that_never_read_the_tokens_answers_503(make_client: MakeClient) -> None:
+    async with make_client(database_url="postgresql://nobody@127.0.0.1:1/none") as client:
+        answer = await client.get("/pipeline")
+        welcome = await client.get("/")
+    assert answer.status_code == 503
+    assert answer.json()["detail"].startswith("The database that holds the tokens does not answer")
+    assert welcome.status_code == 200

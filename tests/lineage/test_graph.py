@@ -1,0 +1,140 @@
+"""The graph around one address over HTTP."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.lineage.graphs import Edge, draw_addresses, draw_edges, stored_closure
+from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
+
+# 1 and 2 feed 3, 3 feeds 4, 4 feeds 5; 6 also feeds 4; 1 feeds 5 directly; 7 is alone.
+EDGES = [(1, 3), (2, 3), (3, 4), (4, 5), (6, 4), (1, 5)]
+
+
+async def ask(client: httpx.AsyncClient, address_id: int, **parameters: Any) -> tuple[list[int], list[Edge]]:
+    response = await client.get("/lineage-graph/", params={"source_address_id": address_id, **parameters})
+    assert response.status_code == 200, response.text
+    graph = response.json()
+    edges = [(edge["source_address_id"], edge["target_address_id"]) for edge in graph["edges"]]
+    return [node["id"] for node in graph["nodes"]], edges
+
+
+async def test_it_has_the_shape_that_clients_read(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 2)
+    draw_edges(engine, [(1, 2)])
+
+    graph = (await client.get("/lineage-graph/?source_address_id=1")).json()
+
+    assert graph["nodes"][0] == {
+        "id": 1,
+        "name": "address 1",
+        "address_type_name": "table",
+        "address_type_group_name": "database",
+        "address_metadata": None,
+    }
+    assert graph["edges"] == [
+        {
+            "source_address_id": 1,
+            "target_address_id": 2,
+            "depth": 1,
+            "lineage_path": [1, 2],
+            "pipeline_id": 1,
+            "pipeline_name": "one",
+            "pipeline_type_name": "type",
+            "pipeline_metadata": None,
+            "pipeline_active": True,
+        }
+    ]
+
+
+async def test_it_holds_ancestors_descendants_and_the_edges_among_them_before_any_task(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+
+    assert await ask(client, 3) == ([1, 2, 3, 4, 5], [(1, 3), (1, 5), (2, 3), (3, 4), (4, 5)])
+    assert await ask(client, 7) == ([7], [])
+
+
+@pytest.mark.parametrize(
+    ("direction", "depth", "nodes"),
+    [
+        ("upstream", None, [1, 2, 3, 4, 6]),
+        ("upstream", 1, [3, 4, 6]),
+        ("downstream", None, [4, 5]),
+        ("both", 1, [3, 4, 5, 6]),
+        ("both", 2, [1, 2, 3, 4, 5, 6]),
+        ("both", 1000, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+async def test_direction_and_depth_bound_it(
+    client: httpx.AsyncClient, engine: Engine, direction: str, depth: int | None, nodes: list[int]
+) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+    bound = {} if depth is None else {"depth": depth}
+
+    assert (await ask(client, 4, direction=direction, **bound))[0] == nodes
+
+
+async def test_cycles_and_self_edges_end(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 3)
+    cycle = [(1, 1), (1, 2), (2, 3), (3, 1)]
+    draw_edges(engine, cycle)
+
+    assert await ask(client, 1) == ([1, 2, 3], cycle)
+    assert await ask(client, 1, depth=1000) == ([1, 2, 3], cycle)
+
+
+async def test_a_shared_edge_appears_once_per_pipeline(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 2)
+    draw_edges(engine, [(1, 2)], 1)
+    draw_edges(engine, [(1, 2)], 2)
+
+    edges = (await client.get("/lineage-graph/?source_address_id=2")).json()["edges"]
+
+    assert [edge["pipeline_name"] for edge in edges] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("source_address_id=9", 404),
+        ("", 422),
+        ("source_address_id=x", 422),
+        ("source_address_id=0", 422),
+        (f"source_address_id={2**64}", 422),
+        ("source_address_id=1&depth=0", 422),
+        ("source_address_id=1&depth=1001", 422),
+        ("source_address_id=1&direction=sideways", 422),
+    ],
+)
+async def test_a_question_that_cannot_be_answered(client: httpx.AsyncClient, query: str, status: int) -> None:
+    assert (await client.get(f"/lineage-graph/?{query}")).status_code == status
+
+
+async def test_the_addresses_to_choose_from(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 3)
+
+    everything = (await client.get("/lineage-graph/addresses")).json()
+    some = (await client.get("/lineage-graph/addresses", params={"limit": 1, "offset": 1, "name": "ADDRESS"})).json()
+
+    assert everything == [{"id": n, "name": f"address {n}"} for n in (1, 2, 3)]
+    assert some == [{"id": 2, "name": "address 2"}]
+
+
+async def test_a_refresh_mends_the_whole_closure(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 3)
+    draw_edges(engine, [(1, 2)])
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO address_lineage_closure VALUES (3, 1, 1, '{3,1}')"))
+
+    answer = await client.post("/lineage-graph/refresh")
+    with engine.connect() as connection:
+        rebuild_task(**connection.scalar(text("SELECT kwargs FROM outbox")))
+
+    assert answer.json()["status"] == "success"
+    assert set(stored_closure(engine)) == {(1, 1), (2, 2), (3, 3), (1, 2)}
