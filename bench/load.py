@@ -1,0 +1,150 @@
+"""A load generator for start+end cycles: raw HTTP/1.1 on keep-alive connections, cheap enough to share the cores."""
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import psutil
+import uvloop
+
+WARM_UP_SECONDS = 2.0
+
+
+@dataclass
+class Measured:
+    """What one run of the load saw."""
+
+    connections: int
+    seconds: float
+    cycles: int
+    errors: int
+    cpu_seconds: float
+    latencies: list[float] = field(repr=False)
+
+    @property
+    def cycles_per_second(self) -> float:
+        return self.cycles / self.seconds
+
+    @property
+    def cpu_milliseconds_per_cycle(self) -> float:
+        return 1000 * self.cpu_seconds / max(self.cycles, 1)
+
+    def latency_milliseconds(self, share: float) -> float:
+        """The time of a whole cycle that this share of the cycles stayed below."""
+        ordered = sorted(self.latencies)
+        return 1000 * ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+
+
+def _request(path: str, body: str) -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+class _Cycle(asyncio.Protocol):
+    """One connection: a start, its end, and again."""
+
+    def __init__(self, pipelines: int, results: Measured, numbers: "itertools.count[int]") -> None:
+        self._pipelines = pipelines
+        self._results = results
+        self._numbers = numbers
+        self._buffer = b""
+        self._ending = False
+        now = datetime.now(UTC)
+        self._start_date = now.isoformat()
+        self._end_date = (now + timedelta(seconds=42)).isoformat()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._start()
+
+    def _start(self) -> None:
+        number = next(self._numbers)
+        self._began = time.perf_counter()
+        self._ending = False
+        body = (
+            f'{{"pipeline_id": {number % self._pipelines + 1}, "start_date": "{self._start_date}",'
+            f' "next_watermark": "{number}"}}'
+        )
+        self._transport.write(_request("/start_pipeline_execution", body))
+
+    def _end(self, execution_id: int) -> None:
+        self._ending = True
+        body = (
+            f'{{"id": {execution_id}, "end_date": "{self._end_date}", "completed_successfully": true,'
+            f' "inserts": 1000, "updates": 10, "total_rows": 1010}}'
+        )
+        self._transport.write(_request("/end_pipeline_execution", body))
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        _, found, length = head.lower().partition(b"content-length:")
+        if found and len(body) < int(length.partition(b"\r\n")[0]):
+            return
+        self._buffer = b""
+        self._answered(head[9:12], body)
+
+    def _answered(self, status: bytes, body: bytes) -> None:
+        if not self._ending and status == b"201":
+            self._end(int(body.partition(b":")[2].rstrip(b"}")))
+            return
+        if self._ending and status == b"204":
+            self._results.cycles += 1
+            self._results.latencies.append(time.perf_counter() - self._began)
+        else:
+            self._results.errors += 1
+        self._start()
+
+
+def _cpu_seconds(root: psutil.Process) -> float:
+    total = 0.0
+    for process in (root, *root.children(recursive=True)):
+        times = process.cpu_times()
+        total += times.user + times.system
+    return total
+
+
+async def _run(port: int, server_pid: int, connections: int, seconds: float, pipelines: int) -> Measured:
+    loop = asyncio.get_running_loop()
+    results = Measured(connections, seconds, 0, 0, 0.0, [])
+    numbers = itertools.count()
+    server = psutil.Process(server_pid)
+    opened = [
+        await loop.create_connection(lambda: _Cycle(pipelines, results, numbers), "127.0.0.1", port)
+        for _ in range(connections)
+    ]
+    await asyncio.sleep(WARM_UP_SECONDS)
+    results.cycles = 0
+    results.latencies.clear()
+    cpu, began = _cpu_seconds(server), time.perf_counter()
+    await asyncio.sleep(seconds)
+    measured = Measured(
+        connections,
+        time.perf_counter() - began,
+        results.cycles,
+        results.errors,
+        _cpu_seconds(server) - cpu,
+        list(results.latencies),
+    )
+    for transport, _ in opened:
+        transport.abort()
+    return measured
+
+
+def measure_cycles(port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int) -> Measured:
+    """Run start+end cycles against the server for so many seconds, after a warm-up.
+
+    Args:
+        port: where the server listens on 127.0.0.1.
+        server_pid: its process; the CPU time is that of it and all its children.
+        connections: how many cycles run at once.
+        seconds: how long to measure.
+        pipelines: the cycles are spread over the pipelines 1 to this.
+    """
+    return uvloop.run(_run(port, server_pid, connections, seconds, pipelines))

@@ -1,0 +1,50 @@
+"""The limit on the database's side: the same statements by pgbench, with nothing of ours in between."""
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT
+
+VALUES = {
+    "parent_id": "NULL",
+    "watermark": "NULL",
+    "next_watermark": "'1'",
+    "start_date": "now()",
+    "end_date": "(now() + interval '42 s')",
+    "completed_successfully": "true",
+    "inserts": "1000",
+    "updates": "10",
+    "soft_deletes": "NULL",
+    "total_rows": "1010",
+    "execution_metadata": "NULL",
+    "pipeline_id": ":pipeline_id",
+    "id": ":id",
+}
+
+
+def _script(pipelines: int) -> str:
+    def filled(statement: str) -> str:
+        without_comments = re.sub(r"--.*", "", statement)
+        return re.sub(r"%\((\w+)\)s", lambda match: VALUES[match[1]], without_comments).strip()
+
+    return f"\\set pipeline_id random(1, {pipelines})\n{filled(START_STATEMENT)} \\gset\n{filled(END_STATEMENT)};\n"
+
+
+def measure_pgbench(
+    binaries: Path, database_url: str, folder: Path, *, connections: int, seconds: int, pipelines: int
+) -> float:
+    """Cycles per second that pgbench reaches with prepared statements, each an own transaction."""
+    script = folder / "cycle.sql"
+    script.write_text(_script(pipelines))
+    url = urlsplit(database_url)
+    command = [
+        *(str(binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={script}"),
+        *(f"--client={connections}", "--jobs=1", f"--time={seconds}"),
+        *(f"--host={parse_qs(url.query)['host'][0]}", f"--username={url.username}", url.path.lstrip("/")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"tps = ([\d.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    return float(found[1])
