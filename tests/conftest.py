@@ -15,9 +15,9 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from tests.support.live import LiveServer, start_live
 from watcher_server.app import create_app
-from watcher_server.database.base import Base
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import migrate
+from watcher_server.database.models import Base
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.settings import get_settings, load_settings
 

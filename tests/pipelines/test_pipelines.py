@@ -1,6 +1,7 @@
 """Pipelines over HTTP."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -169,11 +170,19 @@ async def test_metadata_of_a_hundred_levels_comes_back(client: httpx.AsyncClient
     assert (await client.get("/pipeline/1")).json()["pipeline_metadata"] == {"deep": deep}
 
 
-async def test_a_body_over_the_limit_is_413(make_client: MakeClient) -> None:
-    async with make_client(max_body_bytes=2048) as client:
-        answer = await client.post("/pipeline", json={**BODY, "pipeline_metadata": {"a": "x" * 3000}})
+async def _in_pieces(count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield b" " * 1000
 
-    assert answer.status_code == 413
+
+@pytest.mark.parametrize("path", ["/pipeline", "/start_pipeline_execution"])
+async def test_a_body_over_the_limit_is_413(make_client: MakeClient, path: str) -> None:
+    async with make_client(max_body_bytes=2048) as client:
+        whole = await client.post(path, json={**BODY, "pipeline_metadata": {"a": "x" * 3000}})
+        in_pieces = await client.post(path, content=_in_pieces(4), headers={"Content-Type": "application/json"})
+
+    assert (whole.status_code, in_pieces.status_code) == (413, 413)
+    assert "WATCHER_MAX_BODY_BYTES" in whole.json()["detail"]
 
 
 class TestPatch:

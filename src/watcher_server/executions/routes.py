@@ -7,7 +7,8 @@ from fastapi.responses import Response as RawResponse
 
 from watcher_server.executions import ingest, tree
 from watcher_server.executions.schemas import ExecutionEnd, ExecutionResponse, ExecutionStart
-from watcher_server.http.body import IngestRoute, JsonRoute
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.ingest import IngestRoute
 from watcher_server.http.session import Session, ingest_pool
 from watcher_server.kit.fields import Created, Id
 

@@ -38,18 +38,14 @@ def _validation_answer(errors: Sequence[Any]) -> JSONResponse:
     return JSONResponse({"detail": detail}, status_code=422)
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
-    return _validation_answer(error.errors() if isinstance(error, RequestValidationError) else [])
-
-
-async def _on_domain_error(_request: Request, error: Exception) -> JSONResponse:
+def _domain_answer(error: DomainError) -> JSONResponse:
     if isinstance(error, InvalidFieldError):
         return _validation_answer([{"loc": ("body", error.field), "msg": str(error), "type": "value_error"}])
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     return JSONResponse({"detail": str(error)}, status_code=status)
 
 
-async def _on_database_error(_request: Request, error: Exception) -> JSONResponse:
+def _database_answer(error: Exception) -> JSONResponse:
     cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
     if isinstance(cause, psycopg.errors.ForeignKeyViolation):
         return JSONResponse({"detail": "The request refers to something that does not exist."}, status_code=404)
@@ -65,9 +61,28 @@ async def _on_database_error(_request: Request, error: Exception) -> JSONRespons
     )
 
 
+_DATABASE_ERRORS = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, psycopg.Error, PoolTimeout)
+
+
+def answer_error(error: Exception) -> JSONResponse | None:
+    """The answer to an expected exception; None for a bug, which is a 500 and a traceback in the log."""
+    if isinstance(error, RequestValidationError):
+        return _validation_answer(error.errors())
+    if isinstance(error, DomainError):
+        return _domain_answer(error)
+    if isinstance(error, _DATABASE_ERRORS):
+        return _database_answer(error)
+    return None
+
+
+async def _handle(_request: Request, error: Exception) -> JSONResponse:
+    answer = answer_error(error)
+    if answer is None:
+        raise error
+    return answer
+
+
 def register_error_handlers(app: FastAPI) -> None:
-    """Give every expected exception its answer; what is left is a bug, a 500, and a traceback in the log."""
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(DomainError, _on_domain_error)
-    for kind in (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, psycopg.Error, PoolTimeout):
-        app.add_exception_handler(kind, _on_database_error)
+    """Give every expected exception its answer."""
+    for kind in (RequestValidationError, DomainError, *_DATABASE_ERRORS):
+        app.add_exception_handler(kind, _handle)

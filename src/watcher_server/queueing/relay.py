@@ -16,15 +16,19 @@ _BATCH_SIZE = 200
 # Rows written by workers, or by an api process that died, are found by looking.
 _POLL_SECONDS = 0.5
 # Waiting this long after a wake-up lets a busy moment fill a batch.
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 
-# Oldest first. Two relays never wait for each other: each takes what the other does not hold.
+# Oldest first, by the primary key. Two relays never wait for each other: each takes what the other does not hold.
 _TAKE_BATCH = """
-DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+DELETE FROM outbox
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
 RETURNING id, task_id::text, task_name, kwargs, queue
 """
+# The table is empty whenever the planner's statistics are made, and full of deleted rows when it is busy: left to
+# itself, the planner would read it all to find the oldest.
+_SESSION_OPTIONS = "-c enable_seqscan=off -c enable_sort=off"
 
 
 class Relay:
@@ -73,7 +77,11 @@ class Relay:
 
     def _connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(
-            self._database_url, autocommit=True, connect_timeout=10, application_name="watcher relay"
+            self._database_url,
+            autocommit=True,
+            connect_timeout=10,
+            application_name="watcher relay",
+            options=_SESSION_OPTIONS,
         )
 
     def _publish_while_connected(self) -> None:
@@ -89,9 +97,22 @@ class Relay:
 
 
 def publish_batch(connection: psycopg.Connection[Any], publisher: Celery, producer: Any) -> int:
-    """Send up to one batch of the oldest messages, in order; how many."""
-    with connection.transaction():
+    """Send up to one batch of the oldest messages, in order; how many.
+
+    The broker gets all of them in one round trip, before the transaction commits.
+    """
+    with connection.transaction(), producer.batch():
         messages = connection.execute(_TAKE_BATCH, [_BATCH_SIZE]).fetchall()
         for _, task_id, task_name, kwargs, queue in sorted(messages):
-            publisher.send_task(task_name, kwargs=kwargs, task_id=task_id, queue=queue, producer=producer, retry=False)
+            publisher.send_task(
+                task_name,
+                kwargs=kwargs,
+                task_id=task_id,
+                queue=queue,
+                producer=producer,
+                retry=False,
+                # Celery's own way of writing these down takes a fifth of the time of sending.
+                argsrepr="()",
+                kwargsrepr=repr(kwargs),
+            )
     return len(messages)
