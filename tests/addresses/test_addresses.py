@@ -7,6 +7,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
+from tests.support.factories import make_pipeline
+
 TABLE = {"name": " Shop.Public.Orders ", "address_type_name": "Postgres", "address_type_group_name": "Database"}
 PARTS = ("database_name", "schema_name", "table_name")
 
@@ -78,6 +80,41 @@ async def test_a_repost_changes_what_it_carries_and_keeps_the_rest(client: httpx
     assert kept["updated_at"] is not None
     assert (cleared["primary_key"], cleared["table_name"]) == (None, None)
     assert cleared["address_metadata"] == kept["address_metadata"]
+
+
+async def test_a_repost_does_not_fill_in_what_was_cleared(client: httpx.AsyncClient) -> None:
+    await client.post("/address", json=TABLE)
+    await client.post("/address", json={**TABLE, "table_name": None})
+
+    await client.post("/address", json={**TABLE, "primary_key": "id"})
+
+    address = await stored(client)
+    assert [address[part] for part in (*PARTS, "primary_key")] == ["shop", "public", None, "id"]
+
+
+async def test_a_part_can_be_empty(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/address", json={**TABLE, "name": "topic", "schema_name": "  ", "primary_key": ""})
+
+    assert answer.status_code == 201
+    address = await stored(client)
+    assert [address[part] for part in (*PARTS, "primary_key")] == [None, "", None, ""]
+
+
+async def test_one_address_as_source_and_target_keeps_what_either_says(client: httpx.AsyncClient) -> None:
+    pipeline_id = await make_pipeline(client)
+    source = {**TABLE, "primary_key": "id", "address_metadata": {"Owner": "Ana"}}
+    target = {**TABLE, "table_name": "sales", "address_metadata": {"Owner": "Bo"}}
+    body = {"pipeline_id": pipeline_id, "source_addresses": [source], "target_addresses": [target]}
+
+    first = await client.post("/address_lineage", json=body)
+    created = await stored(client)
+    again = await client.post("/address_lineage", json={**body, "source_addresses": [{**source, "primary_key": "key"}]})
+    changed = await stored(client)
+
+    assert (first.status_code, first.json()["lineage_relationships_created"], again.status_code) == (201, 1, 201)
+    assert [created[part] for part in (*PARTS, "primary_key")] == ["shop", "public", "sales", "id"]
+    assert created["address_metadata"] == {"Owner": "Bo"}
+    assert (changed["primary_key"], changed["table_name"]) == ("key", "sales")
 
 
 async def test_the_type_is_created_when_missing_and_its_group_is_left_alone(client: httpx.AsyncClient) -> None:

@@ -105,7 +105,7 @@ async def test_a_shared_edge_appears_once_per_pipeline(client: httpx.AsyncClient
         ("source_address_id=9", 404),
         ("", 422),
         ("source_address_id=x", 422),
-        ("source_address_id=0", 422),
+        ("source_address_id=0", 404),
         (f"source_address_id={2**64}", 422),
         ("source_address_id=1&depth=0", 422),
         ("source_address_id=1&depth=1001", 422),

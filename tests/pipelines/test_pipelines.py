@@ -102,6 +102,47 @@ async def test_twenty_concurrent_first_posts_make_one_pipeline(client: httpx.Asy
     assert {answer.json()["id"] for answer in answers} == {answers[0].json()["id"]}
 
 
+async def test_changing_a_pipeline_and_moving_it_to_a_type_at_once_never_fails(client: httpx.AsyncClient) -> None:
+    for type_name in ("extraction", "loading"):
+        await client.post("/pipeline_type", json={"name": type_name})
+    await client.post("/pipeline", json=BODY)
+
+    for turn in range(30):
+        declared = [
+            client.post("/pipeline", json={**BODY, "pipeline_type_name": name, "pipeline_metadata": {"turn": turn}})
+            for name in ("extraction", "loading")
+        ]
+        moved = [client.patch("/pipeline", json={"id": 1, "pipeline_type_id": type_id}) for type_id in (1, 2)]
+        muted = [
+            client.patch("/pipeline_type", json={"id": type_id, "mute_freshness_check": True}) for type_id in (1, 2)
+        ]
+        answers = await asyncio.gather(*declared, *moved, *muted)
+        assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/pipeline", {"name": "orders", "pipeline_type_name": "extraction"}),
+        ("/pipeline_type", {"name": "extraction"}),
+    ],
+    ids=["pipeline", "pipeline_type"],
+)
+async def test_a_repost_that_clears_half_a_pair_is_422_and_changes_nothing(
+    client: httpx.AsyncClient, path: str, named: dict[str, Any]
+) -> None:
+    await client.post(path, json={**named, "freshness_number": 1, "freshness_datepart": "day"})
+
+    half = await client.post(path, json={**named, "freshness_number": None})
+    new = await client.post(path, json={**named, "name": "new", "freshness_number": None})
+
+    assert (half.status_code, new.status_code) == (422, 201)
+    assert half.json()["detail"][0]["loc"] == ["body", "freshness_number"]
+    stored = (await client.get(f"{path}/1")).json()
+    assert (stored["freshness_number"], stored["freshness_datepart"]) == (1, "day")
+    assert stored["updated_at"] is None
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -204,8 +245,16 @@ class TestPatch:
 
         assert answer.json()["next_watermark"] == "7"
 
-    async def test_neither_id_nor_name_says_so(self, client: httpx.AsyncClient) -> None:
-        answer = await client.patch("/pipeline", json={"active": False})
+    async def test_a_null_id_does_not_hide_the_pipeline_id(self, client: httpx.AsyncClient) -> None:
+        await client.post("/pipeline", json=BODY)
+
+        answer = await client.patch("/pipeline", json={"id": None, "pipeline_id": 1, "active": False})
+
+        assert (answer.status_code, answer.json()["active"]) == (200, False)
+
+    @pytest.mark.parametrize("identity", [{}, {"id": None}, {"id": None, "pipeline_id": None}, {"name": None}])
+    async def test_neither_id_nor_name_says_so(self, client: httpx.AsyncClient, identity: dict[str, Any]) -> None:
+        answer = await client.patch("/pipeline", json={**identity, "active": False})
 
         assert answer.status_code == 422
         assert "Either 'id' or 'name' must be provided" in answer.text
@@ -228,7 +277,16 @@ class TestPatch:
 
         assert (answer.status_code, answer.json()) == (400, {"detail": "Pipeline name already exists"})
 
-    @pytest.mark.parametrize("change", [{"id": 99}, {"name": "nobody"}, {"id": 1, "pipeline_type_id": 99}])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"id": 99},
+            {"id": 0},
+            {"name": "nobody"},
+            {"id": 1, "pipeline_type_id": 99},
+            {"id": 1, "pipeline_type_id": 0},
+        ],
+    )
     async def test_the_unknown_is_404(self, client: httpx.AsyncClient, change: dict[str, Any]) -> None:
         await client.post("/pipeline", json=BODY)
 
@@ -251,6 +309,7 @@ async def test_lists_are_by_id_paged_and_filtered(client: httpx.AsyncClient) -> 
 
     assert await names() == ["b", "a", "a_c", "abc"]
     assert await names(limit=2, offset=1) == ["a", "a_c"]
+    assert await names(limit=0) == []
     assert await names(name="A_") == ["a_c"]
     assert await names(active=False) == ["a"]
 
@@ -258,7 +317,7 @@ async def test_lists_are_by_id_paged_and_filtered(client: httpx.AsyncClient) -> 
 @pytest.mark.parametrize(
     "path",
     [
-        "/pipeline?limit=0",
+        "/pipeline?limit=-1",
         "/pipeline?offset=-1",
         "/pipeline?offset=99999999999999999999",
         "/pipeline?name=%00",
@@ -268,7 +327,10 @@ async def test_odd_list_parameters_are_422(client: httpx.AsyncClient, path: str)
     assert (await client.get(path)).status_code == 422
 
 
-@pytest.mark.parametrize(("path", "status"), [("/pipeline/99", 404), ("/pipeline/99999999999999999999", 422)])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/pipeline/99", 404), ("/pipeline/0", 404), ("/pipeline/-1", 404), ("/pipeline/99999999999999999999", 422)],
+)
 async def test_an_unknown_id_is_404_and_an_impossible_one_422(
     client: httpx.AsyncClient, path: str, status: int
 ) -> None:

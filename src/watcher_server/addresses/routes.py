@@ -17,6 +17,7 @@ from watcher_server.addresses.schemas import (
 )
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 
@@ -28,7 +29,11 @@ Group = Annotated[SearchText | None, Query(description="The group of the address
 
 @router.post("/address", status_code=201, responses={200: {"model": Created}})
 async def post_address(body: AddressPost, session: Session, response: Response) -> Created:
-    """Get or create an address by name: 201 when it was created, 200 when it existed."""
+    """Get or create an address by name: 201 when it was created, 200 when it existed.
+
+    A type that is missing is created in the group that the body names; the group of a type that exists is left alone
+    (`POST /address_type` changes it).
+    """
     address = await service.sync_address(session, body)
     response.status_code = 201 if address.created else 200
     return Created(id=address.id)
@@ -49,7 +54,7 @@ async def list_addresses(
 @router.get("/address/{address_id}", response_model=AddressResponse)
 async def get_address(address_id: Annotated[Id, Path()], session: Session) -> Address:
     """One address."""
-    return await service.find_address(session, address_id)
+    return await find(session, Address, address_id)
 
 
 @router.patch("/address", response_model=AddressResponse)
@@ -80,7 +85,7 @@ async def list_address_types(
 @router.get("/address_type/{address_type_id}", response_model=AddressTypeResponse)
 async def get_address_type(address_type_id: Annotated[Id, Path()], session: Session) -> AddressType:
     """One address type."""
-    return await service.find_address_type(session, address_type_id)
+    return await find(session, AddressType, address_type_id)
 
 
 @router.patch("/address_type", response_model=AddressTypeResponse)

@@ -1,20 +1,21 @@
 """The HTTP shapes of addresses and their types."""
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-from pydantic import model_validator
+from pydantic import MISSING
 
-from watcher_server.kit.fields import Id, Metadata, Name, RequestBody, ResponseBody, ShortName
+from watcher_server.kit.fields import AddressPart, Id, Metadata, Name, RequestBody, ResponseBody
+from watcher_server.kit.patch import NamedPatch
 
 
 class AddressColumns(RequestBody):
     """What is known of an address besides its name and type; for a table in a database, where it lies."""
 
-    database_name: ShortName | None = None
-    schema_name: ShortName | None = None
-    table_name: ShortName | None = None
-    primary_key: ShortName | None = None
+    database_name: AddressPart | None = None
+    schema_name: AddressPart | None = None
+    table_name: AddressPart | None = None
+    primary_key: AddressPart | None = None
     address_metadata: Metadata | None = None
 
 
@@ -41,28 +42,10 @@ class AddressResponse(ResponseBody):
     updated_at: datetime | None
 
 
-class _Patch(RequestBody):
-    id: Id | None = None
-    name: Name | None = None
-
-    @model_validator(mode="after")
-    def _check_identity(self) -> Self:
-        if self.id is None and self.name is None:
-            raise ValueError("Either 'id' or 'name' must be provided")
-        return self
-
-    def changes(self) -> dict[str, Any]:
-        """The columns to write. With an id, ``name`` is the new name; without one, it says which row."""
-        carried = self.carried()
-        if carried.pop("id", None) is None or self.name is None:
-            carried.pop("name", None)
-        return carried
-
-
-class AddressPatch(_Patch, AddressColumns):
+class AddressPatch(NamedPatch, AddressColumns):
     """Changes to one address; only what is present changes."""
 
-    address_type_id: Id = 0
+    address_type_id: Id | MISSING = MISSING
 
 
 class AddressTypePost(RequestBody):
@@ -72,10 +55,10 @@ class AddressTypePost(RequestBody):
     group_name: Name
 
 
-class AddressTypePatch(_Patch):
-    """Changes to one address type."""
+class AddressTypePatch(NamedPatch):
+    """Changes to one address type; only what is present changes."""
 
-    group_name: Name = ""
+    group_name: Name | MISSING = MISSING
 
 
 class AddressTypeResponse(ResponseBody):

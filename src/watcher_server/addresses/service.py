@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.addresses.models import Address, AddressType
 from watcher_server.addresses.schemas import AddressPatch, AddressPost, AddressTypePatch, AddressTypePost
 from watcher_server.addresses.sync import SyncedAddress, sync_addresses
-from watcher_server.kit.configuration import apply_changes, find_for_update, get_or_create
-from watcher_server.kit.errors import NotFoundError
+from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.listing import Page, contains
 
 
@@ -28,14 +27,14 @@ async def patch_address(session: AsyncSession, body: AddressPatch) -> Address:
     address = await find_for_update(session, Address, body.id, body.name)
     changes = body.changes()
     if "address_type_id" in changes:
-        await find_address_type(session, changes["address_type_id"])
+        await find(session, AddressType, changes["address_type_id"])
     await apply_changes(session, address, changes)
     return address
 
 
 async def sync_address_type(session: AsyncSession, body: AddressTypePost) -> tuple[AddressType, bool]:
     """Get or create the type, moving it to the group that the body names; whether it was created."""
-    row, created = await get_or_create(session, AddressType, body.name, {"group_name": body.group_name})
+    row, created = await get_or_create(session, AddressType, {"name": body.name}, {"group_name": body.group_name})
     if row.group_name != body.group_name:
         await apply_changes(session, row, {"group_name": body.group_name})
     return row, created
@@ -50,30 +49,6 @@ async def patch_address_type(session: AsyncSession, body: AddressTypePatch) -> A
     """
     address_type = await find_for_update(session, AddressType, body.id, body.name)
     await apply_changes(session, address_type, body.changes())
-    return address_type
-
-
-async def find_address(session: AsyncSession, address_id: int) -> Address:
-    """The address.
-
-    Raises:
-        NotFoundError: there is none with that id.
-    """
-    address = await session.get(Address, address_id)
-    if address is None:
-        raise NotFoundError(f"No address has the id {address_id}.")
-    return address
-
-
-async def find_address_type(session: AsyncSession, address_type_id: int) -> AddressType:
-    """The address type.
-
-    Raises:
-        NotFoundError: there is none with that id.
-    """
-    address_type = await session.get(AddressType, address_type_id)
-    if address_type is None:
-        raise NotFoundError(f"No address type has the id {address_type_id}.")
     return address_type
 
 

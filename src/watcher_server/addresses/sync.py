@@ -45,15 +45,22 @@ def _dotted_parts(name: str) -> dict[str, str]:
     return dict(zip(("database_name", "schema_name", "table_name"), parts, strict=True))
 
 
-def _declare(body: AddressPost) -> _Declared:
-    carried = body.carried()
+def _merge_by_name(bodies: Iterable[AddressPost]) -> dict[str, dict[str, Any]]:
+    """What is carried for each name; of a field that several bodies of one name carry, the last counts."""
+    merged: dict[str, dict[str, Any]] = {}
+    for body in bodies:
+        merged.setdefault(body.name, {}).update(body.carried())
+    return merged
+
+
+def _declare(carried: dict[str, Any]) -> _Declared:
     return {
-        "name": body.name,
-        "type_name": body.address_type_name,
-        "group_name": body.address_type_group_name,
+        "name": carried["name"],
+        "type_name": carried["address_type_name"],
+        "group_name": carried["address_type_group_name"],
         "fingerprint": fingerprint(carried),
         "carried": {column: value for column, value in carried.items() if column in AddressColumns.model_fields},
-        "parts": _dotted_parts(body.name),
+        "parts": _dotted_parts(carried["name"]),
     }
 
 
@@ -61,9 +68,10 @@ async def sync_addresses(session: AsyncSession, bodies: Iterable[AddressPost]) -
     """Get or create each address, by name.
 
     A body that differs from the last one updates its row and sets ``updated_at``; an unchanged one writes nothing.
-    Of several bodies with one name the last counts. A missing type is created, an existing one is left as it is.
+    Several bodies with one name are one body, later fields over earlier ones. A missing type is created, an existing
+    one is left as it is.
     """
-    declared = {body.name: _declare(body) for body in bodies}
+    declared = {name: _declare(carried) for name, carried in _merge_by_name(bodies).items()}
     stored = await _read_stored(session, declared)
     created: set[str] = set()
     # More than one turn only when something was renamed in the moment between reading and creating.
@@ -151,7 +159,7 @@ SELECT FROM address JOIN unnest(CAST(:names AS text[])) AS wanted (name) USING (
 ORDER BY name FOR NO KEY UPDATE OF address
 """
 
-# What is left out keeps its value; a part of the name fills only what is empty.
+# What is left out keeps its value: the parts of the name were filled in once, when the address was created.
 _UPDATE_ADDRESSES = """
 UPDATE address SET
     address_type_id = address_type.id,
@@ -160,19 +168,10 @@ UPDATE address SET
     (database_name, schema_name, table_name, primary_key, address_metadata) = (
         SELECT filled.database_name, filled.schema_name, filled.table_name, filled.primary_key,
             filled.address_metadata
-        FROM jsonb_populate_record(
-            address,
-            CASE WHEN address_type.group_name = 'database' THEN declared.parts ELSE '{}' END
-                || jsonb_strip_nulls(jsonb_build_object(
-                    'database_name', address.database_name,
-                    'schema_name', address.schema_name,
-                    'table_name', address.table_name
-                ))
-                || declared.carried
-        ) AS filled
+        FROM jsonb_populate_record(address, declared.carried) AS filled
     )
 FROM jsonb_to_recordset(CAST(:declared AS jsonb))
-    AS declared (name text, type_name text, fingerprint text, carried jsonb, parts jsonb)
+    AS declared (name text, type_name text, fingerprint text, carried jsonb)
 JOIN address_type ON address_type.name = declared.type_name
 WHERE address.name = declared.name
     AND address.fingerprint IS DISTINCT FROM declared.fingerprint

@@ -17,6 +17,7 @@ from watcher_server.anomalies.schemas import (
 )
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id
 from watcher_server.kit.listing import Page, read_page
 
@@ -47,7 +48,7 @@ async def list_anomaly_detection_rules(
 @router.get("/anomaly_detection_rule/{rule_id}", response_model=RuleResponse)
 async def get_anomaly_detection_rule(rule_id: Annotated[Id, Path()], session: Session) -> AnomalyDetectionRule:
     """One rule."""
-    return await service.find_rule(session, rule_id)
+    return await find(session, AnomalyDetectionRule, rule_id)
 
 
 @router.patch("/anomaly_detection_rule", response_model=RuleResponse)
@@ -77,7 +78,7 @@ async def list_anomaly_detection_results(
 @router.get("/anomaly_detection_result/{result_id}", response_model=ResultResponse)
 async def get_anomaly_detection_result(result_id: Annotated[Id, Path()], session: Session) -> AnomalyDetectionResult:
     """One anomaly."""
-    return await service.find_result(session, result_id)
+    return await find(session, AnomalyDetectionResult, result_id)
 
 
 @router.post("/unflag_anomaly", status_code=204)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import MISSING, BeforeValidator, Field
 
 from watcher_server.anomalies.rules import Metric
 from watcher_server.kit.fields import Id, RequestBody, ResponseBody, ShortName, normalize_text
@@ -14,27 +14,27 @@ LookbackDays = Annotated[int, Field(ge=1, le=365)]
 MinimumExecutions = Annotated[int, Field(ge=5, le=1000)]
 
 
-class _RuleSettings(RequestBody):
-    # None of them can be null; what the request left out is told by ``carried``.
+class RulePost(RequestBody):
+    """The rule for one metric of one pipeline; the defaults are those of a new rule."""
+
+    pipeline_id: Id
+    metric_field: MetricField
     z_threshold: ZThreshold = 3.0
     lookback_days: LookbackDays = 30
     minimum_executions: MinimumExecutions = 30
     active: bool = True
 
 
-class RulePost(_RuleSettings):
-    """The rule for one metric of one pipeline."""
-
-    pipeline_id: Id
-    metric_field: MetricField
-
-
-class RulePatch(_RuleSettings):
-    """Changes to one rule; only what is present changes."""
+class RulePatch(RequestBody):
+    """Changes to one rule; only what is present changes, and nothing can be null."""
 
     id: Id
-    pipeline_id: Id = 0
-    metric_field: MetricField = Metric.TOTAL_ROWS
+    pipeline_id: Id | MISSING = MISSING
+    metric_field: MetricField | MISSING = MISSING
+    z_threshold: ZThreshold | MISSING = MISSING
+    lookback_days: LookbackDays | MISSING = MISSING
+    minimum_executions: MinimumExecutions | MISSING = MISSING
+    active: bool | MISSING = MISSING
 
 
 class RuleResponse(ResponseBody):

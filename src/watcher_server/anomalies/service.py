@@ -1,17 +1,15 @@
 """What people do with anomalies: set rules, read results, clear flags."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
 from watcher_server.anomalies.schemas import RulePatch, RulePost, Unflag
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.kit.configuration import apply_changes, find_for_update
+from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import ConflictError, NotFoundError
 from watcher_server.kit.listing import Page
 from watcher_server.pipelines.models import Pipeline
@@ -25,36 +23,14 @@ async def sync_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetec
     Raises:
         NotFoundError: no such pipeline.
     """
-    await _check_pipeline(session, body.pipeline_id)
+    await find(session, Pipeline, body.pipeline_id)
     carried = body.carried()
-    rule, created = await _get_or_create(session, carried)
+    key = {"pipeline_id": body.pipeline_id, "metric_field": body.metric_field}
+    rule, created = await get_or_create(session, AnomalyDetectionRule, key, carried)
     changes = {field: value for field, value in carried.items() if getattr(rule, field) != value}
     if changes and not created:
         await apply_changes(session, rule, changes)
     return rule, created
-
-
-async def _check_pipeline(session: AsyncSession, pipeline_id: int) -> None:
-    if await session.get(Pipeline, pipeline_id) is None:
-        raise NotFoundError(f"No pipeline has the id {pipeline_id}.")
-
-
-async def _get_or_create(session: AsyncSession, values: dict[str, Any]) -> tuple[AnomalyDetectionRule, bool]:
-    # The unique key decides which of several callers creates the rule; the others wait for its commit.
-    key = (AnomalyDetectionRule.pipeline_id, AnomalyDetectionRule.metric_field)
-    existing = (
-        select(AnomalyDetectionRule)
-        .where(key[0] == values["pipeline_id"], key[1] == values["metric_field"])
-        .with_for_update()
-    )
-    new = insert(AnomalyDetectionRule).values(values).on_conflict_do_nothing(index_elements=key)
-    while True:
-        rule = await session.scalar(existing)
-        if rule is not None:
-            return rule, False
-        created = await session.scalar(new.returning(AnomalyDetectionRule))
-        if created is not None:
-            return created, True
 
 
 async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetectionRule:
@@ -67,25 +43,13 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
     rule = await find_for_update(session, AnomalyDetectionRule, body.id, None)
     changes = body.carried()
     if "pipeline_id" in changes:
-        await _check_pipeline(session, body.pipeline_id)
+        await find(session, Pipeline, changes["pipeline_id"])
     try:
         await apply_changes(session, rule, changes)
     except IntegrityError as error:
         if "uq_anomaly_detection_rule" not in str(error.orig):
             raise
         raise ConflictError("Another rule has that pipeline_id and metric_field already.") from None
-    return rule
-
-
-async def find_rule(session: AsyncSession, rule_id: int) -> AnomalyDetectionRule:
-    """The rule.
-
-    Raises:
-        NotFoundError: there is none with that id.
-    """
-    rule = await session.get(AnomalyDetectionRule, rule_id)
-    if rule is None:
-        raise NotFoundError(f"No anomaly detection rule has the id {rule_id}.")
     return rule
 
 
@@ -128,18 +92,6 @@ async def list_results(
     if metric_field is not None:
         statement = statement.where(AnomalyDetectionResult.metric_field == metric_field)
     return (await session.scalars(page.of(statement))).all()
-
-
-async def find_result(session: AsyncSession, result_id: int) -> AnomalyDetectionResult:
-    """The result.
-
-    Raises:
-        NotFoundError: there is none with that id.
-    """
-    result = await session.get(AnomalyDetectionResult, result_id)
-    if result is None:
-        raise NotFoundError(f"No anomaly detection result has the id {result_id}.")
-    return result
 
 
 async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:

@@ -1,46 +1,56 @@
-"""Get-or-create for configuration objects, safe under concurrency."""
+"""Finding, getting or creating, and changing configuration objects, safe under concurrency.
+
+Rows are locked FOR NO KEY UPDATE: two changes of one row take turns, and a row that is written with a reference to it
+need not wait. With the full lock it would have to, and two requests that lock a row and one it refers to in different
+orders would wait for each other.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped
 
 from watcher_server.database.base import Base
 from watcher_server.kit.errors import NameTakenError, NotFoundError
-
-
-class NamedModel(Protocol):
-    """A table with an id, a unique name and the time of its last change."""
-
-    id: Mapped[int]
-    name: Mapped[str]
-    updated_at: Mapped[Any]
-
 
 Model = TypeVar("Model", bound=Base)
 
 
 async def get_or_create(
-    session: AsyncSession, model: type[Model], name: str, values: Mapping[str, Any]
+    session: AsyncSession, model: type[Model], key: Mapping[str, Any], values: Mapping[str, Any], *, lock: bool = True
 ) -> tuple[Model, bool]:
-    """The row of that name, locked, and whether this call created it.
+    """The row with that unique key, and whether this call created it with those values.
 
-    Any number of callers with the same new name get one row: the unique key decides who creates it, and a caller
-    that loses waits for the winner's commit and reads the row.
+    Any number of callers with the same new key get one row: the unique index decides who creates it, and a caller
+    that loses waits for the winner's commit and reads the row. ``lock`` holds an existing row until the transaction
+    ends; a caller that only refers to the row does without.
     """
-    named: Any = model
-    statement = insert(model).values(name=name, **values).on_conflict_do_nothing(index_elements=[named.name])
+    existing = select(model).filter_by(**key)
+    if lock:
+        existing = existing.with_for_update(key_share=True)
+    new = insert(model).values(**{**values, **key}).on_conflict_do_nothing(index_elements=list(key))
     while True:
-        row = await session.scalar(select(model).where(named.name == name).with_for_update())
+        row = await session.scalar(existing)
         if row is not None:
             return row, False
-        created = await session.scalar(statement.returning(model))
+        created = await session.scalar(new.returning(model))
         if created is not None:
             return created, True
+
+
+async def find(session: AsyncSession, model: type[Model], row_id: int) -> Model:
+    """The row with that id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = await session.get(model, row_id)
+    if row is None:
+        raise _not_found(model, f"id {row_id}")
+    return row
 
 
 async def find_for_update(session: AsyncSession, model: type[Model], row_id: int | None, name: str | None) -> Model:
@@ -49,13 +59,15 @@ async def find_for_update(session: AsyncSession, model: type[Model], row_id: int
     Raises:
         NotFoundError: there is none.
     """
-    table: Any = model
-    match = table.id == row_id if row_id is not None else table.name == name
-    row = await session.scalar(select(model).where(match).with_for_update())
+    key = {"name": name} if row_id is None else {"id": row_id}
+    row = await session.scalar(select(model).filter_by(**key).with_for_update(key_share=True))
     if row is None:
-        what = model.__tablename__.replace("_", " ")
-        raise NotFoundError(f"No {what} has the {f'id {row_id}' if row_id is not None else f'name {name!r}'}.")
+        raise _not_found(model, f"name {name!r}" if row_id is None else f"id {row_id}")
     return row
+
+
+def _not_found(model: type[Base], key: str) -> NotFoundError:
+    return NotFoundError(f"No {model.__tablename__.replace('_', ' ')} has the {key}.")
 
 
 async def apply_changes(session: AsyncSession, row: Base, changes: Mapping[str, Any]) -> None:

@@ -72,6 +72,9 @@ def _check_storable(value: Any, depth: int) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("must not contain NaN or Infinity")
+        if abs(value) >= BIGINT_MAX and value.is_integer():
+            # Stored as a number without a fraction, it would come back as an integer beyond 64 bits.
+            raise ValueError("must not contain a number beyond 64 bits")
     elif isinstance(value, dict):
         _check_items(value, depth)
         _check_items(value.values(), depth + 1)
@@ -102,6 +105,9 @@ _lowered = StringConstraints(strip_whitespace=True, to_lower=True, min_length=1)
 
 Name = Annotated[str, StringConstraints(max_length=150), _lowered, _bounded(150)]
 ShortName = Annotated[str, StringConstraints(max_length=50), _lowered, _bounded(50)]
+AddressPart = Annotated[
+    str, StringConstraints(max_length=50), StringConstraints(strip_whitespace=True, to_lower=True), _bounded(50)
+]
 SearchText = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=150), _bounded(150)]
 Watermark = Annotated[str, BeforeValidator(_watermark_text, json_schema_input_type=str | int), _bounded(50)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_check_metadata)]
@@ -109,8 +115,9 @@ UtcDatetime = Annotated[datetime, BeforeValidator(_strip, json_schema_input_type
 Threshold = Annotated[int, Field(gt=0, le=INT_MAX)]
 DatePartField = Annotated[DatePart, BeforeValidator(normalize_text, json_schema_input_type=DatePart)]
 Count = Annotated[int, Field(ge=0, le=BIGINT_MAX)]
-Id = Annotated[int, Field(ge=1, le=BIGINT_MAX)]
-Limit = Annotated[int, Field(ge=1, le=INT_MAX)]
+# No row has an id below 1, but asking for one is asking for what does not exist, not a malformed request.
+Id = Annotated[int, Field(ge=-BIGINT_MAX - 1, le=BIGINT_MAX)]
+Limit = Annotated[int, Field(ge=0, le=INT_MAX)]
 Offset = Annotated[int, Field(ge=0, le=BIGINT_MAX)]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.addresses.service import find_address
+from watcher_server.addresses.models import Address
+from watcher_server.kit.configuration import find
 from watcher_server.lineage.schemas import Direction, GraphEdge, GraphNode, LineageGraph
 
 _BOTH_WAYS = [Direction.UPSTREAM.value, Direction.DOWNSTREAM.value]
@@ -17,7 +18,7 @@ async def read_graph(session: AsyncSession, address_id: int, direction: Directio
     Raises:
         NotFoundError: no such address.
     """
-    await find_address(session, address_id)
+    await find(session, Address, address_id)
     ways = _BOTH_WAYS if direction is Direction.BOTH else [direction.value]
     statement, parameters = (_REACHED, {}) if depth is None else (_REACHED_WITHIN, {"depth": depth})
     reached = await session.scalars(text(statement), {"id": address_id, "ways": ways, **parameters})

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 from watcher_server.pipelines import service
@@ -54,7 +55,7 @@ async def list_pipelines(
 @router.get("/pipeline/{pipeline_id}", tags=["pipelines"], response_model=PipelineResponse)
 async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session) -> Pipeline:
     """One pipeline."""
-    return await service.find_pipeline(session, pipeline_id)
+    return await find(session, Pipeline, pipeline_id)
 
 
 @router.patch("/pipeline", tags=["pipelines"], response_model=PipelineResponse)
@@ -84,7 +85,7 @@ async def list_pipeline_types(
 @router.get("/pipeline_type/{pipeline_type_id}", tags=["pipeline types"], response_model=PipelineTypeResponse)
 async def get_pipeline_type(pipeline_type_id: Annotated[Id, Path()], session: Session) -> PipelineType:
     """One pipeline type."""
-    return await service.find_pipeline_type(session, pipeline_type_id)
+    return await find(session, PipelineType, pipeline_type_id)
 
 
 @router.patch("/pipeline_type", tags=["pipeline types"], response_model=PipelineTypeResponse)

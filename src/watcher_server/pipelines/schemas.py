@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import MISSING, model_validator
 
+from watcher_server.kit.aliases import prefer_given
 from watcher_server.kit.fields import (
     DatePartField,
     Id,
@@ -15,6 +16,7 @@ from watcher_server.kit.fields import (
     Threshold,
     Watermark,
 )
+from watcher_server.kit.patch import NamedPatch
 from watcher_server.kit.thresholds import check_pairs_carried
 
 
@@ -27,18 +29,22 @@ class Thresholds(RequestBody):
     timeliness_datepart: DatePartField | None = None
 
 
-class PipelinePost(Thresholds):
+class WholeThresholds(Thresholds):
+    """Thresholds as a declaration carries them: a number never without its unit, nor a unit without its number."""
+
+    @model_validator(mode="after")
+    def _check_pairs(self) -> Self:
+        check_pairs_carried(self)
+        return self
+
+
+class PipelinePost(WholeThresholds):
     """A pipeline as its own code declares it, before each run."""
 
     name: Name
     pipeline_type_name: Name
     next_watermark: Watermark | None = None
     pipeline_metadata: Metadata | None = None
-
-    @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
-        check_pairs_carried(self)
-        return self
 
 
 class PipelineSynced(ResponseBody):
@@ -74,56 +80,37 @@ class PipelineResponse(ResponseBody):
     updated_at: datetime | None
 
 
-class _Patch(Thresholds):
-    name: Name | None = None
+class PipelinePatch(NamedPatch, Thresholds):
+    """Changes to one pipeline; only what is present changes. ``pipeline_id`` is another spelling of ``id``."""
 
-    @model_validator(mode="after")
-    def _check_identity(self) -> Self:
-        if getattr(self, "id", None) is None and self.name is None:
-            raise ValueError("Either 'id' or 'name' must be provided")
-        return self
-
-    def changes(self) -> dict[str, Any]:
-        """The columns to write. With an id, ``name`` is the new name; without one, it says which row."""
-        carried = self.carried()
-        if carried.pop("id", None) is None or self.name is None:
-            carried.pop("name", None)
-        return carried
-
-
-class PipelinePatch(_Patch):
-    """Changes to one pipeline; only what is present changes."""
-
-    id: Id | None = Field(default=None, validation_alias=AliasChoices("id", "pipeline_id"))
-    pipeline_type_id: Id = 0
+    pipeline_type_id: Id | MISSING = MISSING
     watermark: Watermark | None = None
     next_watermark: Watermark | None = None
     pipeline_metadata: Metadata | None = None
-    mute_freshness_check: bool = False
-    mute_timeliness_check: bool = False
-    load_lineage: bool = False
-    active: bool = False
+    mute_freshness_check: bool | MISSING = MISSING
+    mute_timeliness_check: bool | MISSING = MISSING
+    load_lineage: bool | MISSING = MISSING
+    active: bool | MISSING = MISSING
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_pipeline_id(cls, data: Any) -> Any:
+        return prefer_given(data, "id", "pipeline_id")
 
 
-class PipelineTypePost(Thresholds):
+class PipelineTypePost(WholeThresholds):
     """A pipeline type."""
 
     name: Name
     mute_freshness_check: bool = False
     mute_timeliness_check: bool = False
 
-    @model_validator(mode="after")
-    def _check_pairs(self) -> Self:
-        check_pairs_carried(self)
-        return self
 
+class PipelineTypePatch(NamedPatch, Thresholds):
+    """Changes to one pipeline type; only what is present changes."""
 
-class PipelineTypePatch(_Patch):
-    """Changes to one pipeline type."""
-
-    id: Id | None = None
-    mute_freshness_check: bool = False
-    mute_timeliness_check: bool = False
+    mute_freshness_check: bool | MISSING = MISSING
+    mute_timeliness_check: bool | MISSING = MISSING
 
 
 class PipelineTypeResponse(ResponseBody):
