@@ -71,8 +71,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, by default with the settings of this process."""
     settings = settings or get_settings()
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # httpx logs whole URLs, and the webhook's URL is a secret.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     app = FastAPI(
         title="Watcher",
         version=__version__,

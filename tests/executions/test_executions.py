@@ -1,7 +1,7 @@
 """Starting, ending and reading executions."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -191,6 +191,15 @@ class TestSuccess:
 
         assert (await client.get(f"/pipeline/{pipeline_id}")).json()["last_target_insert"] == "2026-03-02T02:05:00Z"
 
+    async def test_a_date_in_the_future_does_not_stay_for_ever(self, client: httpx.AsyncClient) -> None:
+        pipeline_id = await make_pipeline(client)
+        mistaken = datetime(9999, 12, 31, tzinfo=UTC)
+        await end(client, await start(client, pipeline_id), mistaken, updates=1)
+
+        await end(client, await start(client, pipeline_id), END, updates=1)
+
+        assert (await client.get(f"/pipeline/{pipeline_id}")).json()["last_target_update"] == "2026-03-01T02:05:00Z"
+
     async def test_it_triggers_detection_once(self, client: httpx.AsyncClient, engine: Engine) -> None:
         pipeline_id = await make_pipeline(client)
         execution_id = await start(client, pipeline_id)
@@ -274,3 +283,23 @@ class TestTree:
 
         kwargs = {"execution_id": child, "parent_id": root}
         assert outbox(engine) == [("pipeline_execution_closure_maintain_task", kwargs)]
+
+
+async def test_lists_are_pages_by_id_and_filtered(client: httpx.AsyncClient) -> None:
+    one, other = await make_pipeline(client), await make_pipeline(client, "other")
+    root = await start(client, one)
+    child = await start(client, one, parent_id=root)
+    elsewhere = await start(client, other)
+    await end(client, child, success=False)
+
+    async def ids(**query: Any) -> list[int]:
+        return [run["id"] for run in (await client.get("/pipeline_execution", params=query)).json()]
+
+    assert await ids() == [root, child, elsewhere]
+    assert await ids(newest_first=True, limit=1) == [elsewhere]
+    assert await ids(offset=1, limit=1) == [child]
+    assert await ids(pipeline_id=other) == [elsewhere]
+    assert await ids(parent_id=root) == [child]
+    assert await ids(running=True) == [root, elsewhere]
+    assert await ids(completed_successfully=False) == [child]
+    assert (await client.get("/pipeline_execution", params={"limit": 1001})).status_code == 422

@@ -41,7 +41,8 @@ SELECT id FROM started
 """
 
 # Only a running execution matches, so a second end finds nothing to do: two at once wait for each other on the row.
-# A watermark that neither the run nor the pipeline names stays what it was.
+# A watermark that neither the run nor the pipeline names stays what it was. A late report of an old run does not turn
+# the last write back, but a date in the future that was reported by mistake does not stay for ever.
 END_STATEMENT = """
 WITH ended AS (
     UPDATE pipeline_execution SET
@@ -68,11 +69,14 @@ WITH ended AS (
     UPDATE pipeline SET
         watermark = coalesce(ended.next_watermark, pipeline.next_watermark, pipeline.watermark),
         last_target_insert = CASE WHEN %(inserts)s::bigint > 0
-            THEN greatest(ended.end_date, last_target_insert) ELSE last_target_insert END,
+            THEN greatest(ended.end_date, CASE WHEN last_target_insert <= now() THEN last_target_insert END)
+            ELSE last_target_insert END,
         last_target_update = CASE WHEN %(updates)s::bigint > 0
-            THEN greatest(ended.end_date, last_target_update) ELSE last_target_update END,
+            THEN greatest(ended.end_date, CASE WHEN last_target_update <= now() THEN last_target_update END)
+            ELSE last_target_update END,
         last_target_soft_delete = CASE WHEN %(soft_deletes)s::bigint > 0
-            THEN greatest(ended.end_date, last_target_soft_delete) ELSE last_target_soft_delete END,
+            THEN greatest(ended.end_date, CASE WHEN last_target_soft_delete <= now() THEN last_target_soft_delete END)
+            ELSE last_target_soft_delete END,
         load_lineage = false
     FROM ended
     WHERE pipeline.id = ended.pipeline_id AND %(completed_successfully)s

@@ -1,12 +1,20 @@
 """Executions over HTTP."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import Response as RawResponse
 
-from watcher_server.executions import ingest, tree
-from watcher_server.executions.schemas import ExecutionEnd, ExecutionResponse, ExecutionStart
+from watcher_server.executions import ingest, service, tree
+from watcher_server.executions.models import PipelineExecution
+from watcher_server.executions.schemas import (
+    ExecutionEnd,
+    ExecutionFacts,
+    ExecutionQuery,
+    ExecutionResponse,
+    ExecutionStart,
+)
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.ingest import IngestRoute
 from watcher_server.http.session import Session, ingest_pool
@@ -33,6 +41,14 @@ async def end_pipeline_execution(body: ExecutionEnd, request: Request) -> Respon
         await ingest.end_execution(connection, body)
     request.app.state.relay.wake()
     return RawResponse(status_code=204)
+
+
+@router.get("/pipeline_execution", response_model=list[ExecutionFacts])
+async def list_pipeline_executions(
+    session: Session, query: Annotated[ExecutionQuery, Query()]
+) -> Sequence[PipelineExecution]:
+    """A page of executions, by id: the first hundred unless the query says otherwise."""
+    return await service.list_executions(session, query)
 
 
 @router.get("/pipeline_execution/{execution_id}", response_model=ExecutionResponse)

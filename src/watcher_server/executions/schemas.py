@@ -1,11 +1,12 @@
 """The HTTP shapes of executions."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field
+from pydantic import BaseModel, Field, model_validator
 
-from watcher_server.kit.fields import Count, Id, Metadata, RequestBody, ResponseBody, UtcDatetime, Watermark
+from watcher_server.kit.aliases import prefer_given
+from watcher_server.kit.fields import Count, Id, Metadata, Offset, RequestBody, ResponseBody, UtcDatetime, Watermark
 
 
 class ExecutionStart(RequestBody):
@@ -15,7 +16,13 @@ class ExecutionStart(RequestBody):
     start_date: UtcDatetime | None = None
     watermark: Watermark | None = None
     next_watermark: Watermark | None = None
-    parent_id: Id | None = Field(default=None, validation_alias=AliasChoices("parent_id", "parent_execution_id"))
+    parent_id: Id | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_either_spelling(cls, data: Any) -> Any:
+        # The SDK's spelling in one of its calls.
+        return prefer_given(data, "parent_id", "parent_execution_id")
 
 
 class ExecutionEnd(RequestBody):
@@ -31,8 +38,20 @@ class ExecutionEnd(RequestBody):
     execution_metadata: Metadata | None = None
 
 
-class ExecutionResponse(ResponseBody):
-    """An execution, whole, with everything below it."""
+class ExecutionQuery(BaseModel):
+    """Which executions a list holds. There may be millions, so a list is always a page."""
+
+    pipeline_id: Id | None = None
+    parent_id: Id | None = None
+    completed_successfully: bool | None = None
+    running: bool | None = None
+    newest_first: bool = False
+    limit: Annotated[int, Field(ge=0, le=1000)] = 100
+    offset: Offset = 0
+
+
+class ExecutionFacts(ResponseBody):
+    """An execution, without what is below it."""
 
     id: int
     parent_id: int | None
@@ -50,4 +69,9 @@ class ExecutionResponse(ResponseBody):
     execution_metadata: dict[str, Any] | None
     anomaly_flags: dict[str, bool]
     throughput: float | None
+
+
+class ExecutionResponse(ExecutionFacts):
+    """An execution, whole, with everything below it."""
+
     child_executions: list["ExecutionResponse"]

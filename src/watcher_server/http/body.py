@@ -46,6 +46,8 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
 
         async def handle_json(request: Request) -> Response:
             json_request = JsonRequest(request.scope, request.receive)

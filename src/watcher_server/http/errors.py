@@ -53,12 +53,14 @@ def _database_answer(error: Exception) -> JSONResponse:
         return JSONResponse({"detail": "The request contradicts what is already stored."}, status_code=409)
     if isinstance(cause, psycopg.DataError):
         return _validation_answer([{"loc": ("body",), "msg": "A value cannot be stored", "type": "value_error"}])
+    if isinstance(cause, (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)):
+        return _try_again("Two requests changed the same rows at once; send this one again.")
     logger.error("The database did not answer: %s", cause)
-    return JSONResponse(
-        {"detail": "The database is not available; try again in a moment."},
-        status_code=503,
-        headers={"Retry-After": "1"},
-    )
+    return _try_again("The database is not available; try again in a moment.")
+
+
+def _try_again(detail: str) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "1"})
 
 
 _DATABASE_ERRORS = (sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError, psycopg.Error, PoolTimeout)

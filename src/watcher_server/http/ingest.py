@@ -1,6 +1,8 @@
 """The short way in for the two requests that every run of every pipeline makes, and the limit on every body."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
@@ -8,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +19,9 @@ from watcher_server.http.errors import answer_error
 
 IngestHandler = Callable[[bytes, Request], Awaitable[Response]]
 
-_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+_ANNOUNCING = frozenset({b"content-length", b"transfer-encoding"})
+_DISCARD_BYTES = 64 * 1024 * 1024
+_DISCARD_SECONDS = 2
 
 
 class IngestRoute(APIRoute):
@@ -68,12 +73,16 @@ class BodyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a start or an end, refuse a body that is too large, hand on the rest."""
-        if scope["type"] != "http" or scope["method"] in _WITHOUT_BODY:
+        if scope["type"] != "http" or not (scope["method"] == "POST" or _announces_body(scope)):
             await self._app(scope, receive, send)
             return
-        body = await _read_body(receive, self._limit)
-        if body is None:
+        try:
+            body = await self._read_body(scope, receive)
+        except _TooLargeError:
+            await _discard(receive)
             await _too_large(self._limit)(scope, receive, send)
+            return
+        except ClientDisconnect:
             return
         handler = self._ingest.get(scope["path"]) if scope["method"] == "POST" else None
         if handler is None:
@@ -81,6 +90,41 @@ class BodyMiddleware:
             return
         response = await _answer(handler, body, Request(scope, receive))
         await response(scope, receive, send)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            _TooLargeError: it is, or says that it will be, longer than the limit.
+            ClientDisconnect: its end never came, and half a request must change nothing.
+        """
+        if _declared_length(scope) > self._limit:
+            raise _TooLargeError
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > self._limit:
+                raise _TooLargeError
+        return body
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _announces_body(scope: Scope) -> bool:
+    return any(name in _ANNOUNCING for name, _ in scope["headers"])
+
+
+def _declared_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
 
 
 async def _answer(handler: IngestHandler, body: bytes, request: Request) -> Response:
@@ -93,14 +137,16 @@ async def _answer(handler: IngestHandler, body: bytes, request: Request) -> Resp
         return answer
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None when it is longer than the limit. A client that goes away has sent what it has sent."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body") and len(body) <= limit:
-        message = await receive()
-        body += message.get("body", b"")
-    return body if len(body) <= limit else None
+async def _discard(receive: Receive) -> None:
+    """Take what the client is still sending, within bounds: many read no answer before they have sent everything."""
+    taken = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DISCARD_SECONDS):
+            more = True
+            while more and taken < _DISCARD_BYTES:
+                message = await receive()
+                taken += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
