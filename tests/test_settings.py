@@ -30,8 +30,11 @@ def test_the_document_gives_the_default(name: str) -> None:
     ("variable", "value", "sentence"),
     [
         ("WATCHER_PORT", "99999", "WATCHER_PORT should be less than or equal to 65535."),
-        ("WATCHER_DATABASE_URL", "mysql://db/x", "WATCHER_DATABASE_URL must start with postgresql://, not mysql://."),
+        ("WATCHER_DATABASE_URL", "mysql://db/x", "postgresql+psycopg://, not mysql://."),
         ("WATCHER_BROKER_URL", "amqp://mq", "WATCHER_BROKER_URL must start with redis://"),
+        ("WATCHER_BROKER_URL", "redis://:pa/ss@h:1/0", "WATCHER_BROKER_URL is not a URL"),
+        ("WATCHER_SLACK_WEBHOOK_URL", "hooks.example/x", "WATCHER_SLACK_WEBHOOK_URL must start with https:// or"),
+        ("WATCHER_QUEUE_ALERT_INFO", "200", "WATCHER_QUEUE_ALERT_INFO must be below"),
         ("WATCHER_FRESHNESS_CHECK_SCHEDULE", "1 2", "is not a five-field cron expression"),
     ],
 )
@@ -59,3 +62,13 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHER_DATABASE_URL", "postgresql://u:hunter2@db/x")
 
     assert "hunter2" not in repr(load_settings())
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("WATCHER_SLACK_WEBHOOK_URL", "WATCHER_HOME", "WATCHER_PORT"):
+        monkeypatch.setenv(variable, "")
+
+    settings = load_settings()
+
+    assert settings.slack_webhook_url is None
+    assert settings.home.is_absolute()

@@ -1,6 +1,6 @@
 """Every task, under its documented name."""
 
-from watcher_server.alerts.tasks import deliver_alert_task
+from watcher_server.alerts.tasks import deliver_alert_task, redeliver_alerts_task
 from watcher_server.anomalies.tasks import detect_anomalies_task
 from watcher_server.executions.tasks import pipeline_execution_closure_maintain_task
 from watcher_server.freshness.tasks import freshness_check_task
@@ -15,5 +15,6 @@ __all__ = [
     "detect_anomalies_task",
     "freshness_check_task",
     "pipeline_execution_closure_maintain_task",
+    "redeliver_alerts_task",
     "timeliness_check_task",
 ]

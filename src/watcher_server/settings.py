@@ -7,11 +7,11 @@ import os
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,22 +26,23 @@ def _default_home() -> Path:
     return Path.home() / ".local" / "share" / "watcher"
 
 
-def _check_database_url(url: SecretStr | None) -> SecretStr | None:
-    if url is None:
-        return None
-    scheme = urlsplit(url.get_secret_value()).scheme
-    if scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
-        raise ValueError(f"must start with postgresql://, not {scheme or 'nothing'}://")
-    return url
+def _check_url(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url.get_secret_value())
+            _ = parts.port
+        except ValueError:
+            # The error would quote a part of the password.
+            raise ValueError("is not a URL; a password with special characters must be percent-encoded") from None
+        if parts.scheme not in schemes:
+            *others, last = [f"{scheme}://" for scheme in schemes]
+            listed = f"{', '.join(others)} or {last}" if others else last
+            raise ValueError(f"must start with {listed}, not {parts.scheme or 'nothing'}://")
+        return url
 
-
-def _check_broker_url(url: SecretStr | None) -> SecretStr | None:
-    if url is None:
-        return None
-    scheme = urlsplit(url.get_secret_value()).scheme
-    if scheme not in {"redis", "rediss", "redis+socket"}:
-        raise ValueError(f"must start with redis://, rediss:// or redis+socket://, not {scheme or 'nothing'}://")
-    return url
+    return AfterValidator(check)
 
 
 def _check_cron(expression: str) -> str:
@@ -61,7 +62,9 @@ class Settings(BaseSettings):
     Durations are in the unit that the name ends with; sizes are in bytes; schedules are five-field cron in UTC.
     """
 
-    model_config = SettingsConfigDict(env_prefix="WATCHER_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="WATCHER_", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     home: Path = Field(default_factory=_default_home)
     host: str = "127.0.0.1"
@@ -73,16 +76,17 @@ class Settings(BaseSettings):
 
     database_url: Annotated[
         SecretStr | None,
-        AfterValidator(_check_database_url),
+        _check_url("postgresql", "postgres", "postgresql+psycopg"),
         Field(validation_alias=AliasChoices("WATCHER_DATABASE_URL", "DATABASE_URL")),
     ] = None
     broker_url: Annotated[
         SecretStr | None,
-        AfterValidator(_check_broker_url),
+        _check_url("redis", "rediss", "redis+socket"),
         Field(validation_alias=AliasChoices("WATCHER_BROKER_URL", "REDIS_URL")),
     ] = None
     slack_webhook_url: Annotated[
         SecretStr | None,
+        _check_url("https", "http"),
         Field(validation_alias=AliasChoices("WATCHER_SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL")),
     ] = None
 
@@ -108,6 +112,12 @@ class Settings(BaseSettings):
     closure_retry_delay_seconds: Annotated[int, Field(ge=1)] = 30
     task_time_limit_seconds: Annotated[int, Field(ge=10)] = 300
 
+    @model_validator(mode="after")
+    def _check_levels(self) -> Self:
+        if not self.queue_alert_info < self.queue_alert_warning < self.queue_alert_critical:
+            raise ValueError("WATCHER_QUEUE_ALERT_INFO must be below ..._WARNING, and that below ..._CRITICAL")
+        return self
+
     @property
     def database(self) -> str:
         """The database as a ``postgresql://`` URL, for psycopg."""
@@ -130,7 +140,9 @@ class Settings(BaseSettings):
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
+    if not first["loc"]:
+        return first["msg"].removeprefix("Value error, ") + "."
+    name = str(first["loc"][0])
     variable = name if name.isupper() else f"WATCHER_{name.upper()}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{variable} {message[0].lower()}{message[1:]}."

@@ -5,13 +5,13 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from tests.support.rows import rows
 from watcher_server.alerts.models import Alert
@@ -23,6 +23,7 @@ from watcher_server.alerts.service import (
     deliver_alert,
     raise_alert,
     record_failed_delivery,
+    redeliver_alerts,
 )
 from watcher_server.queueing.models import OutboxMessage
 from watcher_server.settings import Settings, load_settings
@@ -185,7 +186,7 @@ def test_a_refusal_is_kept_and_tried_again(engine: Engine, slack: Slack, status:
     assert (alert["delivered_to"], alert["attempts"], alert["last_error"]) == ("slack", 2, None)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/services/a-secret", "nonsense/a-secret", "http://[/a-secret"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/services/a-secret", "https:///a-secret"])
 def test_an_unreachable_webhook_is_an_error_that_does_not_tell_it(engine: Engine, url: str) -> None:
     put(engine)
 
@@ -198,3 +199,36 @@ def test_an_unreachable_webhook_is_an_error_that_does_not_tell_it(engine: Engine
 
 def test_an_alert_that_is_gone_is_no_error(engine: Engine) -> None:
     assert deliver(engine, load_settings()) is None
+
+
+def test_a_name_can_neither_mention_a_channel_nor_write_a_line_of_its_own(engine: Engine, slack: Slack) -> None:
+    message = "stale <!channel>\n🚨 CRITICAL & <https://evil.example|ok>"
+    put(engine, replace(STALE, message=message, details=[("a\nb", "c\r\nd")]))
+
+    deliver(engine, slack.settings)
+
+    received = slack.texts[0]
+    assert "Message: stale &lt;!channel&gt; 🚨 CRITICAL &amp; &lt;https://evil.example|ok&gt;" in received
+    assert "• a b: c d" in received
+
+
+def test_what_retries_could_not_deliver_is_tried_again_for_a_day(engine: Engine) -> None:
+    for key in ("new", "waiting", "old", "delivered"):
+        put(engine, replace(STALE, dedupe_key=key))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM outbox"))
+        connection.execute(text("UPDATE alert SET created_at = now() - interval '1 hour' WHERE dedupe_key <> 'new'"))
+        connection.execute(text("UPDATE alert SET created_at = now() - interval '2 days' WHERE dedupe_key = 'old'"))
+        connection.execute(text("UPDATE alert SET delivered_at = now() WHERE dedupe_key = 'delivered'"))
+
+        assert redeliver_alerts(connection, max_age_hours=24) == 1
+        assert connection.scalar(text("SELECT kwargs FROM outbox")) == {"alert_id": 2}
+
+
+def test_the_webhook_is_in_no_log(engine: Engine, slack: Slack, caplog: pytest.LogCaptureFixture) -> None:
+    put(engine)
+
+    with caplog.at_level(logging.INFO):
+        deliver(engine, slack.settings)
+
+    assert "a-secret" not in caplog.text

@@ -54,7 +54,7 @@ async def test_the_report_has_the_fields_of_the_contract(client: httpx.AsyncClie
         "total_pending": 5,
         "regular_queue_pending": 3,
         "scheduled_queue_pending": 2,
-        "beat_scheduled_tasks": 3,
+        "beat_scheduled_tasks": 4,
         "task_breakdown": ["Detect Anomalies Task: 3", "Freshness Check Task: 2"],
         "task_breakdown_raw": {"detect_anomalies_task": 3, "freshness_check_task": 2, "unknown": 0},
     }

@@ -15,6 +15,7 @@ SCHEDULED_QUEUE = "scheduled"
 # another, and what a dead one held comes back.
 _VISIBILITY_TIMEOUT_SECONDS = 3600
 _RESULTS_KEPT_SECONDS = 86_400
+_REDELIVERY_SCHEDULE = "*/15 * * * *"
 
 
 def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -27,6 +28,7 @@ def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "freshness": every(settings.freshness_check_schedule, "freshness_check_task"),
         "timeliness": every(settings.timeliness_check_schedule, "timeliness_check_task", lookback_minutes=lookback),
         "queue health": every(settings.celery_queue_health_check_schedule, "celery_queue_health_check_task"),
+        "undelivered alerts": every(_REDELIVERY_SCHEDULE, "redeliver_alerts_task"),
     }
 
 

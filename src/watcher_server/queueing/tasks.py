@@ -7,7 +7,7 @@ from watcher_server.queueing.task import TRANSIENT_ERRORS, watcher_task
 from watcher_server.settings import get_settings
 
 
-@watcher_task("celery_queue_health_check_task", rate_limit="1/s", autoretry_for=(*TRANSIENT_ERRORS, UnavailableError))
+@watcher_task("celery_queue_health_check_task", autoretry_for=(*TRANSIENT_ERRORS, UnavailableError))
 def celery_queue_health_check_task() -> dict[str, int]:
     """Alert every queue whose level changed."""
     settings = get_settings()
