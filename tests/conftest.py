@@ -30,7 +30,8 @@ def _database(url: str, name: str) -> str:
     return url.replace("/watcher?", f"/{name}?")
 
 
-def _create_database(name: str, template: str = "template0") -> str:
+def create_database(name: str, template: str = TEMPLATE) -> str:
+    """A new database, migrated unless another template says otherwise; its URL."""
     url = os.environ["WATCHER_TEST_POSTGRES"]
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -53,28 +54,29 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(running.close)
     os.environ["WATCHER_TEST_POSTGRES"] = services.database_url
     os.environ["WATCHER_TEST_VALKEY"] = services.broker_url
-    migrate(_create_database(TEMPLATE))
+    migrate(create_database(TEMPLATE, "template0"))
 
 
-def _worker_number(worker_id: str) -> int:
-    return int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+BROKERS_PER_WORKER = 3
 
 
-def _broker(number: int) -> str:
+def worker_broker(worker_id: str, number: int) -> str:
+    """A broker of this test worker: a logical database of the one Valkey."""
+    worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
     url = os.environ["WATCHER_TEST_VALKEY"].partition("?")[0]
-    return f"{url}?virtual_host={number}"
+    return f"{url}?virtual_host={BROKERS_PER_WORKER * worker + number}"
 
 
 @pytest.fixture(scope="session")
 def database_url(worker_id: str) -> str:
     """An empty, migrated database of this test worker."""
-    return _create_database(f"watcher_{worker_id}", TEMPLATE)
+    return create_database(f"watcher_{worker_id}")
 
 
 @pytest.fixture(scope="session")
 def broker_url(worker_id: str) -> str:
-    """A broker of this test worker: a logical database of the one Valkey."""
-    return _broker(2 * _worker_number(worker_id))
+    """The broker of the tests that start no processes."""
+    return worker_broker(worker_id, 0)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -137,7 +139,7 @@ def make_client(engine: Engine) -> MakeClient:
 @pytest.fixture(scope="session")
 def live(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A real api and a real worker, as processes, on a database and a broker of their own."""
-    database_url = _create_database(f"watcher_live_{worker_id}", TEMPLATE)
+    database_url = create_database(f"watcher_live_{worker_id}")
     logs = tmp_path_factory.mktemp("live")
-    with start_live(database_url, _broker(2 * _worker_number(worker_id) + 1), logs) as server:
+    with start_live(database_url, worker_broker(worker_id, 1), logs) as server:
         yield server

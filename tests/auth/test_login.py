@@ -10,6 +10,8 @@ from tests.auth.test_access import make_token
 from tests.conftest import MakeClient
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+BROKEN = ("http://[", "//[", "[", "http://[::1")
+PAGES = ("/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar")
 
 
 @pytest.fixture
@@ -77,11 +79,30 @@ async def test_logging_out_forgets_the_cookie(browser: httpx.AsyncClient, token:
 
 
 @pytest.mark.parametrize(
-    "target", ["//evil.test/", "https://evil.test/", "/\\evil.test", "evil", "", "javascript:alert(1)", "/\n/evil.test"]
+    "target",
+    ["//evil.test/", "https://evil.test/", "/\\evil.test", "evil", "", "javascript:alert(1)", "/\n/evil.test", *BROKEN],
 )
 async def test_the_login_never_leads_to_another_site(browser: httpx.AsyncClient, token: str, target: str) -> None:
     answer = await browser.post("/login", data={"token": token, "next": target})
     assert answer.headers["location"] == "/reporting"
+
+
+@pytest.mark.parametrize("target", ["http://%5B", "//%5B", "/%5B", "%00", "%ff", "http://["])
+async def test_the_form_survives_any_target(browser: httpx.AsyncClient, target: str) -> None:
+    assert (await browser.get(f"/login?next={target}")).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_only_pages_lead_to_the_login(browser: httpx.AsyncClient, path: str) -> None:
+    assert (await browser.get(path)).headers["location"] == f"/login?next={path}"
+    # A program that shows a wrong token, or asks for no page, is told.
+    assert (await browser.get(path, headers={"Authorization": "Bearer wrong"})).status_code == 401
+    assert (await browser.get(path, headers={"Accept": "*/*"})).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/pipeline", "/openapi.json", "/lineage-graph/", "/reporting/pipeline-names", "/no"])
+async def test_everything_else_is_401_for_a_browser_too(browser: httpx.AsyncClient, path: str) -> None:
+    assert (await browser.get(path)).status_code == 401
 
 
 async def test_odd_forms_are_refused_not_failed(browser: httpx.AsyncClient) -> None:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,18 @@ class Up:
         return self.process.wait(timeout=LIMIT_SECONDS)
 
 
+def _run(arguments: Sequence[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "watcher_server.cli.main", *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
 @dataclass
 class Watcher:
     """The command on one data folder and port."""
@@ -63,15 +76,7 @@ class Watcher:
         return f"http://127.0.0.1:{self.port}"
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "watcher_server.cli.main", *arguments],
-            env=self.environment(settings),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
+        return _run(arguments, self.environment(settings), self.folder)
 
     def up(self, **settings: str) -> Up:
         """Start it and wait until it says that it runs."""
@@ -88,6 +93,12 @@ class Watcher:
         self.ups.append(Up(process, output))
         self.ups[-1].wait_for("Watcher is running")
         return self.ups[-1]
+
+    def run_beside(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """As :meth:`run`, without saying where the api listens: on the same data folder that can be found out."""
+        environment = self.environment({})
+        del environment["WATCHER_PORT"]
+        return _run(arguments, environment, self.folder)
 
     def environment(self, settings: dict[str, str]) -> dict[str, str]:
         inherited = {

@@ -1,9 +1,13 @@
 """The commands that work alone."""
 
 import pytest
+from sqlalchemy import NullPool, create_engine
 
 from tests.cli.commands import Watcher, free_port
-from watcher_server.database.migrate import is_current
+from tests.support.live import wait_until
+from watcher_server.auth.service import create_token
+from watcher_server.database.engine import sqlalchemy_url
+from watcher_server.database.migrate import is_current, migrate
 from watcher_server.embedded.services import EmbeddedServices
 
 
@@ -38,10 +42,46 @@ def test_status_says_how_to_start_what_does_not_run(watcher: Watcher) -> None:
 
 def test_status_finds_what_up_runs(watcher: Watcher) -> None:
     watcher.up()
-    status = watcher.run("status")
-    assert status.returncode == 0, status.stderr
+    # The api is ready before the worker is.
+    wait_until(lambda: watcher.run_beside("status").returncode == 0, "a status without a bad line")
+    status = watcher.run_beside("status")
     assert f"{watcher.url} is ready" in status.stdout
     assert "Waiting in queue scheduled" in status.stdout
+    assert "1 answers" in status.stdout
+
+
+def test_commands_beside_up_find_its_port_unless_they_are_given_one(watcher: Watcher) -> None:
+    watcher.up()
+    # The demo asks the api before it does anything, and is told that it asks for too much.
+    refused = watcher.run_beside("demo", "--warehouse-url", "postgresql://nobody@127.0.0.1:1/none")
+    assert refused.returncode == 1
+    assert "No Watcher answers" not in refused.stderr
+    elsewhere = watcher.run("demo", port=str(free_port()))
+    assert "No Watcher answers" in elsewhere.stderr
+
+
+def test_a_status_with_a_bad_line_is_status_1(watcher: Watcher) -> None:
+    with EmbeddedServices(watcher.home) as services:
+        urls = {"database_url": services.database_url, "broker_url": services.broker_url}
+        assert watcher.run("migrate", **urls).returncode == 0
+        status = watcher.run("status", **urls)
+    assert status.returncode == 1
+    assert f"{watcher.url} does not answer" in status.stdout
+    assert "`watcher worker`" in status.stdout
+    assert "Tasks not yet published (outbox)" in status.stdout
+
+
+def test_names_of_tokens_are_shown_as_they_are(watcher: Watcher) -> None:
+    names = ["[ci] nightly", "[/x]", "[bold]loud", ":bell:", "back\\slash\\"]
+    with EmbeddedServices(watcher.home, valkey=False) as services:
+        migrate(services.database_url)
+        engine = create_engine(sqlalchemy_url(services.database_url), poolclass=NullPool)
+        with engine.begin() as connection:
+            for name in names:
+                create_token(connection, name, "read")
+        listed = watcher.run("token", "list", database_url=services.database_url)
+    assert listed.returncode == 0, listed.stderr
+    assert [name for name in names if name not in listed.stdout] == []
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "beat", "status", "migrate"])
@@ -60,17 +100,19 @@ def test_without_a_database_it_says_which_setting_is_missing(watcher: Watcher, c
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_the_api_refuses_a_database_that_is_down(watcher: Watcher) -> None:
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_a_database_that_is_down_is_refused(watcher: Watcher, command: str) -> None:
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
-    refused = watcher.run("api", database_url=nowhere)
+    refused = watcher.run(command, database_url=nowhere, broker_url="redis://127.0.0.1:1")
     assert refused.returncode == 1
     assert "The database cannot be reached" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_the_api_refuses_a_database_that_was_never_migrated(watcher: Watcher) -> None:
+@pytest.mark.parametrize("command", ["api", "worker"])
+def test_a_database_that_was_never_migrated_is_refused(watcher: Watcher, command: str) -> None:
     with EmbeddedServices(watcher.home, valkey=False) as services:
-        refused = watcher.run("api", database_url=services.database_url)
+        refused = watcher.run(command, database_url=services.database_url, broker_url="redis://127.0.0.1:1")
     assert refused.returncode == 1
     assert "`watcher migrate`" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1

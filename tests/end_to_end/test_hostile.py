@@ -1,6 +1,8 @@
 """Nothing that a request contains produces a 5xx: a bounded run of schemathesis over the whole API."""
 
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -38,3 +40,36 @@ def test_no_request_is_a_server_error(case: schemathesis.Case[Any], live: LiveSe
 )
 def test_odd_paths_are_client_errors(live: LiveServer, path: str) -> None:
     assert 400 <= httpx.get(live.url + path).status_code < 500
+
+
+def _send_raw(url: str, request: bytes, *, then_close: bool) -> bytes:
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+        connection.sendall(request)
+        if then_close:
+            connection.shutdown(socket.SHUT_WR)
+        return connection.recv(4096)
+
+
+def test_half_a_request_changes_nothing(live: LiveServer) -> None:
+    whole = httpx.post(f"{live.url}/pipeline", json={"name": "half", "pipeline_type_name": "t"}).json()
+    body = b'{"pipeline_id": %d}' % whole["id"]
+    head = b"POST /start_pipeline_execution HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+    _send_raw(live.url, head + b"Content-Length: 500\r\n\r\n" + body, then_close=True)
+
+    assert httpx.get(f"{live.url}/pipeline_execution", params={"pipeline_id": whole["id"]}).json() == []
+
+
+def test_a_body_that_says_it_is_too_long_is_refused_before_it_comes(live: LiveServer) -> None:
+    head = b"POST /pipeline HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+    answer = _send_raw(live.url, head + b"Content-Length: 999999999999\r\n\r\n{}", then_close=False)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_nobody_asked_for_is_limited_too(live: LiveServer) -> None:
+    answer = httpx.request("GET", f"{live.url}/pipeline", content=b" " * 9_000_000)
+
+    assert answer.status_code == 413

@@ -113,6 +113,14 @@ async def test_newest_day_first_then_by_name_page_by_page(client: httpx.AsyncCli
     assert pages[2]["pagination"]["total_pages"] == 2
 
 
+async def test_what_claims_to_start_after_today_is_not_shown(client: httpx.AsyncClient, engine: Engine) -> None:
+    pipeline = _pipeline(engine)
+    for days_ago in (0, -1, -10_000):
+        _run(engine, pipeline, days_ago)
+    days = [row["date_recorded"] for row in (await _report(client))["data"]]
+    assert days == [_noon(0).date().isoformat()]
+
+
 async def test_days_are_whole_days_up_to_today(client: httpx.AsyncClient, engine: Engine) -> None:
     pipeline = _pipeline(engine)
     for days_ago in (0, 1, 29, 30):

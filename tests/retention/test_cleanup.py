@@ -1,7 +1,7 @@
 """Deleting what is older than the retention, and nothing else."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -9,12 +9,13 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, insert, select, text
 
-from tests.support.rows import add_pipeline, add_rule, add_run, ago
+from tests.support.rows import add_pipeline, add_rule, add_run, ago, alerts, change_pipeline
 from watcher_server.anomalies.models import AnomalyDetectionResult
+from watcher_server.celery_tasks import freshness_check_task
+from watcher_server.database.locks import CLEANUP_LOCK
 from watcher_server.executions.closure import maintain_closure
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.freshness.models import FreshnessPipelineLog
-from watcher_server.retention.service import _CLEANUP_LOCK
 from watcher_server.timeliness.models import TimelinessExecutionLog
 
 NOTHING = {
@@ -165,7 +166,7 @@ async def test_a_second_cleanup_is_told_to_wait_and_locks_are_given_back(
     client: httpx.AsyncClient, engine: Engine
 ) -> None:
     with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLEANUP_LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLEANUP_LOCK})
         answer = await client.post("/log_cleanup", json={"retention_days": 90})
     assert answer.status_code == 409
     assert answer.json() == {"detail": "Another cleanup is running: try again when it has finished."}
@@ -203,12 +204,42 @@ async def test_a_row_that_somebody_holds_is_left_for_the_next_time(client: httpx
         {"retention_days": 10**9},
         {"retention_days": 10**30},
         {"retention_days": 90, "batch_size": 0},
-        {"retention_days": 90, "batch_size": 100_001},
+        {"retention_days": 90, "batch_size": -1},
         {"retention_days": "soon"},
     ],
 )
 async def test_what_makes_no_sense_is_422(client: httpx.AsyncClient, body: dict[str, Any]) -> None:
     assert (await client.post("/log_cleanup", json=body)).status_code == 422
+
+
+@pytest.mark.parametrize("batch_size", [100_001, 10**30])
+async def test_a_batch_that_is_too_large_is_cut_to_the_largest(
+    client: httpx.AsyncClient, engine: Engine, batch_size: int
+) -> None:
+    with engine.begin() as connection:
+        add_pipeline(connection)
+        _run(connection)
+    assert (await _clean(client, batch_size=batch_size))["total_pipeline_executions_deleted"] == 1
+
+
+@pytest.mark.parametrize("last_write", [ago(days=200), None])
+async def test_the_state_a_pipeline_is_still_in_stays_logged_and_is_not_alerted_again(
+    client: httpx.AsyncClient, engine: Engine, last_write: datetime | None
+) -> None:
+    with engine.begin() as connection:
+        daily: dict[str, Any] = {"freshness_number": 1, "freshness_datepart": "day"}
+        pipeline = add_pipeline(connection, last_target_insert=last_write, created_at=ago(days=300), **daily)
+    assert freshness_check_task()["new_stale_pipelines"] == 1
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE freshness_pipeline_log SET evaluated_at = :old"), {"old": ago(days=OLD)})
+
+    assert await _clean(client) == NOTHING
+    assert freshness_check_task()["new_stale_pipelines"] == 0
+    with engine.begin() as connection:
+        assert len(alerts(connection)) == 1
+        # It writes again: what was logged is history, and goes.
+        change_pipeline(connection, pipeline, last_target_soft_delete=ago(hours=1))
+    assert await _clean(client) == {**NOTHING, "total_freshness_pipeline_logs_deleted": 1}
 
 
 async def test_the_longest_retention_works(client: httpx.AsyncClient) -> None:

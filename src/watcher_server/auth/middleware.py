@@ -7,20 +7,22 @@ from urllib.parse import quote
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from watcher_server.auth import service
 from watcher_server.auth.book import TokenBook
 from watcher_server.auth.network import is_loopback
+from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.auth.service import KnownToken, digest
 
 COOKIE = "watcher_token"
 _COOKIE_PREFIX = f"{COOKIE}=".encode()
 
 _OPEN_PATHS = frozenset({"/", "/health/live", "/health/ready", "/login", "/logout", "/static/watcher.css"})
+# What a person opens in a browser; everything else is for programs, which are told and not led to a form.
+_PAGES = frozenset({"/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
 _ADMIN_PATHS = frozenset({"/log_cleanup"})
 _READING = frozenset({"GET", "HEAD"})
 
-_READ, _WRITE, _ADMIN = (scope.rank for scope in service.Scope)
-_RANKS = {scope: scope.rank for scope in service.Scope}
+_READ, _WRITE, _ADMIN = (scope.rank for scope in TokenScope)
+_RANKS = {scope: scope.rank for scope in TokenScope}
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -91,7 +93,7 @@ def _refuse_scope(scope: Scope, token: KnownToken) -> Response | None:
     needed = _ADMIN if scope["path"].rstrip("/") in _ADMIN_PATHS else _READ if scope["method"] in _READING else _WRITE
     if _RANKS[token.scope] >= needed:
         return None
-    wanted = list(service.Scope)[needed]
+    wanted = list(TokenScope)[needed]
     return JSONResponse(
         {"detail": f"This token may only {token.scope}: use one with the scope {wanted}."}, status_code=403
     )
@@ -106,7 +108,7 @@ def _unavailable() -> Response:
 
 
 def _unauthenticated(scope: Scope) -> Response:
-    if scope["method"] in _READING and _is_browser(scope["headers"]):
+    if scope["method"] in _READING and scope["path"] in _PAGES and _is_browser(scope["headers"]):
         query = scope["query_string"].decode("latin-1")
         target = scope["path"] + (f"?{query}" if query else "")
         return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
@@ -118,4 +120,6 @@ def _unauthenticated(scope: Scope) -> Response:
 
 
 def _is_browser(headers: Headers) -> bool:
-    return any(name == b"accept" and b"text/html" in value for name, value in headers)
+    """Whether somebody asks who can fill in a form; whoever shows a token in a header cannot."""
+    shown = dict(headers)
+    return b"text/html" in shown.get(b"accept", b"") and b"authorization" not in shown

@@ -1,7 +1,6 @@
 """Logging in with a browser."""
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -54,7 +53,7 @@ async def log_out(request: Request) -> Response:
 
 def _local_target(target: str) -> str:
     """Where to go after the login: a path of this server, never another site."""
-    parts = urlsplit(target) if target.isprintable() and "\\" not in target else None
-    if parts is None or parts.scheme or parts.netloc or not target.startswith("/") or target.startswith("//"):
-        return "/reporting"
-    return target
+    # One slash and no second begins a path, whatever follows. Browsers take a backslash for a slash, and leave out
+    # control characters.
+    is_path = target.startswith("/") and not target.startswith("//")
+    return target if is_path and target.isprintable() and "\\" not in target else "/reporting"

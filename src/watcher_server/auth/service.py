@@ -5,29 +5,16 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 
 from sqlalchemy import Connection, delete, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from watcher_server.auth.models import ApiToken
+from watcher_server.auth.scopes import Scope
 
 _PREFIX = "watcher_"
 _RANDOM_BYTES = 32
 _LONGEST_NAME = 150
-
-
-class Scope(StrEnum):
-    """What a token allows; each scope includes the ones before it."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
-
-    @property
-    def rank(self) -> int:
-        """The scope's place in the order: a higher one includes a lower one."""
-        return list(Scope).index(self)
 
 
 class TokenNameTakenError(Exception):

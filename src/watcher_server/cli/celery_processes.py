@@ -6,6 +6,7 @@ import warnings
 import redis
 from celery.exceptions import SecurityWarning
 
+from watcher_server.cli.checks import require_database, require_migrations
 from watcher_server.cli.environment import settings_beside_up
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
@@ -17,11 +18,13 @@ def run_worker(*, concurrency: int | None, queues: str) -> None:
     """Run tasks until a signal comes; the first one lets running tasks finish.
 
     Raises:
+        CommandError: the database cannot be reached, or lacks tables of this version.
         SettingsError: no database or no broker is configured.
     """
     settings = settings_beside_up()
-    # Asked for here because a worker without a database would take tasks only to fail them.
-    _ = settings.database
+    # A worker without a database would take tasks only to fail them.
+    require_database(settings.database)
+    require_migrations(settings.database)
     arguments = ["worker", "--loglevel", log_level(settings), "--queues", queues]
     arguments += ["--concurrency", str(concurrency or settings.worker_processes)]
     _run_celery(settings, arguments)

@@ -4,13 +4,14 @@
 # Late imports are the point here: `watcher --help` loads neither database, nor broker, nor server.
 
 import sys
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from watcher_server import __version__
+from watcher_server.auth.scopes import Scope
 from watcher_server.cli.errors import expected_errors
+from watcher_server.cli.program import typeable
 
 _HELP = """Watcher knows what each data pipeline did, what it read and wrote, whether it was on time,
 and whether its numbers look wrong.
@@ -39,14 +40,6 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Make, list and revoke the bearer tokens that callers show.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
-
-
-class Scope(StrEnum):
-    """What a token allows; each includes the ones before it."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 def _print_version(wanted: bool) -> None:
@@ -125,10 +118,11 @@ def migrate() -> None:
 
 @app.command()
 def status() -> None:
-    """Show what runs and how far behind it is. Status 1 when nothing runs."""
+    """Show what runs and how far behind it is. Status 1 when anything does not run as it should."""
     from watcher_server.cli.status import show_status
 
-    show_status()
+    if not show_status():
+        raise typer.Exit(1)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
@@ -181,7 +175,7 @@ def main() -> None:
     try:
         app(prog_name="watcher")
     except expected_errors() as error:
-        sys.stderr.write(f"watcher: {error}\n")
+        sys.stderr.write(f"watcher: {typeable(str(error))}\n")
         raise SystemExit(1) from None
 
 

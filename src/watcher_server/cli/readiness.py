@@ -4,6 +4,7 @@ import http.client
 import ipaddress
 import json
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from watcher_server.settings import Settings
 
@@ -33,9 +34,14 @@ def base_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def ask_readiness(settings: Settings, timeout_seconds: float = 3) -> Readiness | None:
-    """Ask the api; None when nobody answers there. Proxies of the environment are not used."""
-    connection = http.client.HTTPConnection(reachable_host(settings.host), settings.port, timeout=timeout_seconds)
+def ask_readiness(url: str, timeout_seconds: float = 3) -> Readiness | None:
+    """Ask the api at ``url``; None when nobody answers there. Proxies of the environment are not used."""
+    try:
+        address = urlsplit(url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_seconds)
+    except (ValueError, http.client.InvalidURL):
+        # WATCHER_HOST may be anything.
+        return None
     try:
         connection.request("GET", "/health/ready", headers={"Connection": "close"})
         response = connection.getresponse()

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 
-import psycopg
-import redis
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.cli.environment import settings_beside_up
+from watcher_server.cli.checks import require_database, require_migrations
+from watcher_server.cli.environment import find_api_url, settings_beside_up
 from watcher_server.cli.errors import CommandError
-from watcher_server.cli.readiness import ask_readiness, base_url
-from watcher_server.queueing.broker import redis_client
+from watcher_server.cli.program import typeable
+from watcher_server.cli.readiness import ask_readiness
+from watcher_server.cli.terminal import console
+from watcher_server.database.engine import sqlalchemy_url
+from watcher_server.kit.errors import UnavailableError
+from watcher_server.queueing.monitor import count_active_workers, count_outbox, read_queue_depths
 from watcher_server.settings import Settings
-
-_QUEUES = ("celery", "scheduled")
 
 
 @dataclass(frozen=True)
@@ -25,45 +28,47 @@ class Finding:
     good: bool | None = None
 
 
-def show_status() -> None:
-    """Print the table.
+def show_status() -> bool:
+    """Print the table; whether every line of it is good.
 
     Raises:
         CommandError: nothing runs.
     """
     settings = settings_beside_up()
-    findings = [_api(settings)]
-    findings += _database(settings)
-    findings += _broker(settings)
+    url = find_api_url(settings)
+    findings = [_api(url), *_database(settings), *_broker(settings)]
     if not any(finding.good for finding in findings):
-        raise CommandError(
-            f"Nothing runs at {base_url(settings)} or on {settings.home}: start Watcher with `watcher up`."
-        )
+        raise CommandError(f"Nothing runs at {url} or on {settings.home}: start Watcher with `watcher up`.")
+    _print(findings)
+    return not any(finding.good is False for finding in findings)
+
+
+def _print(findings: list[Finding]) -> None:
     table = Table("", "", show_header=False)
     for finding in findings:
         colour = {True: "green", False: "red", None: "default"}[finding.good]
-        table.add_row(finding.name, f"[{colour}]{finding.text}[/]")
-    Console().print(table)
+        # Text, because a plain string is read as markup, and this one quotes what others wrote.
+        table.add_row(finding.name, Text(typeable(finding.text), style=colour))
+    console().print(table)
 
 
-def _api(settings: Settings) -> Finding:
-    readiness = ask_readiness(settings)
+def _api(url: str) -> Finding:
+    readiness = ask_readiness(url)
     if readiness is None:
-        return Finding("API", f"{base_url(settings)} does not answer", good=False)
-    return Finding("API", f"{base_url(settings)} {readiness.text}", good=readiness.ready)
+        return Finding("API", f"{url} does not answer", good=False)
+    return Finding("API", f"{url} {readiness.text}", good=readiness.ready)
 
 
 def _database(settings: Settings) -> list[Finding]:
     if settings.database_url is None:
         return [Finding("Database", "none runs, none is configured", good=False)]
     try:
-        with psycopg.connect(settings.database, connect_timeout=5) as connection:
-            row = connection.execute("SELECT count(*) FROM outbox").fetchone()
-    except psycopg.errors.UndefinedTable:
-        return [Finding("Database", "has no tables yet: run `watcher migrate`", good=False)]
-    except psycopg.Error as error:
-        return [Finding("Database", f"cannot be reached: {_first_line(error)}", good=False)]
-    backlog = row[0] if row else 0
+        require_database(settings.database)
+        require_migrations(settings.database)
+        with create_engine(sqlalchemy_url(settings.database), poolclass=NullPool).connect() as connection:
+            backlog = count_outbox(connection)
+    except (CommandError, SQLAlchemyError) as error:
+        return [Finding("Database", _first_line(error), good=False)]
     return [
         Finding("Database", "answers", good=True),
         Finding("Tasks not yet published (outbox)", f"{backlog:,}"),
@@ -74,20 +79,18 @@ def _broker(settings: Settings) -> list[Finding]:
     if settings.broker_url is None:
         return [Finding("Broker", "none runs, none is configured", good=False)]
     try:
-        with redis_client(settings.broker) as client:
-            lengths = [Finding(f"Waiting in queue {queue}", f"{client.llen(queue):,}") for queue in _QUEUES]
-    except (redis.RedisError, OSError) as error:
-        return [Finding("Broker", f"cannot be reached: {_first_line(error)}", good=False)]
-    return [Finding("Broker", "answers", good=True), *lengths, _workers()]
+        depths = read_queue_depths(settings.broker)
+    except UnavailableError as error:
+        return [Finding("Broker", str(error), good=False)]
+    waiting = [Finding(f"Waiting in queue {queue}", f"{depth:,}") for queue, depth in depths.ready.items()]
+    return [Finding("Broker", "answers", good=True), *waiting, _workers(settings)]
 
 
-def _workers() -> Finding:
-    # PLC0415: it reads the settings when it is imported, and they are complete only now.
-    from watcher_server.celery_app import app  # noqa: PLC0415
-
-    answers = app.control.inspect(timeout=1.0).ping() or {}
-    names = ", ".join(sorted(answers)) or "none answers: start one with `watcher worker`"
-    return Finding("Workers", names, good=bool(answers))
+def _workers(settings: Settings) -> Finding:
+    active = count_active_workers(settings)
+    if active == 0:
+        return Finding("Workers", "none answers: start one with `watcher worker`", good=False)
+    return Finding("Workers", f"{active} answer{'s' if active == 1 else ''}", good=True)
 
 
 def _first_line(error: BaseException) -> str:

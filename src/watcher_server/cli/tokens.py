@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Connection, NullPool, create_engine
 
 from watcher_server.auth.service import (
@@ -19,6 +19,8 @@ from watcher_server.auth.service import (
 from watcher_server.cli.checks import require_migrations
 from watcher_server.cli.databases import database_for_a_command
 from watcher_server.cli.errors import CommandError
+from watcher_server.cli.program import typeable
+from watcher_server.cli.terminal import console
 from watcher_server.database.engine import sqlalchemy_url
 
 
@@ -47,12 +49,13 @@ def show_all() -> None:
     with _transaction() as connection:
         tokens = list_tokens(connection)
     if not tokens:
-        sys.stdout.write("There is no token yet; `watcher token create NAME --scope admin` makes one.\n")
+        sys.stdout.write(typeable("There is no token yet; `watcher token create NAME --scope admin` makes one.\n"))
         return
     table = Table("Name", "Scope", "Made (UTC)", "Last used (UTC)")
     for token in tokens:
-        table.add_row(token.name, token.scope, _minute(token.created_at), _minute(token.last_used_at))
-    Console().print(table)
+        # Text, because a plain string is read as markup, and a name may look like it.
+        table.add_row(Text(token.name), token.scope, _minute(token.created_at), _minute(token.last_used_at))
+    console().print(table)
 
 
 def revoke(name: str) -> None:

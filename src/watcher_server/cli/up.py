@@ -2,20 +2,21 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
 from watcher_server.cli.checks import require_database, require_free_port, require_tokens_for_strangers
 from watcher_server.cli.databases import ensure_migrated
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
+from watcher_server.cli.program import program
 from watcher_server.cli.readiness import ask_readiness, base_url
 from watcher_server.cli.signals import StopSignals
 from watcher_server.cli.supervisor import Child, Supervisor, end_leftover_children
+from watcher_server.cli.terminal import console
 from watcher_server.embedded.lock import already_running, is_locked
 from watcher_server.embedded.running import RunningServices, publish, withdraw
 from watcher_server.embedded.services import EmbeddedServices
@@ -46,7 +47,7 @@ def run_up(*, verbose: bool) -> None:
             ) as services:
                 _run(settings, services, signals, level)
         except KeyboardInterrupt:
-            Console().print("Watcher has stopped.")
+            console().print("Watcher has stopped.")
 
 
 def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, level: str) -> None:
@@ -102,7 +103,7 @@ def _wait_until_ready(settings: Settings, children: list[Child]) -> None:
         ended = next((child for child in children if child.status() is not None), None)
         if ended is not None:
             raise CommandError(f"The {ended.name} did not start: read its message above.")
-        readiness = ask_readiness(settings)
+        readiness = ask_readiness(base_url(settings))
         if readiness is not None and readiness.ready:
             return
         answer = answer if readiness is None else readiness.text
@@ -117,10 +118,11 @@ def _welcome(settings: Settings, services: EmbeddedServices, level: str) -> None
     url = base_url(settings)
     own = " and ".join(engine.name for engine in services.engines)
     lines = [
-        f"[bold]{url}[/]   reference {url}/docs",
+        f"   reference {url}/docs",
         f"Data      {services.home}" + (f" (embedded {own})" if own else ""),
         f"Messages  {level} and above; more with --verbose or WATCHER_LOG_LEVEL",
-        "Try it    watcher demo      Stop it   Ctrl-C",
+        f"Try it    {program()} demo      Stop it   Ctrl-C",
     ]
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(Panel("\n".join(lines), title="Watcher is running", expand=False))
+    # Text, because a plain string is read as markup, and a folder may be called anything.
+    text = Text.assemble((url, "bold"), "\n".join(lines))
+    console().print(Panel(text, title="Watcher is running", expand=False))

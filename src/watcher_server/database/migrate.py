@@ -9,9 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import NullPool, create_engine, text
 
 from watcher_server.database.engine import sqlalchemy_url
-
-# Any number: what matters is that two processes that migrate at once take turns.
-_MIGRATION_LOCK = 7_306_091_204
+from watcher_server.database.locks import MIGRATION_LOCK
 
 
 def _config() -> Config:
@@ -44,7 +42,7 @@ def migrate(database_url: str) -> None:
     """Apply what is missing, in one transaction; a second process that migrates at the same time waits."""
     engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
     with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

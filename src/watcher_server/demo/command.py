@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from watcher_server.cli.environment import find_api_url
+from watcher_server.cli.program import program, typeable
 from watcher_server.demo.client import WatcherClient
 from watcher_server.demo.data import FIRST_DAY, LAST_DAY, find_data_folder, read_airline_names, read_flights
 from watcher_server.demo.dates import ReplayDates
@@ -30,7 +32,10 @@ DAY = "%Y-%m-%d"
 def demo(
     *,
     url: Annotated[
-        str | None, typer.Option(help="Watcher's address; by default that of this machine's settings.")
+        str | None,
+        typer.Option(
+            help="Watcher's address; by default that of the `watcher up` that runs here, else of the settings."
+        ),
     ] = None,
     token: Annotated[
         str | None,
@@ -68,27 +73,21 @@ def demo(
     console = Console()
     try:
         _check_days(first.date(), last.date())
-        with WatcherClient(url or _default_url(), token) as client:
+        with WatcherClient(url or find_api_url(get_settings()), token) as client:
             earlier = _find_earlier_replay(client, again=again)
             with Warehouse(warehouse_url or _default_warehouse(), connections=THREADS) as warehouse:
                 dates = _replay(console, client, warehouse, first=first.date(), last=last.date(), earlier=earlier)
                 _report(console, client, warehouse, dates)
     except (DemoError, SettingsError) as error:
-        exit_with(str(error))
+        exit_with(typeable(str(error)))
     except KeyboardInterrupt:
-        console.print("Stopped. `watcher demo --again` goes on where this ended.")
+        console.print(f"Stopped. `{program()} demo --again` goes on where this ended.", soft_wrap=True)
         raise SystemExit(INTERRUPTED_STATUS) from None
 
 
 def _check_days(first: date, last: date) -> None:
     if not FIRST_DAY <= first <= last <= LAST_DAY:
         raise DemoError(f"Give --from and --to as days from {FIRST_DAY} to {LAST_DAY}, the earlier one first.")
-
-
-def _default_url() -> str:
-    settings = get_settings()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - not bound here
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _default_warehouse() -> str:
@@ -150,8 +149,11 @@ def _replay(
 def _report(console: Console, client: WatcherClient, warehouse: Warehouse, dates: ReplayDates) -> None:
     if not _wait(console, client):
         console.print(
-            "The analysis has stopped moving: see that a worker runs (`watcher status`), then look again "
-            "with `watcher demo --again`. So far:"
+            typeable(
+                "The analysis has stopped moving: see that a worker runs (`watcher status`), then look again "
+                "with `watcher demo --again`. So far:"
+            ),
+            soft_wrap=True,
         )
     days = count_flagged(client, warehouse)
     if any(day.flagged for day in days):
@@ -159,7 +161,7 @@ def _report(console: Console, client: WatcherClient, warehouse: Warehouse, dates
     else:
         console.print("No pipeline was flagged: a rule needs two weeks of days to learn from.")
     for step in next_steps(client.url, days):
-        console.print(step, soft_wrap=True)
+        console.print(step, soft_wrap=True, markup=False)
 
 
 def _wait(console: Console, client: WatcherClient) -> bool:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
 
+from watcher_server.database.locks import REBUILD_LOCK
+
 if TYPE_CHECKING:
     import psycopg
-
-# Any number that nothing else in this database locks.
-_REBUILD_LOCK = 7_306_091_205
 
 # Rows compared and written at a time: what bounds the memory of a rebuild, whatever the size of the closure.
 _BATCH_ROWS = 20_000
@@ -43,7 +42,7 @@ def rebuild_closure(connection: Connection, connected_addresses: Sequence[int]) 
     Each connected pair has one row, with the first in order of ids among its shortest paths. Cycles end, and an
     address reaches itself at depth 0 only. Rebuilds take turns; rows that are right already are not written.
     """
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REBUILD_LOCK})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REBUILD_LOCK})
     connected = sorted(set(connected_addresses))
     sources = connection.scalars(text(_AFFECTED_SOURCES), {"connected": connected}).all()
     graph = _read_graph(connection, sources)

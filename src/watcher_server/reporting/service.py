@@ -33,6 +33,7 @@ WITH chosen AS (
         round(avg(duration_seconds), 2) AS avg_duration_seconds
     FROM pipeline_execution
     WHERE start_date >= date_trunc('day', now(), 'UTC') - make_interval(days => :days - 1)
+        AND start_date < date_trunc('day', now(), 'UTC') + interval '1 day'
         AND pipeline_id IN (SELECT id FROM chosen)
     GROUP BY date_recorded, pipeline_id
 ), wanted AS (

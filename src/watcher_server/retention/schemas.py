@@ -2,21 +2,26 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from watcher_server.kit.fields import RequestBody, ResponseBody
 
 _SHORTEST_DAYS = 90
 # A thousand years; beyond about two thousand the cutoff would lie before the first year.
 _LONGEST_DAYS = 365_000
+# A larger one would hold its locks for longer than it saves.
 _LARGEST_BATCH = 100_000
 
 
+def _cap(batch_size: int) -> int:
+    return min(batch_size, _LARGEST_BATCH)
+
+
 class CleanupRequest(RequestBody):
-    """What to delete: everything older than so many days, in transactions of at most so many rows."""
+    """What to delete: everything older than so many days, in transactions of so many rows, 100,000 at most."""
 
     retention_days: Annotated[int, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)]
-    batch_size: Annotated[int, Field(ge=1, le=_LARGEST_BATCH)] = 10_000
+    batch_size: Annotated[int, Field(ge=1), AfterValidator(_cap)] = 10_000
 
 
 class CleanupResult(ResponseBody):

@@ -9,11 +9,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from watcher_server.database.locks import CLEANUP_LOCK
 from watcher_server.kit.errors import ConflictError
 from watcher_server.retention.schemas import CleanupRequest, CleanupResult
 
-# Any number: what matters is that two cleanups never run at once.
-_CLEANUP_LOCK = 7_306_091_205
 _TRIES = 5
 
 # A batch is a window over ix_pipeline_execution_start_date, newest first, for children start after their parents:
@@ -59,10 +58,16 @@ FROM (SELECT) AS always
 LEFT JOIN (SELECT start_date, id FROM batch ORDER BY start_date, id LIMIT 1) AS oldest ON true
 """
 
-# No index on evaluated_at: the log has one row per stale state, and this runs once in a long while.
+# No index on evaluated_at: the log has one row per stale state, and this runs once in a long while. The row of the
+# state that a pipeline is still in stays, however old: it is what keeps the check from alerting that state again.
 _DELETE_FRESHNESS_BATCH = """
 DELETE FROM freshness_pipeline_log WHERE id IN (
-    SELECT id FROM freshness_pipeline_log WHERE evaluated_at < :cutoff LIMIT :batch_size FOR UPDATE SKIP LOCKED
+    SELECT log.id FROM freshness_pipeline_log AS log JOIN pipeline ON pipeline.id = log.pipeline_id
+    WHERE log.evaluated_at < :cutoff
+        AND log.last_dml_timestamp IS DISTINCT FROM greatest(
+            pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete
+        )
+    LIMIT :batch_size FOR UPDATE OF log SKIP LOCKED
 )
 """
 
@@ -78,8 +83,8 @@ class _Position:
 async def clean_up(engine: AsyncEngine, request: CleanupRequest) -> CleanupResult:
     """Delete finished executions that started before the retention, with what hangs on them, and old freshness logs.
 
-    Running executions and ancestors of anything kept stay. Each batch commits by itself: what was deleted stays
-    deleted when a later one fails.
+    Running executions and ancestors of anything kept stay, and so does the log of the state that a pipeline is in.
+    Each batch commits by itself: what was deleted stays deleted when a later one fails.
 
     Raises:
         ConflictError: another cleanup is running.
@@ -87,7 +92,7 @@ async def clean_up(engine: AsyncEngine, request: CleanupRequest) -> CleanupResul
     cutoff = datetime.now(UTC) - timedelta(days=request.retention_days)
     # A lock of the transaction ends with it, whatever happens to this process.
     async with engine.begin() as guard:
-        if not await guard.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _CLEANUP_LOCK}):
+        if not await guard.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": CLEANUP_LOCK}):
             raise ConflictError("Another cleanup is running: try again when it has finished.")
         counts = await _delete_executions(engine, cutoff, request.batch_size)
         counts["total_freshness_pipeline_logs_deleted"] = await _delete_freshness_logs(
