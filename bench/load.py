@@ -11,6 +11,7 @@ import psutil
 import uvloop
 
 WARM_UP_SECONDS = 2.0
+ACCEPT_SECONDS = 0.01
 
 
 @dataclass
@@ -115,10 +116,11 @@ async def _run(port: int, server_pid: int, connections: int, seconds: float, pip
     results = Measured(connections, seconds, 0, 0, 0.0, [])
     numbers = itertools.count()
     server = psutil.Process(server_pid)
-    opened = [
-        await loop.create_connection(lambda: _Cycle(pipelines, results, numbers), "127.0.0.1", port)
-        for _ in range(connections)
-    ]
+    opened = []
+    for _ in range(connections):
+        opened.append(await loop.create_connection(lambda: _Cycle(pipelines, results, numbers), "127.0.0.1", port))
+        # All at once, they would be accepted by whichever api process woke first.
+        await asyncio.sleep(ACCEPT_SECONDS)
     await asyncio.sleep(WARM_UP_SECONDS)
     results.cycles = 0
     results.latencies.clear()
