@@ -57,6 +57,16 @@ def test_around_small_means_the_floor_is_one_row_and_nothing_lies_below_zero(
     assert bool(judge(pipeline_id, run)) is anomalous
 
 
+def test_the_lower_bound_is_never_below_zero(engine: Engine, judge: Judge) -> None:
+    pipeline_id, run = judged_after(engine, [2, 2, 2, 2, 2], 9)
+
+    (anomaly,) = judge(pipeline_id, run)
+
+    assert (anomaly.lower_bound, anomaly.upper_bound) == (0, 5)
+    with engine.connect() as connection:
+        assert rows(connection, AnomalyDetectionResult)[0]["lower_bound"] == 0
+
+
 def test_a_result_says_what_was_expected_and_why(engine: Engine, judge: Judge) -> None:
     pipeline_id, run = judged_after(engine, [900, 950, 1000, 1050, 1100], 2000, lookback_days=20, z_threshold=2)
 

@@ -1,6 +1,6 @@
 """From the end of a run to its anomaly, and back when somebody unflags it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -74,6 +74,22 @@ async def test_an_unflagged_metric_stays_unflagged_after_a_redelivery(
     assert await result_metrics(client) == ["total_rows"]
     with engine.connect() as connection:
         assert len(alerts(connection)) == 1
+
+
+async def test_unflagging_one_run_leaves_the_results_of_others(
+    client: httpx.AsyncClient, flagged: tuple[int, int]
+) -> None:
+    pipeline_id, run = flagged
+    began = datetime.fromisoformat((await client.get(f"/pipeline_execution/{run}")).json()["start_date"])
+    other = await start(client, pipeline_id, began)
+    await end(client, other, inserts=0, total_rows=9, at=began + timedelta(minutes=6))
+    assert detect_anomalies_task(pipeline_id, other) == {"anomalies_found": 2}
+
+    assert (await unflag(client, pipeline_id, run, "inserts", "total_rows")).status_code == 204
+
+    assert await result_metrics(client, pipeline_execution_id=run) == []
+    assert await result_metrics(client, pipeline_execution_id=other) == ["inserts", "total_rows"]
+    assert await read_flags(client, other) == {"inserts": True, "total_rows": True}
 
 
 async def test_what_has_no_such_flag_is_a_404(client: httpx.AsyncClient, flagged: tuple[int, int]) -> None:

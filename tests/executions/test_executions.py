@@ -1,6 +1,8 @@
 """Starting, ending and reading executions."""
 
 import asyncio
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +34,8 @@ async def test_a_run_is_stored_with_what_it_did(client: httpx.AsyncClient) -> No
             "end_date": "2026-02-28T21:31:01Z",
             "completed_successfully": True,
             "inserts": 10,
+            "updates": 7,
+            "soft_deletes": 3,
             "total_rows": 100,
             "execution_metadata": {"Note": "ok"},
         },
@@ -47,8 +51,8 @@ async def test_a_run_is_stored_with_what_it_did(client: httpx.AsyncClient) -> No
         "duration_seconds": 61,
         "completed_successfully": True,
         "inserts": 10,
-        "updates": None,
-        "soft_deletes": None,
+        "updates": 7,
+        "soft_deletes": 3,
         "total_rows": 100,
         "watermark": "1",
         "next_watermark": None,
@@ -71,6 +75,26 @@ async def test_date_and_hour_are_those_of_the_start_in_utc(client: httpx.AsyncCl
     assert tuple(row) == ("2026-02-28", 21)
 
 
+@pytest.fixture
+def _server_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The server's own clock is five hours ahead of UTC."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "XXX-5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_server_elsewhere")
+async def test_a_date_without_an_offset_is_in_utc_wherever_the_server_is(client: httpx.AsyncClient) -> None:
+    execution_id = await start(client, await make_pipeline(client), START.replace(tzinfo=None))
+    await end(client, execution_id, END.replace(tzinfo=None))
+
+    stored = (await client.get(f"/pipeline_execution/{execution_id}")).json()
+
+    assert (stored["start_date"], stored["end_date"]) == (START.isoformat(), END.isoformat())
+
+
 async def test_both_dates_default_to_now(client: httpx.AsyncClient) -> None:
     pipeline_id = await make_pipeline(client)
     started = await client.post("/start_pipeline_execution", json={"pipeline_id": pipeline_id})
@@ -80,6 +104,15 @@ async def test_both_dates_default_to_now(client: httpx.AsyncClient) -> None:
     repeated = await client.post("/end_pipeline_execution", json=body)
 
     assert (ended.status_code, repeated.status_code) == (204, 204)
+
+
+@pytest.mark.parametrize(("seconds", "duration"), [(0.4, 0), (1.6, 2), (61, 61)])
+async def test_a_duration_is_rounded_to_whole_seconds(client: httpx.AsyncClient, seconds: float, duration: int) -> None:
+    execution_id = await start(client, await make_pipeline(client))
+
+    await end(client, execution_id, START + timedelta(seconds=seconds))
+
+    assert (await client.get(f"/pipeline_execution/{execution_id}")).json()["duration_seconds"] == duration
 
 
 @pytest.mark.parametrize(
@@ -165,6 +198,20 @@ class TestSuccess:
         assert pipeline["load_lineage"] is False
         assert pipeline["updated_at"] is None
 
+    @pytest.mark.parametrize("kind", ["insert", "update", "soft_delete"])
+    async def test_each_count_above_zero_moves_the_date_of_its_own_kind(
+        self, client: httpx.AsyncClient, kind: str
+    ) -> None:
+        kinds = ("insert", "update", "soft_delete")
+        pipeline_id = await make_pipeline(client)
+        counts: dict[str, Any] = {f"{name}s": int(name == kind) for name in kinds}
+
+        await end(client, await start(client, pipeline_id), END, **counts)
+
+        pipeline = (await client.get(f"/pipeline/{pipeline_id}")).json()
+        moved = {name: pipeline[f"last_target_{name}"] for name in kinds}
+        assert moved == {**dict.fromkeys(kinds), kind: "2026-03-01T02:05:00Z"}
+
     async def test_the_executions_own_watermark_wins(self, client: httpx.AsyncClient) -> None:
         pipeline_id = await make_pipeline(client, next_watermark="p-2")
 
@@ -227,7 +274,15 @@ async def test_a_failure_triggers_nothing_and_moves_nothing(client: httpx.AsyncC
 
 @pytest.mark.parametrize(
     "other",
-    [{"inserts": 4}, {"success": False}, {"execution_metadata": {}}, {"at": START + timedelta(hours=1)}],
+    [
+        {"inserts": 4},
+        {"updates": 1},
+        {"soft_deletes": 1},
+        {"total_rows": 1},
+        {"success": False},
+        {"execution_metadata": {}},
+        {"at": START + timedelta(hours=1)},
+    ],
 )
 async def test_a_different_end_is_409(client: httpx.AsyncClient, other: dict[str, Any]) -> None:
     execution_id = await start(client, await make_pipeline(client))

@@ -99,6 +99,18 @@ async def test_a_shared_edge_appears_once_per_pipeline(client: httpx.AsyncClient
     assert [edge["pipeline_name"] for edge in edges] == ["one", "two"]
 
 
+async def test_an_edge_says_whether_its_pipeline_is_active(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 2)
+    for pipeline_id in (1, 2):
+        draw_edges(engine, [(1, 2)], pipeline_id)
+    await client.patch("/pipeline", json={"id": 2, "active": False, "pipeline_metadata": {"Owner": "Ana"}})
+
+    edges = (await client.get("/lineage-graph/?source_address_id=1")).json()["edges"]
+
+    told = [(edge["pipeline_active"], edge["pipeline_metadata"]) for edge in edges]
+    assert told == [(True, None), (False, {"Owner": "Ana"})]
+
+
 @pytest.mark.parametrize(
     ("query", "status"),
     [

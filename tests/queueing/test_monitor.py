@@ -118,6 +118,12 @@ def test_levels_begin_at_their_thresholds(pending: int, level: str | None) -> No
     assert monitor.level_of(pending, load_settings()) == level
 
 
+def test_the_thresholds_are_settings() -> None:
+    settings = load_settings(queue_alert_info=2, queue_alert_warning=3, queue_alert_critical=4)
+
+    assert [monitor.level_of(pending, settings) for pending in (1, 2, 3, 4)] == [None, "INFO", "WARNING", "CRITICAL"]
+
+
 def _check(engine: Engine, pending: int, scheduled: int = 0) -> int:
     depths = QueueDepths(ready={"celery": pending, "scheduled": scheduled}, tasks={}, reserved=0, timed=0)
     with engine.begin() as connection:

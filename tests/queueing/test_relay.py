@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from celery import Celery
 from sqlalchemy import Engine, text
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, text
 from tests.support.live import wait_until
 from watcher_server.queueing.configuration import broker_configuration
 from watcher_server.queueing.outbox import enqueue
-from watcher_server.queueing.relay import Relay
+from watcher_server.queueing.relay import Relay, publish_batch
 from watcher_server.settings import Settings, load_settings
 
 
@@ -121,6 +122,27 @@ def test_without_a_broker_messages_stay_and_the_relay_still_stops(
     relay.start()
     threading.Event().wait(1)
     relay.stop()
+
+    assert left(engine) == 3
+
+
+def test_a_batch_that_the_broker_did_not_take_stays(
+    engine: Engine, settings: Settings, broker: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(engine, 3)
+
+    @contextmanager
+    def cut_off() -> Iterator[None]:
+        yield
+        raise ConnectionError
+
+    with (
+        psycopg.connect(settings.database, autocommit=True) as connection,
+        broker.producer_pool.acquire(block=True) as producer,
+    ):
+        monkeypatch.setattr(producer, "batch", cut_off)
+        with pytest.raises(ConnectionError):
+            publish_batch(connection, broker, producer)
 
     assert left(engine) == 3
 
