@@ -18,6 +18,7 @@ from watcher_server.executions.routes import router as executions_router
 from watcher_server.freshness.routes import router as freshness_router
 from watcher_server.health.routes import router as health_router
 from watcher_server.http.errors import register_error_handlers
+from watcher_server.http.head import HeadMiddleware
 from watcher_server.http.ingest import BodyMiddleware
 from watcher_server.lineage.routes import router as lineage_router
 from watcher_server.pipelines.routes import router as pipelines_router
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.settings = settings
+    app.add_middleware(HeadMiddleware)
     # The last one added is the first one asked: nobody's body is read before they may send it.
     app.add_middleware(BodyMiddleware, max_body_bytes=settings.max_body_bytes, routes=ingest_router.routes)
     app.add_middleware(AuthMiddleware)

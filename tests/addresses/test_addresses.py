@@ -168,6 +168,13 @@ async def test_a_patch_changes_only_what_it_carries(client: httpx.AsyncClient) -
     assert renamed.json()["name"] == "sales"
 
 
+@pytest.mark.parametrize(("path", "field"), [("/address", "address_type_id"), ("/address_type", "group_name")])
+async def test_null_for_what_cannot_be_null_is_422(client: httpx.AsyncClient, path: str, field: str) -> None:
+    await client.post("/address", json=TABLE)
+
+    assert (await client.patch(path, json={"id": 1, field: None})).status_code == 422
+
+
 async def test_a_taken_name_is_400_and_an_unknown_type_404(client: httpx.AsyncClient) -> None:
     for name in ("one", "two"):
         body = {"name": name, "address_type_name": name, "address_type_group_name": "group"}
@@ -209,3 +216,13 @@ async def test_an_address_type_is_posted_changed_and_read(client: httpx.AsyncCli
 )
 async def test_a_bad_body_is_422(client: httpx.AsyncClient, change: dict[str, Any]) -> None:
     assert (await client.post("/address", json={**TABLE, **change})).status_code == 422
+
+
+async def test_an_address_that_turns_out_to_be_in_a_database_gets_its_parts(client: httpx.AsyncClient) -> None:
+    mistaken = {"name": "d.s.t", "address_type_name": "files", "address_type_group_name": "storage"}
+    await client.post("/address", json={**mistaken, "schema_name": "own"})
+
+    await client.post("/address", json={**mistaken, "address_type_name": "pg", "address_type_group_name": "database"})
+
+    stored = (await client.get("/address/1")).json()
+    assert [stored[part] for part in PARTS] == ["d", "own", "t"]

@@ -73,3 +73,29 @@ def test_a_body_that_nobody_asked_for_is_limited_too(live: LiveServer) -> None:
     answer = httpx.request("GET", f"{live.url}/pipeline", content=b" " * 9_000_000)
 
     assert answer.status_code == 413
+
+
+def test_a_client_that_waits_to_be_asked_is_refused_at_once(live: LiveServer) -> None:
+    head = b"POST /pipeline HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+
+    answer = _send_raw(live.url, head + b"Content-Length: 99999999\r\n\r\n", then_close=False)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_an_offer_of_http_2_does_not_cost_the_body(live: LiveServer) -> None:
+    body = b'{"name": "from java", "pipeline_type_name": "t"}'
+    head = (
+        b"POST /pipeline HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: x\r\n"
+        b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+        b"Content-Type: application/json\r\n\r\n" % len(body)
+    )
+
+    assert _send_raw(live.url, head + body, then_close=False).startswith(b"HTTP/1.1 201")
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", "/health/ready", "/pipeline", "/reporting", "/docs"])
+def test_head_is_get_without_the_body(live: LiveServer, path: str) -> None:
+    answer = httpx.head(live.url + path)
+
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -80,6 +80,25 @@ async def test_the_next_watermark_is_stored_as_sent_and_does_not_touch_updated_a
     assert stored["updated_at"] == touched
 
 
+async def test_a_null_next_watermark_clears_and_one_left_out_keeps(client: httpx.AsyncClient) -> None:
+    stored = []
+    for carried in ({"next_watermark": "a"}, {}, {"next_watermark": None}):
+        await client.post("/pipeline", json={**BODY, **carried})
+        stored.append((await client.get("/pipeline/1")).json()["next_watermark"])
+
+    assert stored == ["a", "a", None]
+
+
+async def test_the_watermark_is_told_only_to_who_brings_the_next_one(client: httpx.AsyncClient) -> None:
+    await client.post("/pipeline", json=BODY)
+    await client.patch("/pipeline", json={"id": 1, "watermark": "2026-01-01"})
+
+    without = await client.post("/pipeline", json=BODY)
+    with_null = await client.post("/pipeline", json={**BODY, "next_watermark": None})
+
+    assert (without.json()["watermark"], with_null.json()["watermark"]) == (None, "2026-01-01")
+
+
 @pytest.mark.parametrize(
     ("sent", "stored"),
     [
@@ -163,6 +182,8 @@ async def test_a_repost_that_clears_half_a_pair_is_422_and_changes_nothing(
         {"next_watermark": {"a": 1}},
         {"pipeline_metadata": []},
         {"pipeline_metadata": {"a": 2**63}},
+        {"pipeline_metadata": {"a": [-(2**63) - 1]}},
+        {"pipeline_metadata": {"a": 1e19}},
         {"pipeline_metadata": {"a": "\x00"}},
         {"pipeline_metadata": {"\x00": 1}},
     ],
@@ -200,6 +221,15 @@ async def test_what_is_not_storable_json_is_422(client: httpx.AsyncClient, path:
 
     assert answer.status_code == 422
     assert isinstance(answer.json()["detail"], list)
+
+
+@pytest.mark.parametrize("path", ["/pipeline", "/start_pipeline_execution", "/end_pipeline_execution"])
+async def test_what_does_not_say_that_it_is_json_is_422(client: httpx.AsyncClient, path: str) -> None:
+    await client.post("/pipeline", json=BODY)
+    await client.post("/start_pipeline_execution", json={"pipeline_id": 1})
+    body = b'{"name": "n", "pipeline_type_name": "t", "pipeline_id": 1, "id": 1, "completed_successfully": true}'
+
+    assert (await client.post(path, content=body, headers={"Content-Type": "text/plain"})).status_code == 422
 
 
 async def test_metadata_of_a_hundred_levels_comes_back(client: httpx.AsyncClient) -> None:
@@ -292,11 +322,22 @@ class TestPatch:
 
         assert (await client.patch("/pipeline", json=change)).status_code == 404
 
-    @pytest.mark.parametrize("field", ["active", "load_lineage", "mute_freshness_check", "pipeline_type_id"])
-    async def test_null_for_what_cannot_be_null_is_422(self, client: httpx.AsyncClient, field: str) -> None:
+    @pytest.mark.parametrize(
+        ("path", "field"),
+        [
+            ("/pipeline", "active"),
+            ("/pipeline", "load_lineage"),
+            ("/pipeline", "mute_freshness_check"),
+            ("/pipeline", "mute_timeliness_check"),
+            ("/pipeline", "pipeline_type_id"),
+            ("/pipeline_type", "mute_freshness_check"),
+            ("/pipeline_type", "mute_timeliness_check"),
+        ],
+    )
+    async def test_null_for_what_cannot_be_null_is_422(self, client: httpx.AsyncClient, path: str, field: str) -> None:
         await client.post("/pipeline", json=BODY)
 
-        assert (await client.patch("/pipeline", json={"id": 1, field: None})).status_code == 422
+        assert (await client.patch(path, json={"id": 1, field: None})).status_code == 422
 
 
 async def test_lists_are_by_id_paged_and_filtered(client: httpx.AsyncClient) -> None:
@@ -353,6 +394,28 @@ async def test_a_new_pipeline_can_bring_a_rule_per_metric(make_client: MakeClien
     ]
 
 
+async def test_a_pipeline_that_existed_brings_no_rules(client: httpx.AsyncClient, make_client: MakeClient) -> None:
+    await client.post("/pipeline", json=BODY)
+
+    async with make_client(auto_create_anomaly_detection_rules=True) as other:
+        assert (await other.post("/pipeline", json=BODY)).status_code == 200
+
+    assert (await client.get("/anomaly_detection_rule")).json() == []
+
+
+async def test_a_pipeline_type_posted_again_unchanged_is_not_written(client: httpx.AsyncClient) -> None:
+    body = {"name": "load", "freshness_number": 1, "freshness_datepart": "Day"}
+    for _ in range(2):
+        await client.post("/pipeline_type", json=body)
+    untouched = (await client.get("/pipeline_type/1")).json()["updated_at"]
+
+    await client.post("/pipeline_type", json={**body, "freshness_number": 2})
+
+    changed = (await client.get("/pipeline_type/1")).json()
+    assert untouched is None
+    assert (changed["freshness_number"], changed["updated_at"] is None) == (2, False)
+
+
 async def test_a_pipeline_type_is_get_or_create_and_patch(client: httpx.AsyncClient) -> None:
     first = await client.post("/pipeline_type", json={"name": " Load "})
     again = await client.post("/pipeline_type", json={"name": "load", "mute_freshness_check": True})
@@ -365,3 +428,14 @@ async def test_a_pipeline_type_is_get_or_create_and_patch(client: httpx.AsyncCli
     assert first.json() == again.json() == {"id": 1}
     assert patched.json()["mute_freshness_check"] is True
     assert (patched.json()["timeliness_number"], patched.json()["timeliness_datepart"]) == (3, "hour")
+
+
+@pytest.mark.parametrize("path", ["/pipeline", "/start_pipeline_execution", "/timeliness"])
+async def test_json_that_is_not_announced_is_422_and_says_what_to_do(client: httpx.AsyncClient, path: str) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    for headers in ({}, form):
+        answer = await client.post(path, content=b'{"pipeline_id": 1}', headers=headers)
+
+        assert answer.status_code == 422
+        assert "Content-Type: application/json" in answer.json()["detail"][0]["msg"]

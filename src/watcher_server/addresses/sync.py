@@ -159,7 +159,8 @@ SELECT FROM address JOIN unnest(CAST(:names AS text[])) AS wanted (name) USING (
 ORDER BY name FOR NO KEY UPDATE OF address
 """
 
-# What is left out keeps its value: the parts of the name were filled in once, when the address was created.
+# What is left out keeps its value. The parts of the name are filled in when the address becomes one of a database, so
+# that one which is cleared afterwards stays cleared.
 _UPDATE_ADDRESSES = """
 UPDATE address SET
     address_type_id = address_type.id,
@@ -168,12 +169,22 @@ UPDATE address SET
     (database_name, schema_name, table_name, primary_key, address_metadata) = (
         SELECT filled.database_name, filled.schema_name, filled.table_name, filled.primary_key,
             filled.address_metadata
-        FROM jsonb_populate_record(address, declared.carried) AS filled
+        FROM jsonb_populate_record(
+            address,
+            CASE WHEN address_type.group_name = 'database' AND stored_type.group_name <> 'database'
+                THEN declared.parts || jsonb_strip_nulls(jsonb_build_object(
+                    'database_name', address.database_name,
+                    'schema_name', address.schema_name,
+                    'table_name', address.table_name
+                ))
+                ELSE '{}' END || declared.carried
+        ) AS filled
     )
 FROM jsonb_to_recordset(CAST(:declared AS jsonb))
-    AS declared (name text, type_name text, fingerprint text, carried jsonb)
+    AS declared (name text, type_name text, fingerprint text, carried jsonb, parts jsonb)
 JOIN address_type ON address_type.name = declared.type_name
-WHERE address.name = declared.name
+CROSS JOIN address_type AS stored_type
+WHERE address.name = declared.name AND stored_type.id = address.address_type_id
     AND address.fingerprint IS DISTINCT FROM declared.fingerprint
 """
 

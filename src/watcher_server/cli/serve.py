@@ -7,6 +7,7 @@ import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from watcher_server.cli.levels import log_level
+from watcher_server.cli.protocol import PlainHttpProtocol
 from watcher_server.settings import Settings, load_settings
 
 # Long polls and event streams are cut after this; a request on the hot path takes milliseconds.
@@ -27,7 +28,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.api_processes,
         loop="uvloop",
-        http="httptools",
+        http=PlainHttpProtocol,
         access_log=False,
         log_level=level.lower(),
         log_config=_log_config(level),

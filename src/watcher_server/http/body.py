@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
@@ -48,10 +48,13 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        is_form = isinstance(self.body_field.field_info, params.Form)
 
         async def handle_json(request: Request) -> Response:
             json_request = JsonRequest(request.scope, request.receive)
-            if is_json(request.headers.get("content-type", "")) and await json_request.body():
+            if not is_form and await json_request.body():
+                if not is_json(request.headers.get("content-type", "")):
+                    raise not_json("send it with Content-Type: application/json")
                 # Read here, and kept: FastAPI would turn what is raised while it reads into a 400.
                 await json_request.json()
             return await handle(json_request)

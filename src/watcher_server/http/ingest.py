@@ -79,7 +79,9 @@ class BodyMiddleware:
         try:
             body = await self._read_body(scope, receive)
         except _TooLargeError:
-            await _discard(receive)
+            # Whoever waits to be asked sends nothing yet, and reading would ask for it.
+            if not (_waits_to_be_asked(scope) and _declared_length(scope) > self._limit):
+                await _discard(receive)
             await _too_large(self._limit)(scope, receive, send)
             return
         except ClientDisconnect:
@@ -118,6 +120,10 @@ class _TooLargeError(Exception):
 
 def _announces_body(scope: Scope) -> bool:
     return any(name in _ANNOUNCING for name, _ in scope["headers"])
+
+
+def _waits_to_be_asked(scope: Scope) -> bool:
+    return any(name == b"expect" and value.lower() == b"100-continue" for name, value in scope["headers"])
 
 
 def _declared_length(scope: Scope) -> int:
