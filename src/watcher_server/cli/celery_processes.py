@@ -52,7 +52,7 @@ def run_beat() -> None:
 def _run_celery(settings: Settings, arguments: list[str]) -> None:
     _say_when_the_broker_is_away(settings.broker)
     # PLC0415: it reads the settings when it is imported, and they are complete only now.
-    from watcher_server.celery_app import app  # noqa: PLC0415
+    from watcher_server.celery_app import app
 
     # Watcher's messages are JSON and nothing else: the danger this warns of is unpickling them as root.
     warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -1,6 +1,5 @@
 """The entry point of ``watcher``: every command imports what it needs when it runs."""
 
-# ruff: noqa: PLC0415
 # Late imports are the point here: `watcher --help` loads neither database, nor broker, nor server.
 
 import sys

@@ -46,13 +46,12 @@ class Child:
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Start it in a session of its own: a terminal's Ctrl-C reaches only the parent."""
-        # S603: this program itself. PLW1509: one system call before the child becomes the program.
-        self.process = subprocess.Popen(  # noqa: S603
+        self.process = subprocess.Popen(
             [sys.executable, "-m", *self.module],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - one system call, then the program
         )
 
     def status(self) -> int | None:

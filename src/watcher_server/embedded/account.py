@@ -83,7 +83,7 @@ def _create_system_user() -> pwd.struct_passwd:
         raise EmbeddedError(f"{advice}.")
     command = [useradd, "--system", "--user-group", "--no-create-home", ENGINE_USER]
     # S603: a fixed command, found in system folders only.
-    made = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         return pwd.getpwnam(ENGINE_USER)
     except KeyError:

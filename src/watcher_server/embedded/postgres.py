@@ -124,7 +124,7 @@ class EmbeddedPostgres:
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         switch = self._account.switches
         # S603: our own binary and arguments.
-        made = subprocess.run(  # noqa: S603
+        made = subprocess.run(
             [str(part) for part in command],
             cwd=fresh,
             capture_output=True,

@@ -45,9 +45,7 @@ def start_engine(
     parent_signal: signal.Signals,
 ) -> subprocess.Popen[bytes]:
     """Start an engine as a direct child, in a session of its own: a terminal's Ctrl-C does not reach it."""
-    # S603: our own binary and arguments. PLW1509: the child only makes one system call before it becomes
-    # the program, and is started from the main thread.
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
         stdin=subprocess.DEVNULL,
@@ -55,7 +53,7 @@ def start_engine(
         stderr=log,
         env=engine_environment(),
         start_new_session=True,
-        preexec_fn=die_with_parent(parent_signal),  # noqa: PLW1509
+        preexec_fn=die_with_parent(parent_signal),  # noqa: PLW1509 - one system call, then the program
         user=account.uid if account.switches else None,
         group=account.gid if account.switches else None,
         extra_groups=[] if account.switches else None,
@@ -124,8 +122,8 @@ def command_line(pid: int) -> str:
         except OSError:
             return ""
     # S603, S607: `ps` of the system, on machines without /proc.
-    listed = subprocess.run(  # noqa: S603
-        ["ps", "-o", "command=", "-p", str(pid)],  # noqa: S607
+    listed = subprocess.run(
+        ["ps", "-o", "command=", "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
