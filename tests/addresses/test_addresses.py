@@ -226,3 +226,33 @@ async def test_an_address_that_turns_out_to_be_in_a_database_gets_its_parts(clie
 
     stored = (await client.get("/address/1")).json()
     assert [stored[part] for part in PARTS] == ["d", "own", "t"]
+
+
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%address%'
+"""
+
+
+@pytest.mark.parametrize(
+    "rename", ["UPDATE address_type SET name = 'renamed'", "UPDATE address SET name = 'renamed' WHERE id = 1"]
+)
+async def test_a_change_survives_a_rename_that_it_had_to_wait_for(
+    client: httpx.AsyncClient, engine: Engine, rename: str
+) -> None:
+    await client.post("/address", json=TABLE)
+
+    with engine.connect() as other, engine.connect() as observer:
+        other.execute(text("SELECT FROM address FOR NO KEY UPDATE"))
+        change = asyncio.create_task(client.post("/address", json={**TABLE, "primary_key": "id"}))
+        async with asyncio.timeout(20):
+            while not observer.scalar(text(WAITING)):
+                observer.rollback()
+                await asyncio.sleep(0.05)
+        other.execute(text(rename))
+        other.commit()
+        answer = await change
+
+    assert answer.status_code in {200, 201}
+    stored = (await client.get(f"/address/{answer.json()['id']}")).json()
+    assert (stored["name"], stored["primary_key"]) == ("shop.public.orders", "id")

@@ -74,14 +74,12 @@ async def sync_addresses(session: AsyncSession, bodies: Iterable[AddressPost]) -
     declared = {name: _declare(carried) for name, carried in _merge_by_name(bodies).items()}
     stored = await _read_stored(session, declared)
     created: set[str] = set()
-    # More than one turn only when something was renamed in the moment between reading and creating.
-    while missing := [row for name, row in declared.items() if name not in stored]:
-        await _create_missing_types(session, _differing(declared, stored))
-        created |= await _create_addresses(session, missing)
+    # More than one turn only when something was renamed while this waited for its rows.
+    while pending := _differing(declared, stored):
+        await _create_missing_types(session, pending)
+        created |= await _create_addresses(session, [row for row in pending if row["name"] not in stored])
+        await _update_addresses(session, [row for row in pending if row["name"] in stored])
         stored = await _read_stored(session, declared)
-    if changed := _differing(declared, stored):
-        await _create_missing_types(session, changed)
-        await _update_addresses(session, changed)
     return {name: SyncedAddress(row.id, name in created) for name, row in stored.items()}
 
 
