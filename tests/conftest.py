@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
+from celery import Celery
 from fastapi import FastAPI
 from sqlalchemy import Engine, NullPool, create_engine, text
 
@@ -19,6 +21,8 @@ from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import migrate
 from watcher_server.database.models import Base
 from watcher_server.embedded.services import EmbeddedServices
+from watcher_server.queueing.broker import redis_client
+from watcher_server.queueing.configuration import broker_configuration
 from watcher_server.settings import get_settings, load_settings
 
 TEMPLATE = "watcher_template"
@@ -143,3 +147,21 @@ def live(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     logs = tmp_path_factory.mktemp("live")
     with start_live(database_url, worker_broker(worker_id, 1), logs) as server:
         yield server
+
+
+@pytest.fixture
+def valkey(broker_url: str) -> Iterator["redis.Redis"]:
+    """A client of the test's broker, which is empty."""
+    with redis_client(broker_url) as client:
+        client.flushdb()
+        yield client
+        client.flushdb()
+
+
+@pytest.fixture
+def publisher(valkey: "redis.Redis") -> Iterator[Celery]:
+    """An application that sends straight to the test's broker, which is empty."""
+    assert valkey.ping()
+    with Celery("tests", set_as_current=False) as app:
+        app.conf.update(broker_configuration(get_settings()))
+        yield app

@@ -36,6 +36,9 @@ def test_the_document_gives_the_default(name: str) -> None:
         ("WATCHER_SLACK_WEBHOOK_URL", "hooks.example/x", "WATCHER_SLACK_WEBHOOK_URL must start with https:// or"),
         ("WATCHER_QUEUE_ALERT_INFO", "200", "WATCHER_QUEUE_ALERT_INFO must be below"),
         ("WATCHER_FRESHNESS_CHECK_SCHEDULE", "1 2", "is not a five-field cron expression"),
+        ("WATCHER_FRESHNESS_CHECK_SCHEDULE", "0 0 31 2 *", "is a moment that never comes"),
+        ("WATCHER_DETECT_ANOMALIES_RATE_LIMIT", "0/s", "must be a rate such as"),
+        ("WATCHER_DETECT_ANOMALIES_RATE_LIMIT", "fast", "must be a rate such as"),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_variable(

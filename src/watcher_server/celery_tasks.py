@@ -5,7 +5,7 @@ from watcher_server.anomalies.tasks import detect_anomalies_task
 from watcher_server.executions.tasks import pipeline_execution_closure_maintain_task
 from watcher_server.freshness.tasks import freshness_check_task
 from watcher_server.lineage.tasks import address_lineage_closure_rebuild_task
-from watcher_server.queueing.tasks import celery_queue_health_check_task
+from watcher_server.queue_monitor.tasks import celery_queue_health_check_task
 from watcher_server.timeliness.tasks import timeliness_check_task
 
 __all__ = [

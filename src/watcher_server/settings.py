@@ -5,9 +5,10 @@ Each field is documented in the settings table of ``docs/settings.md``; a test c
 
 import os
 import sys
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
@@ -47,13 +48,49 @@ def _check_url(*schemes: str) -> AfterValidator:
 
 def _check_cron(expression: str) -> str:
     try:
-        crontab.from_string(expression)
+        schedule = crontab.from_string(expression)
     except ValueError as error:
         raise ValueError(f"is not a five-field cron expression ({error})") from error
+    try:
+        schedule.remaining_estimate(datetime.now(UTC))
+    except RuntimeError:
+        raise ValueError("is a moment that never comes") from None
     return expression
 
 
 Cron = Annotated[str, AfterValidator(_check_cron)]
+
+_SECONDS_PER = {"s": 1, "m": 60, "h": 3600}
+
+
+def rate_per_second(limit: str) -> float | None:
+    """The rate that ``15/s``, ``90/m`` or ``500/h`` means, per second; None for ``none``, which is no limit.
+
+    Raises:
+        ValueError: it is neither, or the rate is not above zero.
+    """
+    if limit.strip().lower() == "none":
+        return None
+    number, _, unit = limit.strip().lower().partition("/")
+    try:
+        rate = float(number) / _SECONDS_PER[unit]
+    except (ValueError, KeyError):
+        rate = 0.0
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise ValueError('must be a rate such as "15/s", "90/m" or "500/h", or "none"')
+    return rate
+
+
+# Beyond this the pacing costs more than the tasks; no limit says the same.
+_HIGHEST_RATE = 100_000
+
+
+def _check_rate(limit: str) -> str:
+    rate_per_second(limit)
+    return limit
+
+
+RateLimit = Annotated[str, AfterValidator(_check_rate)]
 
 
 class Settings(BaseSettings):
@@ -73,6 +110,8 @@ class Settings(BaseSettings):
     worker_processes: Annotated[int, Field(ge=1, le=256)] = 2
     allow_unauthenticated: bool = False
     log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    telemetry: bool = False
 
     database_url: Annotated[
         SecretStr | None,
@@ -107,10 +146,22 @@ class Settings(BaseSettings):
     queue_alert_critical: Annotated[int, Field(ge=1)] = 100
 
     relay_enabled: bool = True
+    detect_anomalies_rate_limit: RateLimit = "15/s"
+    freshness_check_rate_limit: RateLimit = "1/s"
+    timeliness_check_rate_limit: RateLimit = "1/s"
+    lineage_closure_rate_limit: RateLimit = "1/s"
+    execution_closure_rate_limit: RateLimit = "10/s"
     task_max_retries: Annotated[int, Field(ge=0, le=100)] = 3
-    task_retry_delay_seconds: Annotated[int, Field(ge=1)] = 60
-    closure_retry_delay_seconds: Annotated[int, Field(ge=1)] = 30
-    task_time_limit_seconds: Annotated[int, Field(ge=10)] = 300
+    task_retry_delay_seconds: Annotated[int, Field(ge=1, le=86_400)] = 60
+    closure_retry_delay_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30
+    task_retry_delay_cap_seconds: Annotated[int, Field(ge=1, le=86_400)] = 600
+    task_time_limit_seconds: Annotated[int, Field(ge=20, le=86_400)] = 300
+    task_history_days: Annotated[int, Field(ge=1)] = 7
+    failed_task_history_days: Annotated[int, Field(ge=1)] = 90
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 9808
+    worker_stop_seconds: Annotated[int, Field(ge=1)] = 30
+    lost_task_after_seconds: Annotated[int, Field(ge=4)] = 30
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:

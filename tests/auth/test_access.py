@@ -97,6 +97,22 @@ async def test_a_token_is_good_for_its_scope(
     assert [answer.status_code for answer in answers] == statuses
 
 
+@pytest.mark.parametrize(
+    ("scope", "statuses"), [("read", [200, 403, 403]), ("write", [200, 403, 403]), ("admin", [200, 200, 204])]
+)
+async def test_changing_a_rate_limit_is_for_administrators(
+    make_client: MakeClient, engine: Engine, scope: str, statuses: list[int]
+) -> None:
+    path, headers = "/rate-limits/detect_anomalies_task", bearer(make_token(engine, scope))
+    async with make_client() as client:
+        answers = (
+            await client.get("/rate-limits", headers=headers),
+            await client.put(path, json={"limit": "none"}, headers=headers),
+            await client.delete(path, headers=headers),
+        )
+    assert [answer.status_code for answer in answers] == statuses
+
+
 async def test_a_refused_scope_is_named(make_client: MakeClient, engine: Engine) -> None:
     headers = bearer(make_token(engine, "read"))
     async with make_client() as client:

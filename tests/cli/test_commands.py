@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy import NullPool, create_engine
 
 from tests.cli.commands import Watcher, free_port
-from tests.support.live import wait_until
 from watcher_server.auth.service import create_token
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
@@ -34,22 +33,6 @@ def test_migrate_brings_a_database_up_to_date_and_can_be_repeated(watcher: Watch
     assert watcher.run("migrate").stdout == "The database has this version's tables.\n"
 
 
-def test_status_says_how_to_start_what_does_not_run(watcher: Watcher) -> None:
-    status = watcher.run("status")
-    assert status.returncode == 1
-    assert "`watcher up`" in status.stderr
-
-
-def test_status_finds_what_up_runs(watcher: Watcher) -> None:
-    watcher.up()
-    # The api is ready before the worker is.
-    wait_until(lambda: watcher.run_beside("status").returncode == 0, "a status without a bad line")
-    status = watcher.run_beside("status")
-    assert f"{watcher.url} is ready" in status.stdout
-    assert "Waiting in queue scheduled" in status.stdout
-    assert "1 answers" in status.stdout
-
-
 def test_commands_beside_up_find_its_port_unless_they_are_given_one(watcher: Watcher) -> None:
     watcher.up()
     # The demo asks the api before it does anything, and is told that it asks for too much.
@@ -58,17 +41,6 @@ def test_commands_beside_up_find_its_port_unless_they_are_given_one(watcher: Wat
     assert "No Watcher answers" not in refused.stderr
     elsewhere = watcher.run("demo", port=str(free_port()))
     assert "No Watcher answers" in elsewhere.stderr
-
-
-def test_a_status_with_a_bad_line_is_status_1(watcher: Watcher) -> None:
-    with EmbeddedServices(watcher.home) as services:
-        urls = {"database_url": services.database_url, "broker_url": services.broker_url}
-        assert watcher.run("migrate", **urls).returncode == 0
-        status = watcher.run("status", **urls)
-    assert status.returncode == 1
-    assert f"{watcher.url} does not answer" in status.stdout
-    assert "`watcher worker`" in status.stdout
-    assert "Tasks not yet published (outbox)" in status.stdout
 
 
 def test_names_of_tokens_are_shown_as_they_are(watcher: Watcher) -> None:

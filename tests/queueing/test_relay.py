@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -10,10 +11,15 @@ import pytest
 from celery import Celery
 from sqlalchemy import Engine, text
 
+from tests.support import queues
+from tests.support.calling import messages
 from tests.support.live import wait_until
+from tests.support.rows import now
+from watcher_server.queueing.broker import redis_client
 from watcher_server.queueing.configuration import broker_configuration
 from watcher_server.queueing.outbox import enqueue
-from watcher_server.queueing.relay import Relay, publish_batch
+from watcher_server.queueing.publishing import MOST_IN_FLIGHT, publish
+from watcher_server.queueing.relay import Relay
 from watcher_server.settings import Settings, load_settings
 
 
@@ -44,13 +50,7 @@ def running(settings: Settings) -> Iterator[Relay]:
 
 def received(app: Celery, queue: str = "celery") -> list[tuple[str, object]]:
     """(task, kwargs) of every message in the queue, in order; they are taken out."""
-    messages = []
-    with app.connection_for_read() as connection, connection.SimpleQueue(queue) as simple, suppress(simple.Empty):
-        while True:
-            message = simple.get_nowait()
-            messages.append((message.headers["task"], message.payload[1]))
-            message.ack()
-    return messages
+    return [(message.headers["task"], message.payload[1]) for message in messages(app, queue)]
 
 
 def left(engine: Engine) -> int:
@@ -142,7 +142,7 @@ def test_a_batch_that_the_broker_did_not_take_stays(
     ):
         monkeypatch.setattr(producer, "batch", cut_off)
         with pytest.raises(ConnectionError):
-            publish_batch(connection, broker, producer)
+            publish(connection, broker, producer, {"some_task": 3})
 
     assert left(engine) == 3
 
@@ -156,3 +156,122 @@ def test_it_goes_on_after_its_connection_is_cut(engine: Engine, settings: Settin
         wait_until(lambda: left(engine) == 0, "the outbox emptying")
 
     assert len(received(broker)) == 2
+
+
+def test_it_goes_on_after_the_broker_cuts_its_connections(engine: Engine, settings: Settings, broker: Celery) -> None:
+    with running(settings), redis_client(settings.broker) as client:
+        fill(engine, 1)
+        wait_until(lambda: left(engine) == 0, "the first message going out")
+        database = client.client_info()["db"]
+        for other in client.client_list():
+            if int(other["db"]) == database and int(other["id"]) != client.client_id():
+                client.client_kill_filter(_id=other["id"])
+        fill(engine, 2)
+        wait_until(lambda: left(engine) == 0, "the outbox emptying")
+
+    assert len(received(broker)) == 3
+
+
+def test_what_is_due_later_is_sent_when_it_is(engine: Engine, settings: Settings, broker: Celery) -> None:
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 1, "some_task", kwargs={"number": 2}, due_at=now() + timedelta(seconds=1.5))
+        queues.add_waiting(connection, 1, "some_task", kwargs={"number": 3}, due_at=now() + timedelta(hours=1))
+        queues.add_waiting(connection, 1, "some_task", kwargs={"number": 1})
+
+    with running(settings):
+        wait_until(lambda: left(engine) == 1, "what is due going out")
+        waited = "SELECT published_at - created_at FROM task WHERE kwargs ->> 'number' = '2'"
+        with engine.connect() as connection:
+            assert connection.execute(text(waited)).scalar_one() > timedelta(seconds=1)
+
+    assert [kwargs["number"] for _, kwargs in received(broker)] == [1, 2]  # type: ignore[index]
+
+
+def test_the_broker_stays_shallow(engine: Engine, settings: Settings, broker: Celery) -> None:
+    with engine.begin() as connection:
+        queues.add_waiting(connection, MOST_IN_FLIGHT + 500, "some_task")
+
+    with running(settings):
+        wait_until(lambda: left(engine) == 500, "the broker being full")
+        # Nothing more goes before something is started.
+        threading.Event().wait(0.5)
+        assert left(engine) == 500
+        with engine.begin() as connection:
+            started = "SELECT id FROM task LIMIT 300"
+            connection.execute(text(f"UPDATE task SET state = 'PROGRESS' WHERE id IN ({started})"))
+        wait_until(lambda: left(engine) == 200, "the room being used")
+
+    with redis_client(settings.broker) as client:
+        assert client.llen("celery") == MOST_IN_FLIGHT + 300
+
+
+def test_of_a_limited_task_no_more_than_a_moments_worth_waits_in_the_broker(
+    engine: Engine, settings: Settings, broker: Celery
+) -> None:
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 50)
+
+    with running(settings):
+        wait_until(lambda: left(engine) == 47, "the first going out")
+        threading.Event().wait(0.5)
+
+    assert left(engine) == 47
+    assert len(received(broker)) == 3
+
+
+def test_other_kinds_do_not_wait_behind_a_flood_of_limited_ones(
+    engine: Engine, settings: Settings, broker: Celery
+) -> None:
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 3000)
+
+    with running(settings):
+        wait_until(lambda: left(engine) < 3000, "the flood flowing")
+        fill(engine, 250)
+        with engine.begin() as connection:
+            queues.add_waiting(connection, 1, queues.FRESHNESS)
+        others = "SELECT count(*) FROM outbox WHERE task_name <> 'detect_anomalies_task'"
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            wait_until(lambda: connection.scalar(text(others)) == 0, "the others going out")
+        assert left(engine) > 2900
+
+    names = [name for name, _ in received(broker)]
+    assert (names.count("some_task"), names.count(queues.FRESHNESS)) == (250, 1)
+
+
+def test_what_another_relay_holds_keeps_nothing_else_back(engine: Engine, settings: Settings, broker: Celery) -> None:
+    fill(engine, 5)
+
+    with engine.connect() as holder, running(settings):
+        holder.execute(text("SELECT FROM outbox ORDER BY id LIMIT 2 FOR UPDATE"))
+        wait_until(lambda: left(engine) == 2, "what nobody holds going out")
+        holder.rollback()
+        wait_until(lambda: left(engine) == 0, "the rest going out")
+
+    numbers = [kwargs["number"] for _, kwargs in received(broker)]  # type: ignore[index]
+    assert sorted(numbers) == list(range(5))
+
+
+def test_a_message_that_cannot_be_sent_does_not_stop_the_others(
+    engine: Engine, settings: Settings, broker: Celery
+) -> None:
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 1, "bad_task", options={"expires": "soon"})
+        connection.execute(
+            text("INSERT INTO outbox (task_name, kwargs) VALUES ('address_lineage_closure_rebuild_task', '[]')")
+        )
+    fill(engine, 3)
+
+    with running(settings):
+        wait_until(lambda: left(engine) == 0, "the outbox emptying")
+
+    assert [name for name, _ in received(broker)] == ["some_task"] * 3
+
+
+def test_a_relay_that_waits_for_a_silent_database_can_be_stopped(engine: Engine, settings: Settings) -> None:
+    relay = Relay(load_settings(database_url="postgresql://127.0.0.1:1/none", broker_url=settings.broker))
+    relay.start()
+    threading.Event().wait(0.3)
+    relay.stop()
+
+    assert relays(engine) == 0

@@ -19,51 +19,77 @@ logger = logging.getLogger(__name__)
 _SECONDS_PER_HOUR = 3600
 
 # Locked before anything is judged: of two deliveries of one task, the second sees what the first has written.
-# NO KEY, so that child runs, whose foreign key points here, start meanwhile.
-_LOCK_EXECUTION = """
+# NO KEY, so that child runs, whose foreign key points here, start meanwhile. The lock itself need not reach the disk:
+# only a judgement that finds something waits for that (see the RETURNING below).
+_LOCK_EXECUTION = text("""
 SELECT pipeline.name, execution.hour_recorded, execution.end_date,
-    extract(epoch FROM now() - execution.end_date)::float8 AS seconds_ago
+    extract(epoch FROM now() - execution.end_date)::float8 AS seconds_ago,
+    set_config('synchronous_commit', 'off', true)
 FROM pipeline_execution AS execution JOIN pipeline ON pipeline.id = execution.pipeline_id
 WHERE execution.id = :execution_id AND execution.pipeline_id = :pipeline_id
     AND execution.completed_successfully
 FOR NO KEY UPDATE OF execution
-"""
+""")
 
-# Every run of the widest window is read once, by ix_pipeline_execution_baseline; the judged one, which closes
-# the window, is among them and kept out of the aggregates. A metric with a flag was judged before: true was
-# alerted, false was unflagged by hand and stays so. In double precision the squares of 64-bit counts fit.
-_DETECT = """
+# The runs of the widest window are read once, by ix_pipeline_execution_baseline, and all six metrics are measured in
+# that one pass: joining each run to each rule takes three times as long. A run counts for a metric
+# from where its rule looks back to, unless it is flagged for it; a metric without a rule has no such moment.
+# A metric with a flag was judged before: true was alerted, false was unflagged by hand and stays so. In double
+# precision the squares of 64-bit counts fit.
+_DETECT = text("""
 WITH rule AS (
     SELECT id, metric_field, z_threshold, lookback_days, minimum_executions,
         CAST(:ended_at AS timestamptz) - make_interval(days => lookback_days) AS since
     FROM anomaly_detection_rule
     WHERE pipeline_id = :pipeline_id AND active AND NOT EXISTS (
         SELECT FROM pipeline_execution WHERE id = :execution_id AND anomaly_flags ? metric_field)
+), since AS (
+    SELECT min(since) AS earliest,
+        min(since) FILTER (WHERE metric_field = 'duration_seconds') AS duration_seconds,
+        min(since) FILTER (WHERE metric_field = 'inserts') AS inserts,
+        min(since) FILTER (WHERE metric_field = 'updates') AS updates,
+        min(since) FILTER (WHERE metric_field = 'soft_deletes') AS soft_deletes,
+        min(since) FILTER (WHERE metric_field = 'total_rows') AS total_rows,
+        min(since) FILTER (WHERE metric_field = 'throughput') AS throughput
+    FROM rule
 ), run AS (
-    SELECT execution.id, execution.end_date, measured.metric, measured.value,
-        coalesce(execution.anomaly_flags ->> measured.metric = 'true', false) AS flagged
-    FROM pipeline_execution AS execution
-    CROSS JOIN LATERAL (VALUES
-        ('duration_seconds', duration_seconds::float8),
-        ('inserts', inserts::float8),
-        ('updates', updates::float8),
-        ('soft_deletes', soft_deletes::float8),
-        ('total_rows', total_rows::float8),
-        ('throughput', throughput)
-    ) AS measured (metric, value)
+    SELECT
+        CASE WHEN end_date >= since.duration_seconds AND anomaly_flags ->> 'duration_seconds' IS DISTINCT FROM 'true'
+            THEN execution.duration_seconds::float8 END AS duration_seconds,
+        CASE WHEN end_date >= since.inserts AND anomaly_flags ->> 'inserts' IS DISTINCT FROM 'true'
+            THEN execution.inserts::float8 END AS inserts,
+        CASE WHEN end_date >= since.updates AND anomaly_flags ->> 'updates' IS DISTINCT FROM 'true'
+            THEN execution.updates::float8 END AS updates,
+        CASE WHEN end_date >= since.soft_deletes AND anomaly_flags ->> 'soft_deletes' IS DISTINCT FROM 'true'
+            THEN execution.soft_deletes::float8 END AS soft_deletes,
+        CASE WHEN end_date >= since.total_rows AND anomaly_flags ->> 'total_rows' IS DISTINCT FROM 'true'
+            THEN execution.total_rows::float8 END AS total_rows,
+        CASE WHEN end_date >= since.throughput AND anomaly_flags ->> 'throughput' IS DISTINCT FROM 'true'
+            THEN execution.throughput END AS throughput
+    FROM pipeline_execution AS execution CROSS JOIN since
     WHERE pipeline_id = :pipeline_id AND hour_recorded = :hour_recorded AND completed_successfully
-        AND end_date BETWEEN (SELECT min(since) FROM rule) AND CAST(:ended_at AS timestamptz)
-        AND (end_date < CAST(:ended_at AS timestamptz) OR execution.id = :execution_id)
+        AND end_date >= (SELECT earliest FROM since) AND end_date < CAST(:ended_at AS timestamptz)
+    OFFSET 0 -- or each value would be worked out anew for each aggregate
+), history AS (
+    SELECT ARRAY[count(duration_seconds), count(inserts), count(updates),
+            count(soft_deletes), count(total_rows), count(throughput)] AS counts,
+        ARRAY[avg(duration_seconds), avg(inserts), avg(updates),
+            avg(soft_deletes), avg(total_rows), avg(throughput)] AS means,
+        ARRAY[stddev_samp(duration_seconds), stddev_samp(inserts), stddev_samp(updates),
+            stddev_samp(soft_deletes), stddev_samp(total_rows), stddev_samp(throughput)] AS deviations
+    FROM run
 ), baseline AS (
-    SELECT rule.id AS rule_id, rule.metric_field, rule.z_threshold, rule.lookback_days,
-        rule.minimum_executions,
-        max(run.value) FILTER (WHERE run.id = :execution_id) AS value,
-        count(run.value) FILTER (WHERE run.id <> :execution_id) AS execution_count,
-        avg(run.value) FILTER (WHERE run.id <> :execution_id) AS mean,
-        stddev_samp(run.value) FILTER (WHERE run.id <> :execution_id) AS sample_std
-    FROM rule JOIN run ON run.metric = rule.metric_field
-        AND (run.id = :execution_id OR (run.end_date >= rule.since AND NOT run.flagged))
-    GROUP BY rule.id, rule.metric_field, rule.z_threshold, rule.lookback_days, rule.minimum_executions
+    SELECT rule.id AS rule_id, rule.metric_field, rule.z_threshold, rule.lookback_days, rule.minimum_executions,
+        measured.value, measured.execution_count, measured.mean, measured.sample_std
+    FROM history
+    CROSS JOIN pipeline_execution AS execution
+    CROSS JOIN LATERAL unnest(
+        ARRAY['duration_seconds', 'inserts', 'updates', 'soft_deletes', 'total_rows', 'throughput'],
+        ARRAY[duration_seconds, inserts, updates, soft_deletes, total_rows, throughput]::float8[],
+        counts, means, deviations
+    ) AS measured (metric, value, execution_count, mean, sample_std)
+    JOIN rule ON rule.metric_field = measured.metric
+    WHERE execution.id = :execution_id
 ), judged AS (
     SELECT baseline.*, std, greatest(0, mean - z_threshold * std) AS lower_bound,
         mean + z_threshold * std AS upper_bound
@@ -81,7 +107,8 @@ WITH rule AS (
     WHERE value > upper_bound OR value < lower_bound
     ORDER BY rule_id
     ON CONFLICT (rule_id, pipeline_execution_id) DO NOTHING
-    RETURNING metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count
+    RETURNING metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count,
+        set_config('synchronous_commit', NULL, true)
 ), flagged AS (
     UPDATE pipeline_execution
     SET anomaly_flags = anomaly_flags || (SELECT jsonb_object_agg(metric_field, true) FROM result)
@@ -89,7 +116,7 @@ WITH rule AS (
 )
 SELECT metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count
 FROM result ORDER BY metric_field
-"""
+""")
 
 
 @dataclass(frozen=True)
@@ -148,7 +175,7 @@ def _check_id(name: str, value: object) -> None:
 
 def _lock_execution(connection: Connection, pipeline_id: int, execution_id: int) -> _Judged | None:
     parameters = {"pipeline_id": pipeline_id, "execution_id": execution_id}
-    row = connection.execute(text(_LOCK_EXECUTION), parameters).one_or_none()
+    row = connection.execute(_LOCK_EXECUTION, parameters).one_or_none()
     if row is None:
         return None
     return _Judged(pipeline_id, execution_id, row.name, row.hour_recorded, row.end_date, row.seconds_ago)
@@ -161,7 +188,7 @@ def _find_anomalies(connection: Connection, judged: _Judged) -> list[Anomaly]:
         "hour_recorded": judged.hour_recorded,
         "ended_at": judged.ended_at,
     }
-    return [Anomaly(*row) for row in connection.execute(text(_DETECT), parameters)]
+    return [Anomaly(*row) for row in connection.execute(_DETECT, parameters)]
 
 
 def _tell(connection: Connection, judged: _Judged, anomalies: Sequence[Anomaly], alert_max_age_hours: int) -> None:

@@ -18,7 +18,8 @@ _COOKIE_PREFIX = f"{COOKIE}=".encode()
 _OPEN_PATHS = frozenset({"/", "/health/live", "/health/ready", "/login", "/logout", "/static/watcher.css"})
 # What a person opens in a browser; everything else is for programs, which are told and not led to a form.
 _PAGES = frozenset({"/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
-_ADMIN_PATHS = frozenset({"/log_cleanup"})
+# Changing anything here or below is for administrators.
+_ADMIN_PATHS = ("/log_cleanup", "/rate-limits")
 _READING = frozenset({"GET", "HEAD"})
 
 _READ, _WRITE, _ADMIN = (scope.rank for scope in TokenScope)
@@ -90,13 +91,20 @@ def _cookie_token(value: bytes) -> bytes | None:
 
 
 def _refuse_scope(scope: Scope, token: KnownToken) -> Response | None:
-    needed = _ADMIN if scope["path"].rstrip("/") in _ADMIN_PATHS else _READ if scope["method"] in _READING else _WRITE
+    needed = _needed_rank(scope["method"], scope["path"])
     if _RANKS[token.scope] >= needed:
         return None
     wanted = list(TokenScope)[needed]
     return JSONResponse(
         {"detail": f"This token may only {token.scope}: use one with the scope {wanted}."}, status_code=403
     )
+
+
+def _needed_rank(method: str, path: str) -> int:
+    if method in _READING:
+        return _READ
+    below_admin = any(path == admin or path.startswith(f"{admin}/") for admin in _ADMIN_PATHS)
+    return _ADMIN if below_admin else _WRITE
 
 
 def _unavailable() -> Response:

@@ -1,6 +1,6 @@
 """``watcher worker`` and ``watcher beat``: Celery's own programs with Watcher's settings."""
 
-import sys
+import os
 import warnings
 
 import redis
@@ -12,22 +12,44 @@ from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
 from watcher_server.queueing.broker import redis_client
 from watcher_server.settings import Settings
+from watcher_server.telemetry.logs import say
+
+_MOST_PROCESSES = 256
 
 
-def run_worker(*, concurrency: int | None, queues: str) -> None:
+def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str) -> None:
     """Run tasks until a signal comes; the first one lets running tasks finish.
 
     Raises:
-        CommandError: the database cannot be reached, or lacks tables of this version.
+        CommandError: the database cannot be reached, or lacks tables of this version; or autoscale is not MAX,MIN.
         SettingsError: no database or no broker is configured.
     """
+    pool = _pool_arguments(concurrency, autoscale)
     settings = settings_beside_up()
     # A worker without a database would take tasks only to fail them.
     require_database(settings.database)
     require_migrations(settings.database)
     arguments = ["worker", "--loglevel", log_level(settings), "--queues", queues]
-    arguments += ["--concurrency", str(concurrency or settings.worker_processes)]
+    arguments += pool or ["--concurrency", str(settings.worker_processes)]
+    # Celery's own name is the machine's: two workers on one would share it.
+    arguments += ["--hostname", f"watcher-{os.getpid()}@%h"]
     _run_celery(settings, arguments)
+
+
+def _pool_arguments(concurrency: int | None, autoscale: str | None) -> list[str]:
+    """What the command line says about the size of the pool; empty when it says nothing."""
+    if autoscale is None:
+        return [] if concurrency is None else ["--concurrency", str(concurrency)]
+    if concurrency is not None:
+        raise CommandError("--concurrency and --autoscale are two ways to say how many tasks run at once: use one.")
+    largest, comma, smallest = (part.strip() for part in autoscale.partition(","))
+    if not comma or not all(number.isascii() and number.isdigit() for number in (largest, smallest)):
+        raise CommandError(f"--autoscale takes two numbers, MAX,MIN, as in --autoscale 8,2, not {autoscale!r}.")
+    if not 1 <= int(smallest) <= int(largest) <= _MOST_PROCESSES:
+        raise CommandError(
+            f"--autoscale takes MAX,MIN with MIN from 1 to MAX and MAX up to {_MOST_PROCESSES}, not {autoscale!r}."
+        )
+    return ["--autoscale", f"{largest},{smallest}"]
 
 
 def run_beat() -> None:
@@ -50,20 +72,21 @@ def run_beat() -> None:
 
 
 def _run_celery(settings: Settings, arguments: list[str]) -> None:
-    _say_when_the_broker_is_away(settings.broker)
+    _say_when_the_broker_is_away(settings)
     # PLC0415: it reads the settings when it is imported, and they are complete only now.
     from watcher_server.celery_app import app
 
     # Watcher's messages are JSON and nothing else: the danger this warns of is unpickling them as root.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    quiet = [] if log_level(settings) in {"DEBUG", "INFO"} else ["--quiet"]
+    # The banner is text on stdout, for people.
+    quiet = [] if log_level(settings) in {"DEBUG", "INFO"} and settings.log_format == "text" else ["--quiet"]
     app.start([*quiet, *arguments])
 
 
-def _say_when_the_broker_is_away(broker_url: str) -> None:
+def _say_when_the_broker_is_away(settings: Settings) -> None:
     try:
-        with redis_client(broker_url) as client:
+        with redis_client(settings.broker) as client:
             client.ping()
     except (redis.RedisError, OSError) as error:
         reason = str(error).rstrip(".")
-        sys.stderr.write(f"watcher: The broker cannot be reached ({reason}): waiting for it, trying again.\n")
+        say(f"The broker cannot be reached ({reason}): waiting for it, trying again.", settings)

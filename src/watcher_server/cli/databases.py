@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from watcher_server.cli.checks import require_database
+from sqlalchemy import Connection, NullPool, create_engine
+
+from watcher_server.cli.checks import require_database, require_migrations
 from watcher_server.cli.environment import settings_beside_up
+from watcher_server.cli.errors import CommandError
+from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
 from watcher_server.embedded.services import EmbeddedServices
+from watcher_server.kit.errors import ConflictError, NotFoundError
 
 
 @contextmanager
@@ -27,6 +32,22 @@ def database_for_a_command() -> Iterator[str]:
     with EmbeddedServices(settings.home, valkey=False) as services:
         ensure_migrated(services.database_url)
         yield services.database_url
+
+
+@contextmanager
+def command_transaction() -> Iterator[Connection]:
+    """A transaction in the database of :func:`database_for_a_command`.
+
+    Raises:
+        CommandError: the database cannot be reached or lacks tables, or what was asked for is not there.
+    """
+    with database_for_a_command() as url:
+        require_migrations(url)
+        try:
+            with create_engine(sqlalchemy_url(url), poolclass=NullPool).begin() as connection:
+                yield connection
+        except (NotFoundError, ConflictError) as error:
+            raise CommandError(str(error)) from None
 
 
 def ensure_migrated(database_url: str) -> None:

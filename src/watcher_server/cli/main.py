@@ -11,6 +11,7 @@ from watcher_server import __version__
 from watcher_server.auth.scopes import Scope
 from watcher_server.cli.errors import expected_errors
 from watcher_server.cli.program import typeable
+from watcher_server.task_history.states import TaskState
 
 _HELP = """Watcher knows what each data pipeline did, what it read and wrote, whether it was on time,
 and whether its numbers look wrong.
@@ -39,6 +40,10 @@ app = typer.Typer(
 )
 token_app = typer.Typer(help="Make, list and revoke the bearer tokens that callers show.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
+tasks_app = typer.Typer(help="Look at tasks, and run failed ones again.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
+limits_app = typer.Typer()
+app.add_typer(limits_app, name="limits")
 
 
 def _print_version(wanted: bool) -> None:
@@ -86,6 +91,10 @@ def worker(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Tasks at once; without it WATCHER_WORKER_PROCESSES.")
     ] = None,
+    autoscale: Annotated[
+        str | None,
+        typer.Option(metavar="MAX,MIN", help="In place of --concurrency: as many tasks at once as wait, within these."),
+    ] = None,
     queues: Annotated[str, typer.Option(help="Which queues to serve, separated by commas.")] = "celery,scheduled",
 ) -> None:
     """Run tasks. Start as many as you like, on as many machines.
@@ -94,7 +103,7 @@ def worker(
     """
     from watcher_server.cli.celery_processes import run_worker
 
-    run_worker(concurrency=concurrency, queues=queues)
+    run_worker(concurrency=concurrency, autoscale=autoscale, queues=queues)
 
 
 @app.command()
@@ -116,11 +125,17 @@ def migrate() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every 2 seconds, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
     """Show what runs and how far behind it is. Status 1 when anything does not run as it should."""
-    from watcher_server.cli.status import show_status
+    from watcher_server.cli import status as status_command
 
-    if not show_status():
+    if watch:
+        status_command.watch_status()
+    elif not (status_command.print_status_as_json() if as_json else status_command.show_status()):
         raise typer.Exit(1)
 
 
@@ -167,6 +182,76 @@ def revoke(name: Annotated[str, typer.Argument(help="The name it was made with."
     from watcher_server.cli import tokens
 
     tokens.revoke(name)
+
+
+@limits_app.callback(invoke_without_command=True)
+def show_limits(context: typer.Context) -> None:
+    """Show how fast tasks may start, in the whole cluster; change it for a while with `set`."""
+    if context.invoked_subcommand is None:
+        from watcher_server.cli import limits
+
+        limits.show_all()
+
+
+@limits_app.command("set")
+def set_limit(
+    task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")],
+    limit: Annotated[str, typer.Argument(help="100/s, 90/m or 500/h; none for no limit.")],
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="For how many minutes.")] = 60,
+) -> None:
+    """Have another limit hold for a while, without a restart.
+
+    For a backfill: watcher limits set detect_anomalies_task none --minutes 30
+    """
+    from watcher_server.cli import limits
+
+    limits.override(task, limit, minutes)
+
+
+@limits_app.command("reset")
+def reset_limit(task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")]) -> None:
+    """Have the configured limit hold again, now."""
+    from watcher_server.cli import limits
+
+    limits.reset(task)
+
+
+@tasks_app.command("list")
+def list_tasks(
+    *,
+    state: Annotated[TaskState | None, typer.Option(case_sensitive=False, help="Only those in this state.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this task, such as detect_anomalies_task.")] = None,
+    pipeline: Annotated[int | None, typer.Option(help="Only those of the pipeline with this id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+) -> None:
+    """List tasks, the newest first.
+
+    What failed, and why: watcher tasks list --state failure
+    """
+    from watcher_server.cli import tasks
+
+    tasks.show_all(state, name, pipeline, limit)
+
+
+@tasks_app.command("show")
+def show_task(task_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]) -> None:
+    """Show everything about a task: arguments, times, failed tries, traceback."""
+    from watcher_server.cli import tasks
+
+    tasks.show_one(task_id)
+
+
+@tasks_app.command("retry")
+def retry_tasks(
+    *,
+    task_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The failed task to run again.")] = None,
+    all_failed: Annotated[bool, typer.Option("--all-failed", help="All of them.")] = False,
+    name: Annotated[str | None, typer.Option(help="With --all-failed: only those of this task.")] = None,
+) -> None:
+    """Run failed tasks again, under the same ids and with the same arguments."""
+    from watcher_server.cli import tasks
+
+    tasks.retry(task_id, name, all_failed=all_failed)
 
 
 def main() -> None:

@@ -20,3 +20,8 @@ class PlainHttpProtocol(HttpToolsProtocol):
         if b"h2c" in data[:_LONGEST_HEAD]:
             data = _OFFER.sub(b"", data, count=1)
         super().data_received(data)
+
+    def shutdown(self) -> None:
+        """Stop after the answer under way, and let an answer without an end, such as a stream of events, know it."""
+        self.app_state["stopping"].set()
+        super().shutdown()

@@ -1,14 +1,12 @@
 """The HTTP server itself, without the checks of ``watcher api``; ``watcher up`` has made them already."""
 
-from copy import deepcopy
-from typing import Any
-
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
 
 from watcher_server.cli.levels import log_level
 from watcher_server.cli.protocol import PlainHttpProtocol
-from watcher_server.settings import Settings, load_settings
+from watcher_server.settings import Settings, SettingsError, exit_with, load_settings
+from watcher_server.telemetry.server_logs import server_log_config
+from watcher_server.telemetry.tracing import require_tracing
 
 # Long polls and event streams are cut after this; a request on the hot path takes milliseconds.
 _GRACE_SECONDS = 3
@@ -19,8 +17,10 @@ def serve(settings: Settings) -> None:
 
     Raises:
         CommandError: the log level is none.
+        SettingsError: traces are on, and the packages for them are not installed.
     """
     level = log_level(settings)
+    require_tracing(settings)
     uvicorn.run(
         "watcher_server.app:create_app",
         factory=True,
@@ -31,17 +31,13 @@ def serve(settings: Settings) -> None:
         http=PlainHttpProtocol,
         access_log=False,
         log_level=level.lower(),
-        log_config=_log_config(level),
+        log_config=server_log_config(settings, level),
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
 
-def _log_config(level: str) -> dict[str, Any]:
-    """Uvicorn's own, and its handler for everything else too: without Slack, alerts are log lines."""
-    config = deepcopy(LOGGING_CONFIG)
-    config["root"] = {"handlers": ["default"], "level": level}
-    return config
-
-
 if __name__ == "__main__":
-    serve(load_settings())
+    try:
+        serve(load_settings())
+    except SettingsError as error:
+        exit_with(str(error))

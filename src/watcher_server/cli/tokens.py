@@ -1,13 +1,10 @@
 """``watcher token``: who may call."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import Connection, NullPool, create_engine
 
 from watcher_server.auth.service import (
     InvalidTokenNameError,
@@ -16,12 +13,10 @@ from watcher_server.auth.service import (
     list_tokens,
     revoke_token,
 )
-from watcher_server.cli.checks import require_migrations
-from watcher_server.cli.databases import database_for_a_command
+from watcher_server.cli.databases import command_transaction
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.program import typeable
 from watcher_server.cli.terminal import console
-from watcher_server.database.engine import sqlalchemy_url
 
 
 def create(name: str, scope: str) -> None:
@@ -30,7 +25,7 @@ def create(name: str, scope: str) -> None:
     Raises:
         CommandError: the name is taken, or cannot be one.
     """
-    with _transaction() as connection:
+    with command_transaction() as connection:
         try:
             token = create_token(connection, name, scope)
         except TokenNameTakenError:
@@ -46,7 +41,7 @@ def create(name: str, scope: str) -> None:
 
 def show_all() -> None:
     """Print a table of the tokens."""
-    with _transaction() as connection:
+    with command_transaction() as connection:
         tokens = list_tokens(connection)
     if not tokens:
         sys.stdout.write(typeable("There is no token yet; `watcher token create NAME --scope admin` makes one.\n"))
@@ -64,19 +59,11 @@ def revoke(name: str) -> None:
     Raises:
         CommandError: there is none of that name.
     """
-    with _transaction() as connection:
+    with command_transaction() as connection:
         revoked = revoke_token(connection, name)
     if not revoked:
         raise CommandError(f"There is no token named {name}: `watcher token list` shows them all.")
     sys.stdout.write(f"The token {name} is revoked.\n")
-
-
-@contextmanager
-def _transaction() -> Iterator[Connection]:
-    with database_for_a_command() as url:
-        require_migrations(url)
-        with create_engine(sqlalchemy_url(url), poolclass=NullPool).begin() as connection:
-            yield connection
 
 
 def _minute(moment: datetime | None) -> str:

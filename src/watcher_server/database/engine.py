@@ -1,16 +1,22 @@
 """Connections: a sync engine for workers and commands, an async one for the api, and the api's ingest pool."""
 
 import os
+import time
 from functools import cache
+from typing import Any
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from watcher_server.settings import Settings, get_settings
+
+# So soon after its last use a connection is taken to be still there.
+_TRUSTED_SECONDS = 1.0
 
 IngestPool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
@@ -18,6 +24,17 @@ IngestPool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 def sqlalchemy_url(database_url: str) -> str:
     """The URL with the driver that SQLAlchemy is to use: psycopg 3, in both worlds."""
     return "postgresql+psycopg://" + database_url.split("://", 1)[1]
+
+
+# A network that swallows packets is noticed within half a minute, not after the quarter of an hour that TCP would try.
+# Without meaning on a Unix socket.
+CONNECT_OPTIONS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 
 def session_options(*, timeout_seconds: int) -> str:
@@ -30,13 +47,33 @@ def _sync_engine_of(_pid: int) -> Engine:
     settings = get_settings()
     # Below the task's own limit, so that the database gives up before Celery kills the process.
     timeout = max(1, settings.task_time_limit_seconds - 10)
-    return create_engine(
+    engine = create_engine(
         sqlalchemy_url(settings.database),
         pool_size=2,
         max_overflow=2,
-        pool_pre_ping=True,
-        connect_args={"options": session_options(timeout_seconds=timeout), "connect_timeout": 10},
+        connect_args={**CONNECT_OPTIONS, "options": session_options(timeout_seconds=timeout)},
     )
+    _ping_after_idling(engine)
+    return engine
+
+
+def _ping_after_idling(engine: Engine) -> None:
+    """As ``pool_pre_ping``, but not when the connection was used a moment ago: a task takes it three times."""
+
+    def note_use(_connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    def ping(connection: Any, record: Any, _proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", 0.0) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            # The pool then opens another.
+            raise DisconnectionError("The connection was lost while nobody used it.") from error
+
+    event.listen(engine, "checkin", note_use)
+    event.listen(engine, "checkout", ping)
 
 
 def sync_engine() -> Engine:
@@ -54,7 +91,7 @@ def create_query_engine(settings: Settings) -> AsyncEngine:
         pool_pre_ping=True,
         connect_args={
             "options": session_options(timeout_seconds=settings.query_timeout_seconds),
-            "connect_timeout": 10,
+            **CONNECT_OPTIONS,
         },
     )
 
@@ -80,7 +117,7 @@ def create_ingest_pool(settings: Settings) -> IngestPool:
         check=None,
         kwargs={
             "autocommit": True,
-            "connect_timeout": 10,
+            **CONNECT_OPTIONS,
             "options": session_options(timeout_seconds=settings.query_timeout_seconds),
         },
     )

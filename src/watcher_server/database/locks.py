@@ -4,3 +4,8 @@
 MIGRATION_LOCK = 7_306_091_204
 CLEANUP_LOCK = 7_306_091_205
 REBUILD_LOCK = 7_306_091_206
+KEEPER_LOCK = 7_306_091_207
+
+# For sessions that hold locks for as long as they live: PostgreSQL would keep those of a machine that vanished, with
+# its power or its network, for two hours. With these it notices within half a minute.
+LOCK_HOLDER_OPTIONS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"

@@ -9,8 +9,12 @@ from watcher_server.executions.models import PipelineExecution, PipelineExecutio
 from watcher_server.freshness.models import FreshnessPipelineLog
 from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
 from watcher_server.pipelines.models import Pipeline, PipelineType
-from watcher_server.queueing.models import OutboxMessage, QueueAlertState
+from watcher_server.queue_monitor.models import QueueAlertState
+from watcher_server.queueing.models import OutboxMessage
+from watcher_server.rate_limits.models import RateLimitOverride
+from watcher_server.task_history.models import TaskRun
 from watcher_server.timeliness.models import TimelinessExecutionLog
+from watcher_server.workers.models import Worker
 
 __all__ = [
     "Address",
@@ -29,5 +33,8 @@ __all__ = [
     "PipelineExecutionClosure",
     "PipelineType",
     "QueueAlertState",
+    "RateLimitOverride",
+    "TaskRun",
     "TimelinessExecutionLog",
+    "Worker",
 ]

@@ -107,6 +107,15 @@ class WatcherClient:
         """How many background tasks wait in the queues."""
         return int(self._call("POST", "/celery/monitor-queue").json()["total_pending"])
 
+    def lift_rate_limit(self, task: str, minutes: int) -> bool:
+        """Let a task run as fast as it can for so long; False when the token may not do that."""
+        response = self._http.request("PUT", f"/rate-limits/{task}", json={"limit": "none", "minutes": minutes})
+        return response.is_success
+
+    def restore_rate_limit(self, task: str) -> None:
+        """Have the configured limit hold again."""
+        self._call("DELETE", f"/rate-limits/{task}")
+
     def _call(
         self,
         method: str,

@@ -13,6 +13,7 @@ from watcher_server.demo.client import WatcherClient
 from watcher_server.demo.data import FIRST_DAY, LAST_DAY, find_data_folder, read_airline_names, read_flights
 from watcher_server.demo.dates import ReplayDates
 from watcher_server.demo.errors import DemoError
+from watcher_server.demo.limits import lifted_limits
 from watcher_server.demo.pipelines import (
     DAILY_LOAD,
     EarlierReplay,
@@ -75,7 +76,10 @@ def demo(
         _check_days(first.date(), last.date())
         with WatcherClient(url or find_api_url(get_settings()), token) as client:
             earlier = _find_earlier_replay(client, again=again)
-            with Warehouse(warehouse_url or _default_warehouse(), connections=THREADS) as warehouse:
+            with (
+                Warehouse(warehouse_url or _default_warehouse(), connections=THREADS) as warehouse,
+                lifted_limits(console, client),
+            ):
                 dates = _replay(console, client, warehouse, first=first.date(), last=last.date(), earlier=earlier)
                 _report(console, client, warehouse, dates)
     except (DemoError, SettingsError) as error:

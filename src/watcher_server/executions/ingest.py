@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 
 from watcher_server.executions.schemas import ExecutionEnd, ExecutionStart
 from watcher_server.kit.errors import ConflictError, InvalidOrderError, NotFoundError
+from watcher_server.telemetry.context import current_context_json
 
 # A root is its own closure; what lies above a child is for the task, which also copes with a late parent.
 START_STATEMENT = """
@@ -32,9 +33,9 @@ WITH started AS (
     INSERT INTO pipeline_execution_closure (parent_execution_id, child_execution_id, depth)
     SELECT id, id, 0 FROM started
 ), queued AS (
-    INSERT INTO outbox (task_name, kwargs)
+    INSERT INTO outbox (task_name, kwargs, context)
     SELECT 'pipeline_execution_closure_maintain_task',
-        jsonb_build_object('execution_id', id, 'parent_id', %(parent_id)s::bigint)
+        jsonb_build_object('execution_id', id, 'parent_id', %(parent_id)s::bigint), %(context)s::jsonb
     FROM started WHERE %(parent_id)s::bigint IS NOT NULL
 )
 SELECT id FROM started
@@ -81,8 +82,9 @@ WITH ended AS (
     FROM ended
     WHERE pipeline.id = ended.pipeline_id AND %(completed_successfully)s
 ), queued AS (
-    INSERT INTO outbox (task_name, kwargs)
-    SELECT 'detect_anomalies_task', jsonb_build_object('pipeline_id', pipeline_id, 'pipeline_execution_id', id)
+    INSERT INTO outbox (task_name, kwargs, context)
+    SELECT 'detect_anomalies_task', jsonb_build_object('pipeline_id', pipeline_id, 'pipeline_execution_id', id),
+        %(context)s::jsonb
     FROM ended WHERE %(completed_successfully)s
 )
 SELECT id FROM ended
@@ -119,6 +121,7 @@ async def start_execution(connection: Connection, body: ExecutionStart) -> int:
         "start_date": body.start_date,
         "watermark": body.watermark,
         "next_watermark": body.next_watermark,
+        "context": None if body.parent_id is None else current_context_json(),
     }
     row = await _fetch_one(connection, START_STATEMENT, parameters)
     if row is None:
@@ -152,6 +155,7 @@ async def end_execution(connection: Connection, body: ExecutionEnd) -> bool:
         "soft_deletes": body.soft_deletes,
         "total_rows": body.total_rows,
         "execution_metadata": None if metadata is None else Jsonb(metadata),
+        "context": current_context_json() if body.completed_successfully else None,
     }
     if await _fetch_one(connection, END_STATEMENT, parameters) is not None:
         return True

@@ -15,7 +15,15 @@ class HeadMiddleware:
             await self._app(scope, receive, send)
             return
 
+        answered = False
+
         async def send_head(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+            nonlocal answered
+            if message["type"] != "http.response.body":
+                await send(message)
+            elif not answered:
+                # The end of the answer, also of one whose body would go on for as long as somebody listens.
+                answered = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
         await self._app({**scope, "method": "GET"}, receive, send_head)

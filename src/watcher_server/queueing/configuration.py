@@ -10,11 +10,9 @@ from watcher_server.settings import Settings
 MAIN_QUEUE = "celery"
 # A backlog in the main queue never delays a scheduled check or an alert.
 SCHEDULED_QUEUE = "scheduled"
+QUEUES = (MAIN_QUEUE, SCHEDULED_QUEUE)
 
-# Longer than the longest back-off and the hard time limit together: what a living worker holds is never given to
-# another, and what a dead one held comes back.
-_VISIBILITY_TIMEOUT_SECONDS = 3600
-_RESULTS_KEPT_SECONDS = 86_400
+_VISIBILITY_MARGIN_SECONDS = 60
 _REDELIVERY_SCHEDULE = "*/15 * * * *"
 
 
@@ -32,6 +30,17 @@ def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     }
 
 
+def visibility_timeout_seconds(settings: Settings) -> int:
+    """After how long the broker gives what a worker holds to another.
+
+    Longer than the longest back-off and the hard time limit together: what a living worker holds stays its own.
+    """
+    doublings = max(0, settings.task_max_retries - 1)
+    delay = max(settings.task_retry_delay_seconds, settings.closure_retry_delay_seconds)
+    backoff = int(min(settings.task_retry_delay_cap_seconds, delay * 2.0 ** min(doublings, 60)))
+    return backoff + settings.task_time_limit_seconds + _VISIBILITY_MARGIN_SECONDS
+
+
 def broker_configuration(settings: Settings) -> dict[str, Any]:
     """How to reach the broker and what the queues are; all that the relay needs."""
     return {
@@ -39,7 +48,7 @@ def broker_configuration(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            "visibility_timeout": _VISIBILITY_TIMEOUT_SECONDS,
+            "visibility_timeout": visibility_timeout_seconds(settings),
             "socket_connect_timeout": 5,
             "socket_timeout": 30,
             "socket_keepalive": True,
@@ -56,8 +65,7 @@ def broker_configuration(settings: Settings) -> dict[str, Any]:
 def celery_configuration(settings: Settings) -> dict[str, Any]:
     """The whole configuration of workers and beat."""
     return broker_configuration(settings) | {
-        "result_backend": settings.broker,
-        "result_expires": _RESULTS_KEPT_SECONDS,
+        "result_backend": "watcher_server.task_history.backend:TaskBackend",
         "result_extended": True,
         # A task is acknowledged when it is done: a worker that dies gives it back.
         "task_acks_late": True,
@@ -67,6 +75,8 @@ def celery_configuration(settings: Settings) -> dict[str, Any]:
         "task_time_limit": settings.task_time_limit_seconds,
         "task_soft_time_limit": settings.task_time_limit_seconds - 5,
         "worker_concurrency": settings.worker_processes,
+        "worker_autoscaler": "watcher_server.workers.autoscaler:QueueDepthAutoscaler",
         "worker_send_task_events": True,
         "beat_schedule": _beat_schedule(settings),
+        "beat_scheduler": "watcher_server.queueing.scheduler:OutboxScheduler",
     }

@@ -1,41 +1,50 @@
-"""The relay: publishes the outbox to Celery, at least once, from every api process."""
+"""The relay: publishes the outbox to Celery, at least once, from every api process and every worker."""
 
 import logging
+import os
+import selectors
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
 from celery import Celery
 
+from watcher_server.database.engine import CONNECT_OPTIONS
+from watcher_server.database.locks import LOCK_HOLDER_OPTIONS
+from watcher_server.queueing.coalescing import COALESCED_TASK
 from watcher_server.queueing.configuration import broker_configuration
+from watcher_server.queueing.outbox import WAKE_CHANNEL
+from watcher_server.queueing.publishing import BATCH, MOST_IN_FLIGHT, Due, find_due, publish
+from watcher_server.rate_limits.pacing import Demand, Pacer
+from watcher_server.rate_limits.service import configured_limits, limits_in_force
 from watcher_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_BATCH_SIZE = 200
-# Rows written by workers, or by an api process that died, are found by looking.
-_POLL_SECONDS = 0.5
+# What nobody announced, such as the rows of an api process that died, is found by looking.
+_POLL_SECONDS = 1.0
 # Waiting this long after a wake-up lets a busy moment fill a batch.
 _GATHER_SECONDS = 0.05
+# How soon to look again when so much is in the broker that more would only wait there.
+_FULL_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _STOP_SECONDS = 10.0
 
-# Oldest first, by the primary key. Two relays never wait for each other: each takes what the other does not hold.
-_TAKE_BATCH = """
-DELETE FROM outbox
-WHERE ctid = ANY (ARRAY(SELECT ctid FROM outbox ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
-RETURNING id, task_id::text, task_name, kwargs, queue
-"""
 # The table is empty whenever the planner's statistics are made, and full of deleted rows when it is busy: left to
 # itself, the planner would read it all to find the oldest.
-_SESSION_OPTIONS = "-c enable_seqscan=off -c enable_sort=off"
+_SESSION_OPTIONS = (
+    "-c timezone=UTC -c enable_seqscan=off -c enable_sort=off -c statement_timeout=60s"
+    # What a relay has taken and neither sent nor given back, because its machine stands still, others may send.
+    f" -c idle_in_transaction_session_timeout=60s {LOCK_HOLDER_OPTIONS}"
+)
 
 
 class Relay:
-    """A thread that takes messages from the outbox and sends them to the broker.
+    """A thread that takes messages from the outbox and sends them to the broker, as fast as each task may go.
 
-    A batch is deleted in the transaction in which it is sent: should the process die in between, another relay sends
-    it again under the same task ids. A broker that is away leaves the messages where they are.
+    A batch leaves the outbox in the transaction in which it is sent: should the process die in between, another relay
+    sends it again under the same task ids. A broker that is away leaves the messages where they are.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,7 +52,9 @@ class Relay:
         # An application of its own, without a result backend: with one, sending blocks while the broker is away.
         self._publisher = Celery("watcher-relay", set_as_current=False)
         self._publisher.conf.update(broker_configuration(settings))
-        self._awake = threading.Event()
+        self._pacer = Pacer(settings.broker)
+        self._configured_limits = configured_limits(settings)
+        self._alarm = _Alarm()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
 
@@ -53,15 +64,19 @@ class Relay:
 
     def wake(self) -> None:
         """Say that a message was committed; returns at once."""
-        self._awake.set()
+        self._alarm.ring()
 
     def stop(self) -> None:
         """Finish the batch at hand and end the thread."""
         self._stopping.set()
-        self._awake.set()
+        self._alarm.ring()
         if self._thread.ident is not None:
             self._thread.join(_STOP_SECONDS)
+        if self._thread.is_alive():
+            return  # It waits for an engine that does not answer, and ends with the process.
         self._publisher.close()
+        self._pacer.close()
+        self._alarm.close()
 
     def _run(self) -> None:
         pause = _POLL_SECONDS
@@ -79,7 +94,7 @@ class Relay:
         return psycopg.connect(
             self._database_url,
             autocommit=True,
-            connect_timeout=10,
+            **CONNECT_OPTIONS,
             application_name="watcher relay",
             options=_SESSION_OPTIONS,
         )
@@ -89,32 +104,94 @@ class Relay:
             self._connect() as connection,
             self._publisher.producer_pool.acquire(block=True) as producer,
         ):
+            connection.add_notify_handler(lambda _: self._alarm.ring())
+            connection.execute(f"LISTEN {WAKE_CHANNEL}")
             while not self._stopping.is_set():
-                if publish_batch(connection, self._publisher, producer) < _BATCH_SIZE:
-                    self._awake.wait(_POLL_SECONDS)
-                    self._awake.clear()
+                seconds = self.publish_due(connection, producer)
+                if seconds > 0 and self._alarm.wait(connection, seconds):
                     self._stopping.wait(_GATHER_SECONDS)
 
+    def publish_due(self, connection: psycopg.Connection[Any], producer: Any) -> float:
+        """Send what is due and may go now; the seconds until there may be more, 0 when there is more already."""
+        waiting = find_due(connection)
+        if not any(kind.due for kind in waiting):
+            return next_look(waiting, {})
+        limits = limits_in_force(connection, self._configured_limits)
+        room = {kind.name: room_for(kind, limits.get(kind.name)) for kind in waiting}
+        allowed, pauses = self._take_tokens(room, limits)
+        sent = publish(connection, self._publisher, producer, allowed) if allowed else {}
+        self._return_tokens(allowed, sent, limits)
+        if any(kind.due > sent.get(kind.name, kind.due) and kind.name not in pauses for kind in waiting):
+            # What another relay holds is not worth running after.
+            return 0.0 if any(sent.values()) else _FULL_SECONDS
+        return min([next_look(waiting, room), *pauses.values()])
 
-def publish_batch(connection: psycopg.Connection[Any], publisher: Celery, producer: Any) -> int:
-    """Send up to one batch of the oldest messages, in order; how many.
+    def _take_tokens(
+        self, room: Mapping[str, int], limits: Mapping[str, float | None]
+    ) -> tuple[dict[str, int], dict[str, float]]:
+        """How many of each task may go now, and for those that may not all go, the seconds until the next may."""
+        demands = {name: Demand(number, rate) for name, number in room.items() if number and (rate := limits.get(name))}
+        grants = self._pacer.take(demands)
+        allowed = {name: grants[name].granted if name in grants else number for name, number in room.items()}
+        pauses = {name: grant.wait_seconds for name, grant in grants.items() if grant.granted < room[name]}
+        return {name: number for name, number in allowed.items() if number}, pauses
 
-    The broker gets all of them in one round trip, before the transaction commits.
+    def _return_tokens(
+        self, allowed: Mapping[str, int], sent: Mapping[str, int], limits: Mapping[str, float | None]
+    ) -> None:
+        """Give back what was not used: what another relay sent instead of this one has its tokens already."""
+        for name, number in allowed.items():
+            if (rate := limits.get(name)) and sent[name] < number:
+                self._pacer.give_back(name, number - sent[name], rate)
+
+
+class _Alarm:
+    """What a sleeping relay waits for: a call from this process, or a notification from the database."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    def ring(self) -> None:
+        try:
+            os.write(self._writing, b"!")
+        except BlockingIOError:
+            return  # It rings already.
+
+    def wait(self, connection: psycopg.Connection[Any], seconds: float) -> bool:
+        """Sleep for so long, or until it rings; whether it rang."""
+        with selectors.DefaultSelector() as selector:
+            for source in (self._reading, connection.fileno()):
+                selector.register(source, selectors.EVENT_READ)
+            ready = selector.select(seconds)
+        # A notification is read, and rings, with the next statement.
+        return self._silence() or bool(ready)
+
+    def _silence(self) -> bool:
+        try:
+            return bool(os.read(self._reading, 65536))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def room_for(kind: Due, per_second: float | None) -> int:
+    """How many of a task to send at most.
+
+    Of a limited task no more than a quarter of a second's worth may wait in the broker: should the workers fall
+    behind, they would run the heap of it at once.
     """
-    with connection.transaction(), producer.batch():
-        messages = connection.execute(_TAKE_BATCH, [_BATCH_SIZE]).fetchall()
-        for _, task_id, task_name, kwargs, queue in sorted(messages):
-            publisher.send_task(
-                task_name,
-                kwargs=kwargs,
-                task_id=task_id,
-                queue=queue,
-                producer=producer,
-                retry=False,
-                # A list in the broker needs no declaration, and its name is all the routing there is.
-                declare=(),
-                # Celery's own way of writing these down takes a fifth of the time of sending.
-                argsrepr="()",
-                kwargsrepr=repr(kwargs),
-            )
-    return len(messages)
+    most = MOST_IN_FLIGHT if per_second is None else max(1, int(per_second / 4))
+    at_once = 1 if kind.name == COALESCED_TASK else BATCH
+    return max(0, min(kind.due, at_once, most - kind.in_flight))
+
+
+def next_look(waiting: Sequence[Due], room: Mapping[str, int]) -> float:
+    """Seconds until something falls due, or the broker may have room again for what is."""
+    moments = [max(0.0, kind.next_seconds) for kind in waiting if kind.next_seconds is not None]
+    full = [_FULL_SECONDS for kind in waiting if kind.due and not room.get(kind.name)]
+    return min([_POLL_SECONDS, *moments, *full])

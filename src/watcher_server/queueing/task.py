@@ -1,21 +1,109 @@
-"""What every task of Watcher has in common."""
+"""What every task of Watcher has in common: how it is sent, when it is retried, what it says of itself."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
-from celery import shared_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery import Task, current_task, shared_task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from watcher_server.database.engine import sync_engine
+from watcher_server.queueing.retry import retry_delay
+from watcher_server.queueing.sending import ArgumentError, is_task_id, send_through_outbox
 from watcher_server.settings import get_settings
+from watcher_server.telemetry.context import CONTEXT_HEADER, current_context
+
+logger = logging.getLogger(__name__)
 
 # What passes by itself: a connection that is lost or refused, a lock or statement that timed out, a deadlock, a task
 # that took too long on a busy machine.
 TRANSIENT_ERRORS = (OperationalError, InterfaceError, ConnectionError, TimeoutError, SoftTimeLimitExceeded)
 
-_RETRY_DELAY_CAP_SECONDS = 600
+# So long before the soft time limit the database gives up on a statement.
+_STATEMENT_MARGIN_SECONDS = 5
+_PROGRESS_EVERY_SECONDS = 0.5
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+if TYPE_CHECKING:
+    _Task = Task[Any, Any]  # Celery's stubs make it generic, and Celery does not.
+else:
+    _Task = Task
+
+
+class WatcherTask(_Task):
+    """A task that is sent through the outbox, so that neither a broker that is away nor a rate limit loses it.
+
+    Each try is recorded when it starts; a task that has succeeded is not run again when its message turns up twice.
+    """
+
+    abstract = True
+    # What the task is doing, for whoever looks while it runs.
+    status = "Running..."
+    Request = "watcher_server.workers.request:WatcherRequest"
+    Strategy = "watcher_server.workers.strategy:paced_strategy"
+
+    def apply_async(  # type: ignore[override]
+        self, args: Any = None, kwargs: Any = None, task_id: str | None = None, producer: Any = None, **options: Any
+    ) -> Any:
+        """Have the task run; at once as far as its rate limit allows, or after ``countdown`` seconds or at ``eta``.
+
+        The call is a row of the outbox when this returns. Only when the database cannot be reached, or the id is one
+        that the history does not keep, it goes straight to the broker.
+
+        Raises:
+            TypeError: the arguments are not those of the task, or are nothing that PostgreSQL holds as JSON.
+        """
+        # The same id both ways: should the row have been written although the answer was lost, the task runs once.
+        task_id = task_id or str(uuid4())
+        if is_task_id(task_id) and not self.app.conf.task_always_eager:
+            try:
+                return self.AsyncResult(send_through_outbox(self, args, kwargs, task_id, options))
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("The database cannot be reached (%s): %s goes to the broker.", _reason(error), self.name)
+            except ArgumentError:
+                # What the broker brought goes back there: a try that cannot be put off would be repeated without end.
+                if not options.get("retries"):
+                    raise
+        if (context := current_context()) is not None:
+            options["headers"] = {**(options.get("headers") or {}), CONTEXT_HEADER: context}
+        return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
+
+    def retry(self, *args: Any, **options: Any) -> Any:
+        """As Celery's, with the delays of the settings where none is given."""
+        if options.get("eta") is None and options.get("countdown") is None:
+            cap = get_settings().task_retry_delay_cap_seconds
+            options["countdown"] = retry_delay(self.request.retries, self.default_retry_delay, cap)
+        try:
+            return super().retry(*args, **options)
+        except Reject as reject:
+            # Neither database nor broker takes the next try: the message at hand is the only trace of the task.
+            raise Reject(reject.args[0], requeue=True) from reject
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Record that the task runs.
+
+        Raises:
+            Ignore: it has succeeded before.
+        """
+        request: Any = self.request
+        backend: Any = self.backend
+        if request.is_eager:
+            return
+        request.progress_at = time.monotonic()
+        if not backend.begin(request, {"status": self.status, "current_step": "Starting", "progress": 0}):
+            logger.info("Task %s has succeeded already: it is not run again.", task_id)
+            raise Ignore
+
+
+def _reason(error: BaseException) -> str:
+    return str(getattr(error, "orig", error)).partition("\n")[0]
 
 
 def _retries(delay_seconds: int) -> dict[str, Any]:
@@ -23,10 +111,6 @@ def _retries(delay_seconds: int) -> dict[str, Any]:
         "autoretry_for": TRANSIENT_ERRORS,
         "max_retries": get_settings().task_max_retries,
         "default_retry_delay": delay_seconds,
-        # Celery doubles the delay at each retry. Its jitter draws from zero, which is no delay at all.
-        "retry_backoff": delay_seconds,
-        "retry_backoff_max": _RETRY_DELAY_CAP_SECONDS,
-        "retry_jitter": False,
     }
 
 
@@ -36,4 +120,34 @@ CLOSURE_RETRIES = _retries(get_settings().closure_retry_delay_seconds)
 
 def watcher_task(name: str, **options: Any) -> Callable[[Function], Any]:
     """A Celery task under a plain name, retried with doubling delays on errors that can pass."""
-    return shared_task(name=name, **{**DEFAULT_RETRIES, **options})
+    return shared_task(name=name, base=WatcherTask, **{**DEFAULT_RETRIES, **options})
+
+
+@contextmanager
+def task_transaction() -> Iterator[Connection]:
+    """The transaction of the running task: what it writes stands when the block ends, or not at all.
+
+    The database gives up on a statement before Celery gives up on the task.
+    """
+    with sync_engine().begin() as connection:
+        limit = getattr(current_task, "soft_time_limit", None)
+        if limit:
+            seconds = max(1, int(limit) - _STATEMENT_MARGIN_SECONDS)
+            connection.execute(text(f"SET LOCAL statement_timeout = '{seconds}s'"))
+        yield connection
+
+
+def report_progress(current_step: str, progress: int) -> None:
+    """Say how far the running task is, from 0 to 100.
+
+    That it started is written always; what comes within half a second of the last is not.
+    """
+    task: Any = current_task
+    reported_at = getattr(task.request, "progress_at", None) if task else None
+    if reported_at is None or time.monotonic() - reported_at < _PROGRESS_EVERY_SECONDS:
+        return
+    task.request.progress_at = time.monotonic()
+    progress = max(0, min(100, progress))
+    task.update_state(
+        state="PROGRESS", meta={"status": task.status, "current_step": current_step, "progress": progress}
+    )

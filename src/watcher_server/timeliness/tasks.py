@@ -1,15 +1,14 @@
 """The task that finds overdue executions."""
 
-from watcher_server.database.engine import sync_engine
-from watcher_server.queueing.task import watcher_task
+from watcher_server.queueing.task import task_transaction, watcher_task
 from watcher_server.settings import get_settings
 from watcher_server.timeliness.service import check_timeliness
 
 
-@watcher_task("timeliness_check_task")
+@watcher_task("timeliness_check_task", status="Checking timeliness...")
 def timeliness_check_task(lookback_minutes: int = 60) -> dict[str, int]:
     """Log and alert the executions that have become overdue."""
     max_age = get_settings().alert_max_age_hours
-    with sync_engine().begin() as connection:
+    with task_transaction() as connection:
         found = check_timeliness(connection, lookback_minutes, alert_max_age_hours=max_age)
     return {"new_overdue_executions": found.logged, "alerted": found.alerted}

@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from watcher_server import __version__
+from watcher_server.kit.durations import duration_text
 
 _FOLDER = Path(__file__).parent
 STYLESHEET = _FOLDER / "static" / "watcher.css"
@@ -37,8 +38,13 @@ def _size(size_bytes: int) -> str:
     return f"{size:,.1f} TiB"
 
 
+def _duration(seconds: float | None) -> str:
+    """A duration in its two largest units; an en dash where there is none."""
+    return "–" if seconds is None else duration_text(seconds)  # noqa: RUF001 - a dash is meant
+
+
 _environment = Environment(loader=FileSystemLoader(_FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
-_environment.filters |= {"count": _count, "size": _size}
+_environment.filters |= {"count": _count, "size": _size, "duration": _duration}
 _environment.globals["version"] = __version__
 
 

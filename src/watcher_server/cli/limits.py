@@ -1,0 +1,57 @@
+"""``watcher limits``: how fast tasks may start."""
+
+import sys
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from watcher_server.cli.databases import command_transaction
+from watcher_server.cli.errors import CommandError
+from watcher_server.cli.terminal import console
+from watcher_server.rate_limits.service import limit_text, list_limits, override_limit, reset_limit
+from watcher_server.settings import get_settings, rate_per_second
+
+
+def show_all() -> None:
+    """Print a table of the tasks that can have a limit."""
+    with command_transaction() as connection:
+        limits = list_limits(connection, get_settings())
+    table = Table("Task", "Configured", "In force", "Until (UTC)")
+    table.columns[0].no_wrap = True
+    for limit in limits:
+        table.add_row(limit.task, limit_text(limit.configured), limit_text(limit.in_force), _weekday(limit.until))
+    console().print(table)
+
+
+def override(task: str, limit: str, minutes: int) -> None:
+    """Have another limit hold for so many minutes.
+
+    Raises:
+        CommandError: there is no such task, or the limit is not one.
+    """
+    try:
+        per_second = rate_per_second(limit)
+    except ValueError as error:
+        raise CommandError(f"The limit {error}.") from None
+    with command_transaction() as connection:
+        changed = override_limit(connection, get_settings(), task, per_second, minutes)
+    sys.stdout.write(
+        f"The limit of {task} is {limit_text(changed.in_force)} until {_weekday(changed.until)} UTC, "
+        f"then {limit_text(changed.configured)} again.\n"
+    )
+
+
+def reset(task: str) -> None:
+    """Have the configured limit hold again.
+
+    Raises:
+        CommandError: there is no such task.
+    """
+    with command_transaction() as connection:
+        limit = reset_limit(connection, get_settings(), task)
+    sys.stdout.write(f"The limit of {task} is {limit_text(limit.in_force)}, as configured.\n")
+
+
+def _weekday(moment: datetime | None) -> str:
+    # At most a day away; a whole date would not fit beside the longest name of a task.
+    return "" if moment is None else f"{moment.astimezone(UTC):%a %H:%M}"

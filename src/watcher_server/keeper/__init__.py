@@ -1,0 +1,1 @@
+"""What must be looked after even when no worker is free."""

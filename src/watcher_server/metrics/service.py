@@ -1,0 +1,198 @@
+"""What Prometheus reads from the api: all of it from database and broker, so that every api process answers alike.
+
+Names and labels are those of danihodovic's celery-exporter where it has one.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from watcher_server.kit.errors import UnavailableError
+from watcher_server.metrics.schedules import measure_overdue_checks
+from watcher_server.queue_monitor.broker_depths import read_broker_depths
+from watcher_server.queue_monitor.depths import QueueState, measure_queues_async
+from watcher_server.queueing.configuration import QUEUES
+from watcher_server.rate_limits.service import TaskLimit, list_limits
+from watcher_server.settings import Settings
+from watcher_server.workers.service import KnownWorker, WorkerState, list_workers
+
+# Below the ten seconds that Prometheus waits by default, with the two of a silent broker.
+_DATABASE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the database knows beside the queues."""
+
+    workers: Sequence[KnownWorker]
+    limits: Sequence[TaskLimit]
+    overdue: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ScrapeTarget:
+    """Where a living worker answers Prometheus, as ``host:port``."""
+
+    address: str
+    worker: str
+
+
+async def expose_metrics(engine: AsyncEngine, settings: Settings, accept: str) -> tuple[bytes, str]:
+    """The metrics as text, and its content type, in the format that the Accept header asks for.
+
+    What cannot be measured is left out, and ``watcher_database_up`` or ``watcher_broker_up`` is 0.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Families(await _measure(engine, settings)))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+def find_scrape_targets(connection: Connection) -> list[ScrapeTarget]:
+    """The ports of the living workers that have one."""
+    return [
+        ScrapeTarget(urlsplit(worker.metrics_url).netloc, worker.name)
+        for worker in list_workers(connection)
+        if worker.state is WorkerState.ALIVE and worker.metrics_url
+    ]
+
+
+async def _measure(engine: AsyncEngine, settings: Settings) -> list[Metric]:
+    try:
+        async with asyncio.timeout(_DATABASE_SECONDS):
+            queues = await measure_queues_async(engine, settings)
+            async with engine.connect() as connection:
+                shared = await connection.run_sync(_read_shared, settings)
+    except (TimeoutError, SQLAlchemyError, OSError):
+        return await _measure_broker_alone(settings)
+    broker = _broker_families(queues) if queues.broker_error is None else []
+    return [*_up(database=True, broker=queues.broker_error is None), *broker, *_database_families(queues, shared)]
+
+
+def _read_shared(connection: Connection, settings: Settings) -> _Shared:
+    workers = list_workers(connection)
+    starts = [worker.started_at for worker in workers if worker.state is WorkerState.ALIVE]
+    return _Shared(
+        workers=workers,
+        limits=list_limits(connection, settings),
+        overdue=measure_overdue_checks(connection, settings, min(starts, default=None)),
+    )
+
+
+async def _measure_broker_alone(settings: Settings) -> list[Metric]:
+    try:
+        depths = await asyncio.to_thread(read_broker_depths, settings.broker, QUEUES)
+    except UnavailableError:
+        return list(_up(database=False, broker=False))
+    ready = dict.fromkeys(QUEUES, 0)
+    for (queue, _), number in depths.ready.items():
+        ready[queue] += number
+    return [*_up(database=False, broker=True), *_held_by_broker(ready, depths.unacknowledged_total)]
+
+
+def _up(*, database: bool, broker: bool) -> Iterator[Metric]:
+    yield _gauge("watcher_up", "1: the api answers.", 1)
+    yield _gauge("watcher_database_up", "Whether the database answers.", database)
+    yield _gauge("watcher_broker_up", "Whether the broker answers.", broker)
+
+
+def _held_by_broker(ready: Mapping[str, int], unacknowledged: int) -> Iterator[Metric]:
+    yield _gauges("watcher_queue_ready", "Messages that wait in the broker for a worker.", "queue_name", ready)
+    yield _gauge("watcher_queue_unacknowledged", "Messages that workers hold.", unacknowledged)
+
+
+def _broker_families(state: QueueState) -> Iterator[Metric]:
+    yield from _held_by_broker(
+        {queue: load.ready or 0 for queue, load in state.queues.items()}, state.total.unacknowledged or 0
+    )
+    yield _gauges(
+        "celery_queue_length",
+        "Tasks that wait to run: ready in the broker, and due in the outbox.",
+        "queue_name",
+        {queue: load.pending for queue, load in state.queues.items()},
+    )
+    yield _gauges(
+        "watcher_queue_drain_seconds",
+        "Seconds until what waits has gone out, at the rate of the last minute or the limit; +Inf when nothing does.",
+        "queue_name",
+        {queue: _or_infinity(load.seconds_to_drain) for queue, load in state.queues.items()},
+    )
+
+
+def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
+    limits = {limit.task: _or_infinity(limit.in_force) for limit in shared.limits}
+    # Of tasks that Watcher knows there is always a number: one that begins above zero hides that it rose.
+    nothing = dict.fromkeys([*limits, *shared.overdue], 0)
+    outbox = nothing | {task: load.outbox_pending for task, load in state.tasks.items()}
+    failed = nothing | dict(state.failed_tasks)
+    yield from _waiting_families(state)
+    yield from _worker_families(state, shared.workers)
+    yield _gauges("watcher_outbox_messages", "Tasks that are due and not yet published.", "task", outbox)
+    yield _gauges("watcher_tasks_failed", "Tasks that failed for good and are kept.", "name", failed)
+    yield _gauges(
+        "watcher_rate_limit_per_second", "Starts per second that are allowed in the whole cluster.", "name", limits
+    )
+    yield _gauges(
+        "watcher_scheduled_check_overdue_seconds",
+        "Seconds since a scheduled task should have been sent and succeeded; 0 when it was.",
+        "name",
+        shared.overdue,
+    )
+
+
+def _waiting_families(state: QueueState) -> Iterator[Metric]:
+    oldest = {queue: load.oldest_seconds or 0.0 for queue, load in state.queues.items()}
+    scheduled = state.total.scheduled
+    yield _gauge("watcher_queue_scheduled", "Tasks that are to run later, such as retries.", scheduled)
+    yield _gauges("watcher_queue_oldest_seconds", "How long the oldest has waited to run.", "queue_name", oldest)
+
+
+def _worker_families(state: QueueState, workers: Sequence[KnownWorker]) -> Iterator[Metric]:
+    alive = [worker for worker in workers if worker.state is WorkerState.ALIVE]
+    counts = {queue: state.workers.get(queue, 0) for queue in state.queues}
+    processes = {queue: sum(worker.processes for worker in alive if queue in worker.queues) for queue in state.queues}
+    died = {worker.name: 0 for worker in workers if worker.state is WorkerState.DIED}
+    up = died | {worker.name: 1 for worker in alive}
+    yield _gauges("celery_active_worker_count", "Living workers that serve a queue.", "queue_name", counts)
+    yield _gauges("celery_active_process_count", "Tasks that they can run at once.", "queue_name", processes)
+    yield _gauges(
+        "celery_worker_up",
+        "1 for a living worker, 0 for one that died within the last hour without saying so.",
+        "hostname",
+        up,
+    )
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, meaning, value=float(value))
+
+
+def _gauges(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, meaning, labels=(label,))
+    for value_of, value in values.items():
+        family.add_metric((value_of,), float(value))
+    return family
+
+
+def _or_infinity(number: float | None) -> float:
+    return math.inf if number is None else number
+
+
+class _Families(Collector):
+    """What one scrape measured."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics

@@ -1,0 +1,1 @@
+"""How much waits in the queues, and telling people when it is too much."""

@@ -1,0 +1,1 @@
+"""How fast tasks may start, in the whole cluster."""

@@ -1,0 +1,92 @@
+"""Sending spans to an OpenTelemetry collector, to Logfire, or to both; needs the extra ``telemetry``."""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import (
+    OTEL_BSP_SCHEDULE_DELAY,
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_SERVICE_NAME,
+)
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from watcher_server import __version__
+
+# What a process that is killed at once can lose.
+_SEND_EVERY_MILLISECONDS = 1000
+
+# While a collector is away, its exporter logs every try.
+_COMPLAIN_EVERY_SECONDS = 60.0
+_EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+
+_LOGFIRE_REGION = re.compile(r"pylf_v\d+_([a-z]+)_")
+
+
+class _Sparing(logging.Filter):
+    """Lets one message pass per minute: the first says what is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at = float("-inf")
+
+    def filter(self, _record: logging.LogRecord) -> bool:
+        if time.monotonic() - self._passed_at < _COMPLAIN_EVERY_SECONDS:
+            return False
+        self._passed_at = time.monotonic()
+        return True
+
+
+_EXPORTER_LOG.addFilter(_Sparing())
+
+
+def make_provider(service: str) -> TracerProvider:
+    """What collects the spans of this process in memory, and sends them from a thread: nobody waits for them.
+
+    Up to 2,048 spans (OTEL_BSP_MAX_QUEUE_SIZE) wait for a collector that does not answer; more are dropped.
+    """
+    # Ended by close_provider: left to itself, it would wait for half a minute.
+    provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
+    delay = None if os.environ.get(OTEL_BSP_SCHEDULE_DELAY) else _SEND_EVERY_MILLISECONDS
+    for exporter in _exporters():
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
+    return provider
+
+
+def close_provider(provider: TracerProvider, seconds: float) -> bool:
+    """Send what was not sent yet, and end; False when that was not done after so many seconds."""
+    closing = threading.Thread(target=provider.shutdown, name="close-tracing", daemon=True)
+    closing.start()
+    closing.join(seconds)
+    return not closing.is_alive()
+
+
+def _resource(service: str) -> Resource:
+    attributes = {SERVICE_VERSION: __version__}
+    if not os.environ.get(OTEL_SERVICE_NAME):
+        attributes[SERVICE_NAME] = service
+    return Resource.create(attributes)
+
+
+def _exporters() -> Iterator[SpanExporter]:
+    token = os.environ.get("LOGFIRE_TOKEN")
+    if token:
+        # Logfire takes OTLP as it is. Its own package would load itself into pydantic, and replace os._exit.
+        yield OTLPSpanExporter(endpoint=_logfire_endpoint(token), headers={"Authorization": token})
+    if not token or os.environ.get(OTEL_EXPORTER_OTLP_ENDPOINT) or os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT):
+        yield OTLPSpanExporter()
+
+
+def _logfire_endpoint(token: str) -> str:
+    """Where a write token belongs: it names its region, and those from before there were any are American."""
+    found = _LOGFIRE_REGION.match(token)
+    region = found[1] if found else "us"
+    base = os.environ.get("LOGFIRE_BASE_URL") or f"https://logfire-{region}.pydantic.dev"
+    return f"{base.rstrip('/')}/v1/traces"

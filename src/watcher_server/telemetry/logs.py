@@ -1,0 +1,127 @@
+"""What log lines look like, as text for people or as JSON for programs."""
+
+import copy
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from pythonjsonlogger.core import LogData
+from pythonjsonlogger.json import JsonFormatter
+
+from watcher_server.settings import Settings
+from watcher_server.telemetry.context import log_fields
+from watcher_server.telemetry.redaction import redact
+
+logger = logging.getLogger(__name__)
+
+
+class JsonLogFormatter(JsonFormatter):
+    """One JSON object per line.
+
+    ``timestamp`` (ISO 8601, UTC), ``level``, ``logger`` and ``message``; ``request_id``, ``task_id``, ``task_name``,
+    ``pipeline_id``, ``execution_id`` and ``exception`` where there is one.
+    """
+
+    def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Fill the object; what libraries attach to a record for formatters of their own is left out."""
+        log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        log_data["level"] = record.levelname
+        log_data["logger"] = record.name
+        log_data["message"] = redact(record.getMessage())
+        log_data.update(_task_named_by_celery(record) | log_fields())
+        if "exc_info" in message_dict:
+            log_data["exception"] = redact(message_dict["exc_info"])
+
+
+def _task_named_by_celery(record: logging.LogRecord) -> dict[str, Any]:
+    """The task that a line of a worker's main process is about, where none runs."""
+    data = getattr(record, "data", None)
+    if not isinstance(data, dict) or not {"id", "name"} <= data.keys():
+        return {}
+    return {"task_id": data["id"], "task_name": data["name"]}
+
+
+class TextFormatter(logging.Formatter):
+    """Text, with what the line belongs to before its message, and without secrets; to be mixed with other formatters.
+
+    ``names_task`` says that the other formatter names the task by itself.
+    """
+
+    names_task = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return redact(super().format(self._told(record)))
+
+    def _told(self, record: logging.LogRecord) -> logging.LogRecord:
+        fields = log_fields()
+        message = record.getMessage()
+        words = []
+        task_id = fields.get("task_id")
+        if task_id and not self.names_task and str(task_id) not in message:
+            words.append(f"{fields['task_name']}[{task_id}]")
+        if "request_id" in fields:
+            words.append(f"request {fields['request_id']}")
+        if not words:
+            return record
+        told = copy.copy(record)
+        told.msg, told.args = f"{' '.join(words)}: {message}", None
+        # The same message for terminals, of uvicorn.
+        told.__dict__.pop("color_message", None)
+        return told
+
+
+class PlainFormatter(TextFormatter):
+    """Text of whatever brings no format of its own."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to stderr in the configured format, unless somebody has configured the logging of this process."""
+    handler = logging.StreamHandler()
+    if settings.log_format == "json":
+        handler.setFormatter(JsonLogFormatter())
+        log_uncaught_errors()
+    else:
+        handler.setFormatter(PlainFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+
+
+def say(sentence: str, settings: Settings) -> None:
+    """Tell whoever started a command something, before its logging is set up."""
+    if settings.log_format == "json":
+        record = logging.makeLogRecord(
+            {"name": "watcher", "levelno": logging.WARNING, "levelname": "WARNING", "msg": sentence}
+        )
+        line = JsonLogFormatter().format(record)
+    else:
+        line = redact(f"watcher: {sentence}")
+    sys.stderr.write(f"{line}\n")
+
+
+def log_uncaught_errors() -> None:
+    """Have warnings, and errors that end a thread or the process, logged: Python would print them as lines of text."""
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    logger.critical("The process ends: %s", error, exc_info=(kind, error, traceback))
+
+
+def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
+        return
+    name = ended.thread.name if ended.thread is not None else "A thread"
+    logger.critical(
+        "%s ends: %s", name, ended.exc_value, exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback)
+    )
