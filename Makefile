@@ -9,16 +9,24 @@ PIP_INSTALL := $(PIP) --require-hashes
 DEMO_INSTALL := $(PIP_INSTALL) --use-pep517 --no-build-isolation -r requirements/demo.lock
 SELF_INSTALL := $(PIP) --no-build-isolation --editable .
 
-.PHONY: up test lint types check bench lock clean help
+# How long `make soak` takes, its load, and which faults it makes when.
+SECONDS ?= 600
+CYCLES ?= 100
+SEED ?= 1
+
+.PHONY: up test test-faults lint types check bench soak lock clean help debian-packages
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 up: $(VENV)/.ready ## Start Watcher: database, broker, api, worker, beat
 	@exec $(BIN)/watcher up
 
-test: $(VENV)/.ready-dev .venv-sdk/.ready ## Run every test on real engines
+test: $(VENV)/.ready-dev .venv-sdk/.ready .venv-keda/.ready debian-packages ## Run every test on real engines
 	@$(BIN)/python -m pytest -n 2
+
+test-faults: $(VENV)/.ready-dev ## Run the tests that kill processes and engines; `make test` runs them too
+	@$(BIN)/python -m pytest -n 2 tests/faults
 
 lint: $(VENV)/.ready-dev ## Lint and check the format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -31,11 +39,14 @@ check: lint types test ## What CI runs
 bench: $(VENV)/.ready ## Measure this machine
 	@$(BIN)/python -m bench
 
+soak: $(VENV)/.ready ## Kill everything all the time under load: SECONDS=600 CYCLES=100 (per second) SEED=1
+	@$(BIN)/python -m bench.soak --seconds $(SECONDS) --cycles $(CYCLES) --seed $(SEED)
+
 lock: ## Write the lock files anew (needs uv)
 	@requirements/compile.sh
 
 clean: ## Remove the environments (never the data)
-	rm -rf .venv .venv-sdk
+	rm -rf .venv .venv-sdk .venv-debian .venv-keda
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -62,3 +73,15 @@ $(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.lock
 	@$(PYTHON) -m venv .venv-sdk
 	@.venv-sdk/bin/python $(PIP_INSTALL) --ignore-requires-python -r requirements/sdk.lock
 	@touch $@
+
+debian-packages:
+	@tests/debian-packages.sh
+
+# The schema of KEDA's objects comes from npm. Without it the test that needs it is skipped, and fails in CI.
+.venv-keda/.ready: tests/deploy/keda/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing the schema of KEDA into .venv-keda ..."; \
+	  mkdir -p .venv-keda && cp tests/deploy/keda/package*.json .venv-keda/ && \
+	  npm ci --prefix .venv-keda --ignore-scripts --no-audit --no-fund --silent && touch $@ || \
+	    echo "npm could not install it: the test that needs it is skipped." >&2; \
+	fi
