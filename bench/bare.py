@@ -12,7 +12,7 @@ from watcher_server.database.engine import create_ingest_pool
 from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT
 from watcher_server.settings import get_settings
 
-NOTHING = dict.fromkeys(("parent_id", "watermark", "next_watermark", "soft_deletes", "execution_metadata"))
+NOTHING = dict.fromkeys(("parent_id", "watermark", "next_watermark", "soft_deletes", "execution_metadata", "context"))
 
 
 async def _read(receive: Any) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -24,6 +25,7 @@ class Measured:
     errors: int
     cpu_seconds: float
     latencies: list[float] = field(repr=False)
+    end_latencies: list[float] = field(repr=False)
 
     @property
     def cycles_per_second(self) -> float:
@@ -35,8 +37,13 @@ class Measured:
 
     def latency_milliseconds(self, share: float) -> float:
         """The time of a whole cycle that this share of the cycles stayed below."""
-        ordered = sorted(self.latencies)
-        return 1000 * ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
+        return milliseconds_of(self.latencies, share)
+
+
+def milliseconds_of(seconds: Sequence[float], share: float) -> float:
+    """What this share of them stays below."""
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
 
 
 def _request(path: str, body: str) -> bytes:
@@ -46,10 +53,11 @@ def _request(path: str, body: str) -> bytes:
 
 
 class _Cycle(asyncio.Protocol):
-    """One connection: a start, its end, and again."""
+    """One connection: a start, its end, and again, at once or every so many seconds."""
 
-    def __init__(self, pipelines: int, results: Measured, numbers: "itertools.count[int]") -> None:
+    def __init__(self, pipelines: int, results: Measured, numbers: "itertools.count[int]", every: float) -> None:
         self._pipelines = pipelines
+        self._every = every
         self._results = results
         self._numbers = numbers
         self._buffer = b""
@@ -63,6 +71,8 @@ class _Cycle(asyncio.Protocol):
         self._start()
 
     def _start(self) -> None:
+        if self._transport.is_closing():
+            return
         number = next(self._numbers)
         self._began = time.perf_counter()
         self._ending = False
@@ -74,6 +84,7 @@ class _Cycle(asyncio.Protocol):
 
     def _end(self, execution_id: int) -> None:
         self._ending = True
+        self._end_began = time.perf_counter()
         body = (
             f'{{"id": {execution_id}, "end_date": "{self._end_date}", "completed_successfully": true,'
             f' "inserts": 1000, "updates": 10, "total_rows": 1010}}'
@@ -97,10 +108,19 @@ class _Cycle(asyncio.Protocol):
             return
         if self._ending and status == b"204":
             self._results.cycles += 1
-            self._results.latencies.append(time.perf_counter() - self._began)
+            now = time.perf_counter()
+            self._results.latencies.append(now - self._began)
+            self._results.end_latencies.append(now - self._end_began)
         else:
             self._results.errors += 1
-        self._start()
+        self._start_when_due()
+
+    def _start_when_due(self) -> None:
+        pause = self._began + self._every - time.perf_counter()
+        if pause > 0:
+            asyncio.get_running_loop().call_later(pause, self._start)
+        else:
+            self._start()
 
 
 def _cpu_seconds(root: psutil.Process) -> float:
@@ -111,19 +131,23 @@ def _cpu_seconds(root: psutil.Process) -> float:
     return total
 
 
-async def _run(port: int, server_pid: int, connections: int, seconds: float, pipelines: int) -> Measured:
+async def _run(
+    port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int, pace: float | None
+) -> Measured:
     loop = asyncio.get_running_loop()
-    results = Measured(connections, seconds, 0, 0, 0.0, [])
-    numbers = itertools.count()
+    results = Measured(connections, seconds, 0, 0, 0.0, [], [])
+    every = connections / pace if pace else 0.0
+    numbers, host = itertools.count(), "127.0.0.1"
     server = psutil.Process(server_pid)
     opened = []
     for _ in range(connections):
-        opened.append(await loop.create_connection(lambda: _Cycle(pipelines, results, numbers), "127.0.0.1", port))
+        opened.append(await loop.create_connection(lambda: _Cycle(pipelines, results, numbers, every), host, port))
         # All at once, they would be accepted by whichever api process woke first.
         await asyncio.sleep(ACCEPT_SECONDS)
     await asyncio.sleep(WARM_UP_SECONDS)
     results.cycles = 0
     results.latencies.clear()
+    results.end_latencies.clear()
     cpu, began = _cpu_seconds(server), time.perf_counter()
     await asyncio.sleep(seconds)
     measured = Measured(
@@ -133,13 +157,16 @@ async def _run(port: int, server_pid: int, connections: int, seconds: float, pip
         results.errors,
         _cpu_seconds(server) - cpu,
         list(results.latencies),
+        list(results.end_latencies),
     )
     for transport, _ in opened:
         transport.abort()
     return measured
 
 
-def measure_cycles(port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int) -> Measured:
+def measure_cycles(
+    port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int, pace: float | None = None
+) -> Measured:
     """Run start+end cycles against the server for so many seconds, after a warm-up.
 
     Args:
@@ -148,5 +175,7 @@ def measure_cycles(port: int, server_pid: int, *, connections: int, seconds: flo
         connections: how many cycles run at once.
         seconds: how long to measure.
         pipelines: the cycles are spread over the pipelines 1 to this.
+        pace: cycles per second of all connections together; None is as fast as they are answered.
     """
-    return uvloop.run(_run(port, server_pid, connections, seconds, pipelines))
+    run = _run(port, server_pid, connections=connections, seconds=seconds, pipelines=pipelines, pace=pace)
+    return uvloop.run(run)

@@ -19,25 +19,41 @@ VALUES = {
     "soft_deletes": "NULL",
     "total_rows": "1010",
     "execution_metadata": "NULL",
+    "context": "NULL",
     "pipeline_id": ":pipeline_id",
     "id": ":id",
 }
 
 
-def _script(pipelines: int) -> str:
+def _script(pipelines: int, *, notify: bool) -> str:
     def filled(statement: str) -> str:
         without_comments = re.sub(r"--.*", "", statement)
         return re.sub(r"%\((\w+)\)s", lambda match: VALUES[match[1]], without_comments).strip()
 
-    return f"\\set pipeline_id random(1, {pipelines})\n{filled(START_STATEMENT)} \\gset\n{filled(END_STATEMENT)};\n"
+    end = END_STATEMENT
+    if notify:
+        told = "(SELECT count(pg_notify('watcher_outbox', '')::text) FROM ended)"
+        end = end.replace("\nSELECT id FROM ended", f"\nSELECT id, {told} FROM ended")
+        assert end != END_STATEMENT, "The statement has another end now: have this notify in it."
+    return f"\\set pipeline_id random(1, {pipelines})\n{filled(START_STATEMENT)} \\gset\n{filled(end)};\n"
 
 
 def measure_pgbench(
-    binaries: Path, database_url: str, folder: Path, *, connections: int, seconds: int, pipelines: int
+    binaries: Path,
+    database_url: str,
+    folder: Path,
+    *,
+    connections: int,
+    seconds: int,
+    pipelines: int,
+    notify: bool = False,
 ) -> float:
-    """Cycles per second that pgbench reaches with prepared statements, each an own transaction."""
+    """Cycles per second that pgbench reaches with prepared statements, each an own transaction.
+
+    With ``notify`` each end also wakes the relays by the database, which the product's statement leaves out.
+    """
     script = folder / "cycle.sql"
-    script.write_text(_script(pipelines))
+    script.write_text(_script(pipelines, notify=notify))
     url = urlsplit(database_url)
     command = [
         *(str(binaries / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={script}"),

@@ -205,7 +205,7 @@ def main() -> None:
         )
     for violation in violations:
         console.print(f"Violated: {violation}")
-    console.print("Nothing was lost, and nothing done twice." if not violations else "See above.")
+    console.print("Nothing was lost, and no run was analysed twice." if not violations else "See above.")
     sys.exit(bool(violations))
 
 
