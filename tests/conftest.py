@@ -64,11 +64,19 @@ def pytest_configure(config: pytest.Config) -> None:
 BROKERS_PER_WORKER = 3
 
 
+# The number of the broker that tests with processes of their own share, one after the other.
+OWN_PROCESSES = 2
+
+
 def worker_broker(worker_id: str, number: int) -> str:
-    """A broker of this test worker: a logical database of the one Valkey."""
+    """A broker of this test worker: a logical database of the one Valkey; that of a test's own processes is empty."""
     worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
     url = os.environ["WATCHER_TEST_VALKEY"].partition("?")[0]
-    return f"{url}?virtual_host={BROKERS_PER_WORKER * worker + number}"
+    broker_url = f"{url}?virtual_host={BROKERS_PER_WORKER * worker + number}"
+    if number == OWN_PROCESSES:
+        with redis_client(broker_url) as client:
+            client.flushdb()
+    return broker_url
 
 
 @pytest.fixture(scope="session")

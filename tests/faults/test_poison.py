@@ -38,6 +38,8 @@ def test_it_fails_after_some_deaths_the_rest_goes_on_and_it_can_be_retried(
 
     task = poison.task()
     assert task is not None
-    assert (task.meta["exc_type"], poison.deaths()) == ("PoisonedTaskError", 5)
+    assert task.meta["exc_type"] == "PoisonedTaskError"
+    # More than five when the keeper had sent it again before the broker gave it back.
+    assert poison.deaths() >= 5
     assert httpx.post(f"{urls[0]}/tasks/{task.id}/retry").status_code == 202
     check_everything_done_once(cluster, [poison.execution_id, *load.ledger.accepted])
