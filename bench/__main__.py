@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from rich.console import Console
@@ -22,6 +23,8 @@ def main() -> None:
     )
     bench.add_arguments(parser)
     arguments = parser.parse_args(rest)
+    # Whoever ends a bench early ends what it started, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=145)
     console.print(f"{os.cpu_count()} cores, shared by the load, Watcher's processes, the database and the broker.")
     bench.run(arguments, console)

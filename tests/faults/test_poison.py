@@ -6,7 +6,7 @@ import httpx
 
 from tests.support.cluster import LIMIT_SECONDS, Cluster, kill
 from tests.support.held import HeldAnalysis, held_analysis
-from tests.support.invariants import check_everything_done_once
+from tests.support.invariants import find_violations, wait_until_at_rest
 from tests.support.live import wait_until
 from tests.support.workload import Workload, under_load
 
@@ -42,4 +42,6 @@ def test_it_fails_after_some_deaths_the_rest_goes_on_and_it_can_be_retried(
     # More than five when the keeper had sent it again before the broker gave it back.
     assert poison.deaths() >= 5
     assert httpx.post(f"{urls[0]}/tasks/{task.id}/retry").status_code == 202
-    check_everything_done_once(cluster, [poison.execution_id, *load.ledger.accepted])
+    # Not that each alert came once: the last of the kills may hit a process that is delivering one.
+    wait_until_at_rest(cluster, LIMIT_SECONDS)
+    assert find_violations(cluster, [poison.execution_id, *load.ledger.accepted]) == []
