@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -10,7 +10,11 @@ from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
 
 
 class AnomalyDetectionRule(Base):
-    """Judge one metric of one pipeline's successful runs against its own history."""
+    """Judge one metric of one pipeline's successful runs against its own history.
+
+    ``learning`` says that the latest judgement had too few values for a verdict. Runs that ended from ``normal_from``
+    on are the new normal: older ones no longer count, and those up to ``normal_until`` count although flagged.
+    """
 
     __tablename__ = "anomaly_detection_rule"
     __table_args__ = (
@@ -25,8 +29,42 @@ class AnomalyDetectionRule(Base):
     lookback_days: Mapped[int] = mapped_column(Integer, server_default=text("30"))
     minimum_executions: Mapped[int] = mapped_column(Integer, server_default=text("30"))
     active: Mapped[bool] = mapped_column(server_default=text("true"))
+    method: Mapped[str] = mapped_column(String(12), server_default=text("'zscore'"))
+    seasonality: Mapped[str] = mapped_column(String(12), server_default=text("'hour'"))
+    direction: Mapped[str] = mapped_column(String(4), server_default=text("'both'"))
+    # The least standard deviation: in percent of the mean, and in the unit of the metric.
+    minimum_std_percent: Mapped[float] = mapped_column(server_default=text("1"))
+    minimum_std: Mapped[float] = mapped_column(server_default=text("1"))
+    # So many consecutive flags on one side are a new level; null for never.
+    new_normal_after: Mapped[int | None] = mapped_column(Integer, server_default=text("10"))
+    normal_from: Mapped[Timestamp | None]
+    normal_until: Mapped[Timestamp | None]
+    learning: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[Timestamp | None]
+
+
+class AnomalyEvent(Base):
+    """Consecutive runs that one rule flagged on one side (``direction`` is high or low): alerted once.
+
+    ``started_at`` and ``last_at`` are the ends of its first and latest run; the executions may be gone by retention.
+    """
+
+    __tablename__ = "anomaly_event"
+    __table_args__ = (Index("ix_anomaly_event_rule_id_last_at", "rule_id", "last_at"),)
+
+    id: Mapped[BigId]
+    rule_id: Mapped[int] = mapped_column(ForeignKey("anomaly_detection_rule.id"))
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipeline.id"))
+    metric_field: Mapped[str] = mapped_column(String(30))
+    direction: Mapped[str] = mapped_column(String(4))
+    first_execution_id: Mapped[int]
+    last_execution_id: Mapped[int]
+    started_at: Mapped[Timestamp]
+    last_at: Mapped[Timestamp]
+    execution_count: Mapped[int] = mapped_column(Integer)
+    alerted: Mapped[bool] = mapped_column(server_default=text("false"))
+    accepted_at: Mapped[Timestamp | None]
 
 
 class AnomalyDetectionResult(Base):
@@ -50,4 +88,5 @@ class AnomalyDetectionResult(Base):
     upper_bound: Mapped[float]
     execution_count: Mapped[int] = mapped_column(Integer)
     context: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    event_id: Mapped[int | None] = mapped_column(ForeignKey("anomaly_event.id"), index=True)
     detected_at: Mapped[CreatedAt]

@@ -5,6 +5,7 @@ MIGRATION_LOCK = 7_306_091_204
 CLEANUP_LOCK = 7_306_091_205
 REBUILD_LOCK = 7_306_091_206
 KEEPER_LOCK = 7_306_091_207
+DAILY_METRICS_LOCK = 7_306_091_208
 
 # For sessions that hold locks for as long as they live: PostgreSQL would keep those of a machine that vanished, with
 # its power or its network, for two hours. With these it notices within half a minute.

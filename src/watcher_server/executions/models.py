@@ -48,9 +48,11 @@ class PipelineExecution(Base):
             postgresql_where=text("completed_successfully"),
         ),
         Index("ix_pipeline_execution_pipeline_id_id", "pipeline_id", "id"),
+        # The runs of one pipeline before or after a moment: schedules, wide baselines, what came before an anomaly.
+        Index("ix_pipeline_execution_pipeline_id_start_date", "pipeline_id", "start_date"),
         # Lookbacks, reports and retention go by start.
         Index("ix_pipeline_execution_start_date", "start_date"),
-        Index("ix_pipeline_execution_running", "start_date", postgresql_where=text("end_date IS NULL")),
+        Index("ix_pipeline_execution_running", "pipeline_id", "start_date", postgresql_where=text("end_date IS NULL")),
         Index("ix_pipeline_execution_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         # Each row is updated once, at its end, soon after it was written: room for that on its page.
         {"postgresql_with": {"fillfactor": "80"}},

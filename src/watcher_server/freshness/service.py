@@ -32,7 +32,7 @@ WITH checked AS (
     FROM checked
     WHERE number IS NOT NULL AND watcher_deadline(coalesce(last_dml, created_at), number, datepart) < now()
     ORDER BY id
-    ON CONFLICT (pipeline_id, last_dml_timestamp) DO NOTHING
+    ON CONFLICT (pipeline_id, last_dml_timestamp, severity) DO NOTHING
     RETURNING id, pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart
 )
 SELECT pipeline.name, last_dml_timestamp, logged.freshness_number, logged.freshness_datepart,

@@ -49,7 +49,7 @@ WITH candidate AS (
     FROM checked CROSS JOIN LATERAL (SELECT watcher_deadline(start_date, number, datepart)) AS due (deadline)
     WHERE number IS NOT NULL AND deadline < coalesce(end_date, now())
     ORDER BY id
-    ON CONFLICT (pipeline_execution_id) DO NOTHING
+    ON CONFLICT (pipeline_execution_id, severity) DO NOTHING
     RETURNING id, pipeline_execution_id, pipeline_id, duration_seconds, execution_status,
         timely_number, timely_datepart
 ), told AS (

@@ -1,0 +1,1 @@
+"""When a pipeline is expected to run, and which of its runs never started."""
