@@ -1,6 +1,5 @@
 """Judging executions: what is in the baseline, what is an anomaly, and what is written."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -8,33 +7,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
+from tests.anomalies.conftest import JUDGED_END, Judge, judged_after
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, alerts, flags, now, rows
-from watcher_server.anomalies.detection import Anomaly, detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.queueing.models import OutboxMessage
 
 FLAGGED = {"total_rows": True}
-JUDGED_END = ago(hours=1)
-Judge = Callable[[int, int], list[Anomaly]]
-
-
-@pytest.fixture
-def judge(engine: Engine) -> Judge:
-    def run(pipeline_id: int, execution_id: int) -> list[Anomaly]:
-        with engine.begin() as connection:
-            return detect_anomalies(connection, pipeline_id, execution_id, alert_max_age_hours=24)
-
-    return run
-
-
-def judged_after(engine: Engine, history: list[float], value: float | None, **rule: Any) -> tuple[int, int]:
-    """A pipeline with a rule, a history of total rows, and a run to judge; the ids of the pipeline and the run."""
-    with engine.begin() as connection:
-        pipeline_id = add_pipeline(connection)
-        add_rule(connection, pipeline_id, **rule)
-        add_history(connection, pipeline_id, history)
-        return pipeline_id, add_run(connection, pipeline_id, total_rows=value, end_date=JUDGED_END)
+# Student's t for four degrees of freedom, at the probability of two standard deviations, of three, and of one.
+T_OF_FIVE_VALUES = {2: 2.8693, 3: 6.6201, 1: 1.1417}
+PREDICTION = (1 + 1 / 5) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -62,7 +44,7 @@ def test_the_lower_bound_is_never_below_zero(engine: Engine, judge: Judge) -> No
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert (anomaly.lower_bound, anomaly.upper_bound) == (0, 5)
+    assert (anomaly.within.lower, anomaly.within.upper) == (0, 5)
     with engine.connect() as connection:
         assert rows(connection, AnomalyDetectionResult)[0]["lower_bound"] == 0
 
@@ -79,24 +61,28 @@ def test_a_result_says_what_was_expected_and_why(engine: Engine, judge: Judge) -
     assert result["historical_std"] == pytest.approx(std)
     assert result["historical_mean"] == 1000
     assert result["z_score"] == pytest.approx(1000 / std)
-    assert (result["lower_bound"], result["upper_bound"]) == pytest.approx((1000 - 2 * std, 1000 + 2 * std))
+    half_width = T_OF_FIVE_VALUES[2] * PREDICTION * std
+    assert result["lower_bound"] == pytest.approx(1000 - half_width, rel=1e-5)
+    assert result["upper_bound"] == pytest.approx(1000 + half_width, rel=1e-5)
     assert (result["violation_value"], result["z_threshold"], result["execution_count"]) == (2000, 2, 5)
     assert result["context"] == {
         "hour_recorded": 2,
         "lookback_days": 20,
         "minimum_executions": 5,
         "sample_std": pytest.approx(std),
+        "method": "zscore",
+        "seasonality": "hour",
     }
     assert anomaly.metric == "total_rows"
 
 
 def test_the_judged_value_is_no_part_of_its_baseline(engine: Engine, judge: Judge) -> None:
-    pipeline_id, run = judged_after(engine, [10, 12, 14, 16, 18], 30)
+    pipeline_id, run = judged_after(engine, [10, 12, 14, 16, 18], 40)
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert anomaly.execution_count == 5
-    assert anomaly.upper_bound == pytest.approx(14 + 3 * 10**0.5)
+    assert anomaly.expectation.execution_count == 5
+    assert anomaly.within.upper == pytest.approx(14 + T_OF_FIVE_VALUES[3] * PREDICTION * 10**0.5, rel=1e-4)
 
 
 def test_one_value_too_few_gives_no_verdict(engine: Engine, judge: Judge) -> None:
@@ -140,7 +126,7 @@ def test_the_baseline_leaves_out(engine: Engine, judge: Judge, odd: dict[str, An
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert anomaly.execution_count == 5
+    assert anomaly.expectation.execution_count == 5
 
 
 @pytest.mark.parametrize("cleared", [{"total_rows": False}, {"inserts": True}])
@@ -153,7 +139,7 @@ def test_the_baseline_keeps_runs_unflagged_by_hand_or_flagged_for_another_metric
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert anomaly.execution_count == 6
+    assert anomaly.expectation.execution_count == 6
 
 
 def test_other_pipelines_are_left_out(engine: Engine, judge: Judge) -> None:
@@ -175,7 +161,7 @@ def test_the_lookback_counts_from_the_end_of_the_judged_run(engine: Engine, judg
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert anomaly.execution_count == 5
+    assert anomaly.expectation.execution_count == 5
 
 
 def test_each_rule_has_its_own_window_metric_and_threshold(engine: Engine, judge: Judge) -> None:
@@ -191,7 +177,7 @@ def test_each_rule_has_its_own_window_metric_and_threshold(engine: Engine, judge
         far = {"updates": 500, "soft_deletes": 99, "throughput": 107.5, "duration_seconds": 6000}
         run = add_run(connection, pipeline_id, inserts=1, **far)
 
-    found = {anomaly.metric: anomaly.execution_count for anomaly in judge(pipeline_id, run)}
+    found = {anomaly.metric: anomaly.expectation.execution_count for anomaly in judge(pipeline_id, run)}
 
     assert found == {"inserts": 6, "updates": 10}
 
@@ -202,7 +188,8 @@ def test_the_largest_counts_are_judged(engine: Engine, judge: Judge) -> None:
 
     (anomaly,) = judge(pipeline_id, run)
 
-    assert anomaly.lower_bound == pytest.approx(0.9 * largest - 0.2236 * largest, rel=1e-3)
+    half_width = T_OF_FIVE_VALUES[1] * PREDICTION * 0.2236 * largest
+    assert anomaly.within.lower == pytest.approx(0.9 * largest - half_width, rel=1e-3)
 
 
 @pytest.mark.parametrize("fields", [{"completed_successfully": False}, {"end_date": None}], ids=["failed", "running"])

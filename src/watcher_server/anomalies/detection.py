@@ -1,144 +1,54 @@
 """Judging an execution against the history of its pipeline.
 
-The method is the z-score of NIST/SEMATECH, e-Handbook of Statistical Methods, 1.3.5.17 ("Detection of
-Outliers"), with two changes: the judged value is no part of its own baseline, and the standard deviation has
-a floor.
+The method is the z-score of NIST/SEMATECH, e-Handbook of Statistical Methods, 1.3.5.17 ("Detection of Outliers"),
+with four changes: the judged value is no part of its own baseline, nor are values that were flagged or lie far out; the
+standard deviation has a floor; and the range is a prediction interval, as wide as few values need it to be.
 """
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
-from watcher_server.alerts.service import Level, NewAlert, raise_alert
-
-logger = logging.getLogger(__name__)
-
-_SECONDS_PER_HOUR = 3600
+from watcher_server.anomalies.baseline import Moment
+from watcher_server.anomalies.bounds import Expectation, ExpectedRange
+from watcher_server.anomalies.expectations import find_expectations
+from watcher_server.anomalies.recording import Anomaly, JudgedRun, record_anomalies
+from watcher_server.anomalies.rules import Direction, Rule
+from watcher_server.anomalies.telling import tell_anomalies
 
 # Locked before anything is judged: of two deliveries of one task, the second sees what the first has written.
 # NO KEY, so that child runs, whose foreign key points here, start meanwhile. The lock itself need not reach the disk:
-# only a judgement that finds something waits for that (see the RETURNING below).
-_LOCK_EXECUTION = text("""
-SELECT pipeline.name, execution.hour_recorded, execution.end_date,
+# only what is found waits for that.
+_LOCK_EXECUTION = """
+SELECT pipeline.name AS pipeline_name, execution.start_date, execution.end_date, execution.hour_recorded,
+    execution.date_recorded, execution.anomaly_flags,
     extract(epoch FROM now() - execution.end_date)::float8 AS seconds_ago,
+    execution.duration_seconds, execution.inserts, execution.updates, execution.soft_deletes, execution.total_rows,
+    execution.throughput,
+    rule.id, rule.metric_field AS metric, rule.z_threshold, rule.lookback_days, rule.minimum_executions, rule.method,
+    rule.seasonality, rule.direction, rule.minimum_std_percent, rule.minimum_std, rule.new_normal_after,
+    rule.normal_from, rule.normal_until, rule.learning,
     set_config('synchronous_commit', 'off', true)
-FROM pipeline_execution AS execution JOIN pipeline ON pipeline.id = execution.pipeline_id
-WHERE execution.id = :execution_id AND execution.pipeline_id = :pipeline_id
-    AND execution.completed_successfully
+FROM pipeline_execution AS execution
+JOIN pipeline ON pipeline.id = execution.pipeline_id
+LEFT JOIN anomaly_detection_rule AS rule ON rule.pipeline_id = pipeline.id AND rule.active
+    -- A rule that has been given another metric keeps its one result of an execution.
+    AND NOT EXISTS (
+        SELECT FROM anomaly_detection_result AS result
+        WHERE result.rule_id = rule.id AND result.pipeline_execution_id = execution.id
+    )
+WHERE execution.id = :execution_id AND execution.pipeline_id = :pipeline_id AND execution.completed_successfully
 FOR NO KEY UPDATE OF execution
-""")
+"""
 
-# The runs of the widest window are read once, by ix_pipeline_execution_baseline, and all six metrics are measured in
-# that one pass: joining each run to each rule takes three times as long. A run counts for a metric
-# from where its rule looks back to, unless it is flagged for it; a metric without a rule has no such moment.
-# A metric with a flag was judged before: true was alerted, false was unflagged by hand and stays so. In double
-# precision the squares of 64-bit counts fit.
-_DETECT = text("""
-WITH rule AS (
-    SELECT id, metric_field, z_threshold, lookback_days, minimum_executions,
-        CAST(:ended_at AS timestamptz) - make_interval(days => lookback_days) AS since
-    FROM anomaly_detection_rule
-    WHERE pipeline_id = :pipeline_id AND active AND NOT EXISTS (
-        SELECT FROM pipeline_execution WHERE id = :execution_id AND anomaly_flags ? metric_field)
-), since AS (
-    SELECT min(since) AS earliest,
-        min(since) FILTER (WHERE metric_field = 'duration_seconds') AS duration_seconds,
-        min(since) FILTER (WHERE metric_field = 'inserts') AS inserts,
-        min(since) FILTER (WHERE metric_field = 'updates') AS updates,
-        min(since) FILTER (WHERE metric_field = 'soft_deletes') AS soft_deletes,
-        min(since) FILTER (WHERE metric_field = 'total_rows') AS total_rows,
-        min(since) FILTER (WHERE metric_field = 'throughput') AS throughput
-    FROM rule
-), run AS (
-    SELECT
-        CASE WHEN end_date >= since.duration_seconds AND anomaly_flags ->> 'duration_seconds' IS DISTINCT FROM 'true'
-            THEN execution.duration_seconds::float8 END AS duration_seconds,
-        CASE WHEN end_date >= since.inserts AND anomaly_flags ->> 'inserts' IS DISTINCT FROM 'true'
-            THEN execution.inserts::float8 END AS inserts,
-        CASE WHEN end_date >= since.updates AND anomaly_flags ->> 'updates' IS DISTINCT FROM 'true'
-            THEN execution.updates::float8 END AS updates,
-        CASE WHEN end_date >= since.soft_deletes AND anomaly_flags ->> 'soft_deletes' IS DISTINCT FROM 'true'
-            THEN execution.soft_deletes::float8 END AS soft_deletes,
-        CASE WHEN end_date >= since.total_rows AND anomaly_flags ->> 'total_rows' IS DISTINCT FROM 'true'
-            THEN execution.total_rows::float8 END AS total_rows,
-        CASE WHEN end_date >= since.throughput AND anomaly_flags ->> 'throughput' IS DISTINCT FROM 'true'
-            THEN execution.throughput END AS throughput
-    FROM pipeline_execution AS execution CROSS JOIN since
-    WHERE pipeline_id = :pipeline_id AND hour_recorded = :hour_recorded AND completed_successfully
-        AND end_date >= (SELECT earliest FROM since) AND end_date < CAST(:ended_at AS timestamptz)
-    OFFSET 0 -- or each value would be worked out anew for each aggregate
-), history AS (
-    SELECT ARRAY[count(duration_seconds), count(inserts), count(updates),
-            count(soft_deletes), count(total_rows), count(throughput)] AS counts,
-        ARRAY[avg(duration_seconds), avg(inserts), avg(updates),
-            avg(soft_deletes), avg(total_rows), avg(throughput)] AS means,
-        ARRAY[stddev_samp(duration_seconds), stddev_samp(inserts), stddev_samp(updates),
-            stddev_samp(soft_deletes), stddev_samp(total_rows), stddev_samp(throughput)] AS deviations
-    FROM run
-), baseline AS (
-    SELECT rule.id AS rule_id, rule.metric_field, rule.z_threshold, rule.lookback_days, rule.minimum_executions,
-        measured.value, measured.execution_count, measured.mean, measured.sample_std
-    FROM history
-    CROSS JOIN pipeline_execution AS execution
-    CROSS JOIN LATERAL unnest(
-        ARRAY['duration_seconds', 'inserts', 'updates', 'soft_deletes', 'total_rows', 'throughput'],
-        ARRAY[duration_seconds, inserts, updates, soft_deletes, total_rows, throughput]::float8[],
-        counts, means, deviations
-    ) AS measured (metric, value, execution_count, mean, sample_std)
-    JOIN rule ON rule.metric_field = measured.metric
-    WHERE execution.id = :execution_id
-), judged AS (
-    SELECT baseline.*, std, greatest(0, mean - z_threshold * std) AS lower_bound,
-        mean + z_threshold * std AS upper_bound
-    FROM baseline CROSS JOIN LATERAL (SELECT greatest(sample_std, 0.01 * abs(mean), 1)) AS floored (std)
-    WHERE execution_count >= minimum_executions
-), result AS (
-    INSERT INTO anomaly_detection_result
-        (rule_id, pipeline_execution_id, metric_field, violation_value, z_score, historical_mean,
-        historical_std, z_threshold, lower_bound, upper_bound, execution_count, context)
-    SELECT rule_id, :execution_id, metric_field, value, (value - mean) / std, mean, std,
-        z_threshold, lower_bound, upper_bound, execution_count,
-        jsonb_build_object('hour_recorded', CAST(:hour_recorded AS smallint), 'lookback_days', lookback_days,
-            'minimum_executions', minimum_executions, 'sample_std', sample_std)
-    FROM judged
-    WHERE value > upper_bound OR value < lower_bound
-    ORDER BY rule_id
-    ON CONFLICT (rule_id, pipeline_execution_id) DO NOTHING
-    RETURNING metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count,
-        set_config('synchronous_commit', NULL, true)
-), flagged AS (
-    UPDATE pipeline_execution
-    SET anomaly_flags = anomaly_flags || (SELECT jsonb_object_agg(metric_field, true) FROM result)
-    WHERE id = :execution_id AND EXISTS (SELECT FROM result)
-)
-SELECT metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count
-FROM result ORDER BY metric_field
-""")
+_LOCK_RULES = """
+SELECT id FROM anomaly_detection_rule WHERE id = ANY(CAST(:rule_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
+"""
 
-
-@dataclass(frozen=True)
-class Anomaly:
-    """A metric outside its expected range; the value and both bounds are in the metric's own unit."""
-
-    metric: str
-    value: float
-    lower_bound: float
-    upper_bound: float
-    z_score: float
-    execution_count: int
-
-
-@dataclass(frozen=True)
-class _Judged:
-    pipeline_id: int
-    execution_id: int
-    pipeline_name: str
-    hour_recorded: int
-    ended_at: datetime
-    seconds_ago: float
+_CHANGE_LEARNING = """
+UPDATE anomaly_detection_rule SET learning = :learning WHERE id = ANY(CAST(:rule_ids AS bigint[]))
+"""
 
 
 def detect_anomalies(
@@ -146,11 +56,12 @@ def detect_anomalies(
 ) -> list[Anomaly]:
     """Judge a successful execution by every active rule of its pipeline; the anomalies that are new.
 
-    The baseline of a rule is its metric over the pipeline's successful runs of the same hour of the day (UTC)
-    that ended before this one and at most ``lookback_days`` before its end, without those flagged for that
-    metric. With fewer than ``minimum_executions`` values there is no verdict. Each anomaly is stored and
-    flagged on the execution, and all are alerted once, unless the execution ended more than
-    ``alert_max_age_hours`` ago.
+    The baseline of a rule is its metric over the pipeline's successful runs of the same season (the hour of the day,
+    UTC, unless the rule says otherwise) that ended before this one and at most ``lookback_days`` before its end,
+    without those flagged for that metric. While a season has fewer than ``minimum_executions`` values, those of the
+    next wider one count; when the widest has too few, there is no verdict. Each anomaly is stored and flagged on the
+    execution, and joins the event of the run before it if that was flagged on the same side. New events are alerted
+    once, unless the execution ended more than ``alert_max_age_hours`` ago.
 
     An execution that is unknown, running, failed or another pipeline's has nothing to judge.
 
@@ -159,12 +70,22 @@ def detect_anomalies(
     """
     _check_id("pipeline_id", pipeline_id)
     _check_id("pipeline_execution_id", pipeline_execution_id)
-    judged = _lock_execution(connection, pipeline_id, pipeline_execution_id)
-    if judged is None:
+    parameters = {"pipeline_id": pipeline_id, "execution_id": pipeline_execution_id}
+    rows = connection.execute(text(_LOCK_EXECUTION), parameters).all()
+    values = _find_values(rows)
+    if not values:
         return []
-    anomalies = _find_anomalies(connection, judged)
+    run = _read_run(rows[0], pipeline_id, pipeline_execution_id)
+    rules = [rule for rule, _ in values]
+    moment = Moment(run.start_date, run.end_date, run.hour_recorded, run.date_recorded)
+    expectations = find_expectations(connection, pipeline_id, moment, rules)
+    anomalies = _find_anomalies(values, expectations)
+    changed = [rule for rule in rules if rule.learning != (expectations[rule.id].within is None)]
+    _lock_rules(connection, [*changed, *(anomaly.rule for anomaly in anomalies)])
+    _remember_learning(connection, changed)
     if anomalies:
-        _tell(connection, judged, anomalies, alert_max_age_hours)
+        events = record_anomalies(connection, run, anomalies)
+        tell_anomalies(connection, run, events, alert_max_age_hours=alert_max_age_hours)
     return anomalies
 
 
@@ -173,52 +94,55 @@ def _check_id(name: str, value: object) -> None:
         raise ValueError(f"{name} must be an integer, not {value!r}.")  # noqa: TRY004 - the value of a message, not of code
 
 
-def _lock_execution(connection: Connection, pipeline_id: int, execution_id: int) -> _Judged | None:
-    parameters = {"pipeline_id": pipeline_id, "execution_id": execution_id}
-    row = connection.execute(_LOCK_EXECUTION, parameters).one_or_none()
-    if row is None:
-        return None
-    return _Judged(pipeline_id, execution_id, row.name, row.hour_recorded, row.end_date, row.seconds_ago)
+def _find_values(rows: Sequence[Row[Any]]) -> list[tuple[Rule, float]]:
+    """Each rule that has something to judge, with the value.
+
+    A metric with a flag was judged before: true was alerted, false was unflagged by hand and stays so.
+    """
+    return [
+        (Rule.of(row, metric=row.metric), float(value))
+        for row in rows
+        if row.id is not None and row.metric not in row.anomaly_flags
+        if (value := getattr(row, row.metric)) is not None
+    ]
 
 
-def _find_anomalies(connection: Connection, judged: _Judged) -> list[Anomaly]:
-    parameters = {
-        "pipeline_id": judged.pipeline_id,
-        "execution_id": judged.execution_id,
-        "hour_recorded": judged.hour_recorded,
-        "ended_at": judged.ended_at,
-    }
-    return [Anomaly(*row) for row in connection.execute(_DETECT, parameters)]
-
-
-def _tell(connection: Connection, judged: _Judged, anomalies: Sequence[Anomaly], alert_max_age_hours: int) -> None:
-    message = (
-        f"Anomalies Detected for Pipeline '{judged.pipeline_name}' (ID: {judged.pipeline_id})"
-        f" - Execution ID {judged.execution_id} flagged"
-    )
-    if judged.seconds_ago > alert_max_age_hours * _SECONDS_PER_HOUR:
-        metrics = ", ".join(anomaly.metric for anomaly in anomalies)
-        logger.info("%s for %s; it ended too long ago to alert", message, metrics)
-        return
-    raise_alert(
-        connection,
-        NewAlert(
-            dedupe_key=f"anomaly:{judged.execution_id}",
-            level=Level.WARNING,
-            title="Anomaly Detection",
-            message=message,
-            details=[(anomaly.metric, _describe(anomaly)) for anomaly in anomalies],
-        ),
+def _read_run(row: Row[Any], pipeline_id: int, execution_id: int) -> JudgedRun:
+    return JudgedRun(
+        id=execution_id,
+        pipeline_id=pipeline_id,
+        pipeline_name=row.pipeline_name,
+        start_date=row.start_date,
+        end_date=row.end_date,
+        hour_recorded=row.hour_recorded,
+        date_recorded=row.date_recorded,
+        seconds_ago=row.seconds_ago,
     )
 
 
-def _describe(anomaly: Anomaly) -> str:
-    expected = f"{_number(anomaly.lower_bound)} to {_number(anomaly.upper_bound)}"
-    return (
-        f"{_number(anomaly.value)} (expected {expected}; z-score {anomaly.z_score:.1f},"
-        f" from {anomaly.execution_count} executions)"
-    )
+def _find_anomalies(values: Sequence[tuple[Rule, float]], expectations: dict[int, Expectation]) -> list[Anomaly]:
+    return [
+        Anomaly(rule, value, within, expectations[rule.id])
+        for rule, value in values
+        if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
+    ]
 
 
-def _number(value: float) -> str:
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
+def _is_outside(value: float, expected: ExpectedRange, direction: str) -> bool:
+    too_high = value > expected.upper and direction != Direction.LOW
+    too_low = value < expected.lower and direction != Direction.HIGH
+    return too_high or too_low
+
+
+def _lock_rules(connection: Connection, rules: Sequence[Rule]) -> None:
+    """All that will be written, in one order: two executions of a pipeline never wait for each other's rules."""
+    if rules:
+        connection.execute(text(_LOCK_RULES), {"rule_ids": [rule.id for rule in rules]}).all()
+
+
+def _remember_learning(connection: Connection, changed: Sequence[Rule]) -> None:
+    """Keep on a rule whether it has learnt enough for a verdict: written when that changes only."""
+    for learning in (False, True):
+        rule_ids = [rule.id for rule in changed if rule.learning != learning]
+        if rule_ids:
+            connection.execute(text(_CHANGE_LEARNING), {"rule_ids": rule_ids, "learning": learning})

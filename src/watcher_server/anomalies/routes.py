@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 
-from watcher_server.anomalies import service
-from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
+from watcher_server.anomalies import corrections, reading, service
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.schemas import (
+    AcceptNewNormal,
+    BaselineResponse,
+    EventResponse,
     MetricField,
     ResultResponse,
     RulePatch,
@@ -84,4 +87,40 @@ async def get_anomaly_detection_result(result_id: Annotated[Id, Path()], session
 @router.post("/unflag_anomaly", status_code=204)
 async def unflag_anomaly(body: Unflag, session: Session) -> None:
     """Clear anomaly flags of one execution, and delete their results."""
-    await service.unflag_anomaly(session, body)
+    await corrections.unflag_anomaly(session, body)
+
+
+@router.get("/anomaly_event", response_model=list[EventResponse])
+async def list_anomaly_events(
+    *,
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    pipeline_id: Id | None = None,
+    metric_field: MetricField | None = None,
+    accepted: bool | None = None,
+) -> Sequence[AnomalyEvent]:
+    """Runs of consecutive anomalies on one side, the newest last."""
+    return await service.list_events(
+        session, page, pipeline_id=pipeline_id, metric_field=metric_field, accepted=accepted
+    )
+
+
+@router.post("/accept_new_normal", response_model=list[RuleResponse])
+async def accept_new_normal(body: AcceptNewNormal, session: Session) -> Sequence[AnomalyDetectionRule]:
+    """Take the level of these metrics from this execution on as the new normal; the rules that learn anew.
+
+    The way back: PATCH the rule with ``normal_from`` null.
+    """
+    return await corrections.accept_new_normal(session, body)
+
+
+@router.get("/pipeline/{pipeline_id}/baseline")
+async def get_baseline(
+    *,
+    session: Session,
+    pipeline_id: Annotated[Id, Path()],
+    metric: MetricField,
+    executions: Annotated[int, Query(ge=0, le=200, description="Bands of so many of the latest executions.")] = 30,
+) -> BaselineResponse:
+    """What a rule expects: of a run now, and of the latest executions, as they were judged."""
+    return await reading.read_baseline(session, pipeline_id, metric, executions)

@@ -1,17 +1,24 @@
 """The HTTP shapes of anomaly detection rules and results."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import MISSING, BeforeValidator, Field
 
-from watcher_server.anomalies.rules import Metric
-from watcher_server.kit.fields import Id, RequestBody, ResponseBody, ShortName, normalize_text
+from watcher_server.anomalies.rules import Direction, Method, Metric, Seasonality
+from watcher_server.kit.fields import Id, RequestBody, ResponseBody, ShortName, UtcDatetime, normalize_text
 
 MetricField = Annotated[Metric, BeforeValidator(normalize_text, json_schema_input_type=Metric)]
+MethodField = Annotated[Method, BeforeValidator(normalize_text, json_schema_input_type=Method)]
+SeasonalityField = Annotated[Seasonality, BeforeValidator(normalize_text, json_schema_input_type=Seasonality)]
+DirectionField = Annotated[Direction, BeforeValidator(normalize_text, json_schema_input_type=Direction)]
 ZThreshold = Annotated[float, Field(ge=1, le=10)]
 LookbackDays = Annotated[int, Field(ge=1, le=365)]
 MinimumExecutions = Annotated[int, Field(ge=5, le=1000)]
+MinimumStdPercent = Annotated[float, Field(ge=0, le=100)]
+# Above zero: a z-score is so many of these.
+MinimumStd = Annotated[float, Field(ge=1e-9, le=1e18)]
+NewNormalAfter = Annotated[int, Field(ge=2, le=1000)]
 
 
 class RulePost(RequestBody):
@@ -22,11 +29,20 @@ class RulePost(RequestBody):
     z_threshold: ZThreshold = 3.0
     lookback_days: LookbackDays = 30
     minimum_executions: MinimumExecutions = 30
+    method: MethodField = Method.ZSCORE
+    seasonality: SeasonalityField = Seasonality.HOUR
+    direction: DirectionField = Direction.BOTH
+    minimum_std_percent: MinimumStdPercent = 1.0
+    minimum_std: MinimumStd = 1.0
+    new_normal_after: NewNormalAfter | None = 10
     active: bool = True
 
 
 class RulePatch(RequestBody):
-    """Changes to one rule; only what is present changes, and nothing can be null."""
+    """Changes to one rule; only what is present changes.
+
+    ``new_normal_after`` null: flagged runs never become the new normal. ``normal_from`` null: older runs count again.
+    """
 
     id: Id
     pipeline_id: Id | MISSING = MISSING
@@ -34,11 +50,22 @@ class RulePatch(RequestBody):
     z_threshold: ZThreshold | MISSING = MISSING
     lookback_days: LookbackDays | MISSING = MISSING
     minimum_executions: MinimumExecutions | MISSING = MISSING
+    method: MethodField | MISSING = MISSING
+    seasonality: SeasonalityField | MISSING = MISSING
+    direction: DirectionField | MISSING = MISSING
+    minimum_std_percent: MinimumStdPercent | MISSING = MISSING
+    minimum_std: MinimumStd | MISSING = MISSING
+    new_normal_after: NewNormalAfter | MISSING | None = MISSING
+    normal_from: UtcDatetime | MISSING | None = MISSING
     active: bool | MISSING = MISSING
 
 
 class RuleResponse(ResponseBody):
-    """A rule, whole."""
+    """A rule, whole.
+
+    ``learning``: its latest judgement had too few values for a verdict. Runs that ended before ``normal_from`` no
+    longer count; those from then until ``normal_until`` count although flagged.
+    """
 
     id: int
     pipeline_id: int
@@ -46,21 +73,41 @@ class RuleResponse(ResponseBody):
     z_threshold: float
     lookback_days: int
     minimum_executions: int
+    method: str
+    seasonality: str
+    direction: str
+    minimum_std_percent: float
+    minimum_std: float
+    new_normal_after: int | None
+    normal_from: datetime | None
+    normal_until: datetime | None
+    learning: bool
     active: bool
     created_at: datetime
     updated_at: datetime | None
 
 
-class Unflag(RequestBody):
-    """Flags to clear: metrics of one execution that were no anomaly after all."""
+class MetricsOfExecution(RequestBody):
+    """Some metrics of one execution."""
 
     pipeline_id: Id
     pipeline_execution_id: Id
     metric_field: Annotated[list[ShortName], Field(min_length=1)]
 
 
+class Unflag(MetricsOfExecution):
+    """Flags to clear: metrics of one execution that were no anomaly after all."""
+
+
+class AcceptNewNormal(MetricsOfExecution):
+    """A level to accept: that of these metrics from this execution on."""
+
+
 class ResultResponse(ResponseBody):
-    """One anomaly. ``historical_std`` is the one that was judged by: never less than its floor."""
+    """One anomaly. ``historical_std`` is the one that was judged by: never less than its floor.
+
+    ``execution_count`` is how many executions it was judged against, ``event_id`` the event that it is part of.
+    """
 
     id: int
     rule_id: int
@@ -75,4 +122,58 @@ class ResultResponse(ResponseBody):
     upper_bound: float
     execution_count: int
     context: dict[str, Any]
+    event_id: int | None
     detected_at: datetime
+
+
+class EventResponse(ResponseBody):
+    """Consecutive anomalies of one rule on one side; ``accepted_at`` says when their level became the new normal."""
+
+    id: int
+    rule_id: int
+    pipeline_id: int
+    metric_field: str
+    direction: str
+    first_execution_id: int
+    last_execution_id: int
+    started_at: datetime
+    last_at: datetime
+    execution_count: int
+    alerted: bool
+    accepted_at: datetime | None
+
+
+class ExpectedBand(ResponseBody):
+    """Where a value is expected, in the metric's own unit; null while the rule has too few values to say.
+
+    ``bucket`` names the runs that were looked at (hour, weekday, hour_of_week or none), ``execution_count`` how many.
+    """
+
+    mean: float | None
+    std: float | None
+    lower_bound: float | None
+    upper_bound: float | None
+    execution_count: int
+    bucket: str
+
+
+class JudgedExecution(ExpectedBand):
+    """A successful execution with the band that it was, or would have been, judged by."""
+
+    id: int
+    start_date: datetime
+    end_date: datetime
+    value: float | None
+    flagged: bool
+
+
+class BaselineResponse(ExpectedBand):
+    """What is expected of a run that starts and ends now, and of the latest ones, newest first."""
+
+    pipeline_id: int
+    metric_field: str
+    rule_id: int
+    state: Literal["learning", "ready", "inactive"]
+    at: datetime
+    minimum_executions: int
+    executions: list[JudgedExecution]

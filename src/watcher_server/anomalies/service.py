@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
-from watcher_server.anomalies.schemas import RulePatch, RulePost, Unflag
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.schemas import RulePatch, RulePost
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
-from watcher_server.kit.errors import ConflictError, NotFoundError
+from watcher_server.kit.errors import ConflictError
 from watcher_server.kit.listing import Page
 from watcher_server.pipelines.models import Pipeline
 
@@ -42,6 +42,12 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
     """
     rule = await find_for_update(session, AnomalyDetectionRule, body.id, None)
     changes = body.carried()
+    series = {"pipeline_id": rule.pipeline_id, "metric_field": rule.metric_field}
+    if any(changes.get(field, stored) != stored for field, stored in series.items()):
+        # What was learnt and accepted was of another series.
+        changes = {"normal_from": None, "learning": True} | changes
+    if "normal_from" in changes:
+        changes["normal_until"] = None if changes["normal_from"] is None else func.now()
     if "pipeline_id" in changes:
         await find(session, Pipeline, changes["pipeline_id"])
     try:
@@ -94,35 +100,21 @@ async def list_results(
     return (await session.scalars(page.of(statement))).all()
 
 
-async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
-    """Clear the named flags that exist, so that they read false, and delete their results.
-
-    A cleared flag stays on the execution: the metric is not judged again, and counts in later baselines.
-
-    Raises:
-        NotFoundError: the pipeline has no such execution, or the execution none of the flags.
-    """
-    execution = await _lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
-    cleared = [metric for metric in execution.anomaly_flags if metric in body.metric_field]
-    if not cleared:
-        named = ", ".join(sorted(set(body.metric_field)))
-        raise NotFoundError(f"Pipeline execution {execution.id} has no anomaly flag for {named}.")
-    execution.anomaly_flags = execution.anomaly_flags | dict.fromkeys(cleared, False)
-    await session.execute(
-        delete(AnomalyDetectionResult).where(
-            AnomalyDetectionResult.pipeline_execution_id == execution.id,
-            AnomalyDetectionResult.metric_field.in_(cleared),
-        )
-    )
-
-
-async def _lock_execution(session: AsyncSession, pipeline_id: int, execution_id: int) -> PipelineExecution:
-    statement = (
-        select(PipelineExecution)
-        .where(PipelineExecution.id == execution_id, PipelineExecution.pipeline_id == pipeline_id)
-        .with_for_update(key_share=True)
-    )
-    execution = await session.scalar(statement)
-    if execution is None:
-        raise NotFoundError(f"Pipeline {pipeline_id} has no execution with the id {execution_id}.")
-    return execution
+async def list_events(
+    session: AsyncSession,
+    page: Page,
+    *,
+    pipeline_id: int | None,
+    metric_field: str | None,
+    accepted: bool | None,
+) -> Sequence[AnomalyEvent]:
+    """Events by id, the newest last."""
+    statement = select(AnomalyEvent).order_by(AnomalyEvent.id)
+    if pipeline_id is not None:
+        statement = statement.where(AnomalyEvent.pipeline_id == pipeline_id)
+    if metric_field is not None:
+        statement = statement.where(AnomalyEvent.metric_field == metric_field)
+    if accepted is not None:
+        at = AnomalyEvent.accepted_at
+        statement = statement.where(at.is_not(None) if accepted else at.is_(None))
+    return (await session.scalars(page.of(statement))).all()

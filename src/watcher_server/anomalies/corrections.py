@@ -1,0 +1,130 @@
+"""What people say of a verdict: that it was no anomaly, or that it is the new normal."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from watcher_server.anomalies.models import AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
+from watcher_server.executions.models import PipelineExecution
+from watcher_server.kit.errors import ConflictError, NotFoundError
+
+# As a judgement does before it extends an event: one that is being extended is never taken for empty.
+_LOCK_RULES_OF_RESULTS = """
+SELECT id FROM anomaly_detection_rule
+WHERE id IN (
+    SELECT rule_id FROM anomaly_detection_result
+    WHERE pipeline_execution_id = :execution_id AND metric_field = ANY(CAST(:metrics AS text[]))
+)
+ORDER BY id FOR NO KEY UPDATE
+"""
+
+# What an event was told of stays true of the runs that are left; an event without any is gone.
+_FORGET_RESULTS = """
+WITH gone AS (
+    DELETE FROM anomaly_detection_result
+    WHERE pipeline_execution_id = :execution_id AND metric_field = ANY(CAST(:metrics AS text[]))
+    RETURNING event_id
+), emptied AS (
+    SELECT event_id FROM gone WHERE event_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM anomaly_detection_result AS other
+        WHERE other.event_id = gone.event_id AND other.pipeline_execution_id <> :execution_id
+    )
+), left_over AS (
+    SELECT result.event_id, min(run.end_date) AS started_at, max(run.end_date) AS last_at,
+        (array_agg(run.id ORDER BY run.end_date, run.id))[1] AS first_id,
+        (array_agg(run.id ORDER BY run.end_date DESC, run.id DESC))[1] AS last_id
+    FROM anomaly_detection_result AS result JOIN pipeline_execution AS run ON run.id = result.pipeline_execution_id
+    WHERE result.event_id IN (SELECT event_id FROM gone) AND run.id <> :execution_id
+    GROUP BY result.event_id
+), shortened AS (
+    UPDATE anomaly_event AS event SET execution_count = execution_count - 1,
+        first_execution_id = CASE WHEN first_execution_id = :execution_id THEN first_id ELSE first_execution_id END,
+        started_at = CASE WHEN first_execution_id = :execution_id THEN left_over.started_at ELSE event.started_at END,
+        last_execution_id = CASE WHEN last_execution_id = :execution_id THEN last_id ELSE last_execution_id END,
+        last_at = CASE WHEN last_execution_id = :execution_id THEN left_over.last_at ELSE event.last_at END
+    FROM left_over WHERE event.id = left_over.event_id
+)
+SELECT event_id FROM emptied
+"""
+
+
+async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
+    """Clear the named flags that exist, so that they read false, and delete their results.
+
+    A cleared flag stays on the execution: the metric is not judged again, and counts in later baselines.
+
+    Raises:
+        NotFoundError: the pipeline has no such execution, or the execution none of the flags.
+    """
+    execution = await _lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
+    cleared = [metric for metric in execution.anomaly_flags if metric in body.metric_field]
+    if not cleared:
+        named = ", ".join(sorted(set(body.metric_field)))
+        raise NotFoundError(f"Pipeline execution {execution.id} has no anomaly flag for {named}.")
+    execution.anomaly_flags = execution.anomaly_flags | dict.fromkeys(cleared, False)
+    parameters = {"execution_id": execution.id, "metrics": cleared}
+    await session.execute(text(_LOCK_RULES_OF_RESULTS), parameters)
+    emptied = (await session.scalars(text(_FORGET_RESULTS), parameters)).all()
+    await session.execute(text("DELETE FROM anomaly_event WHERE id = ANY(:ids)"), {"ids": list(emptied)})
+
+
+async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:
+    """Have the named metrics learnt anew from an execution on, flagged runs up to now included; the rules changed.
+
+    Raises:
+        NotFoundError: the pipeline has no such execution, or no rule for any of the metrics.
+        ConflictError: the execution has not ended successfully.
+    """
+    execution = await _lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
+    if not execution.completed_successfully:
+        raise ConflictError(
+            f"Pipeline execution {execution.id} has not ended successfully, so its numbers are no level to accept."
+        )
+    rules = await _lock_rules(session, body)
+    for rule in rules:
+        rule.normal_from, rule.updated_at = execution.end_date, func.now()
+        rule.normal_until = func.greatest(func.now(), execution.end_date)
+    await session.execute(
+        update(AnomalyEvent)
+        .where(
+            AnomalyEvent.rule_id.in_([rule.id for rule in rules]),
+            AnomalyEvent.last_at >= execution.end_date,
+            AnomalyEvent.accepted_at.is_(None),
+        )
+        .values(accepted_at=func.now())
+    )
+    await session.flush()
+    for rule in rules:
+        await session.refresh(rule)
+    return rules
+
+
+async def _lock_rules(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:
+    statement = (
+        select(AnomalyDetectionRule)
+        .where(
+            AnomalyDetectionRule.pipeline_id == body.pipeline_id,
+            AnomalyDetectionRule.metric_field.in_(body.metric_field),
+        )
+        .order_by(AnomalyDetectionRule.id)
+        .with_for_update(key_share=True)
+    )
+    rules = (await session.scalars(statement)).all()
+    if not rules:
+        named = ", ".join(sorted(set(body.metric_field)))
+        raise NotFoundError(f"Pipeline {body.pipeline_id} has no anomaly detection rule for {named}.")
+    return rules
+
+
+async def _lock_execution(session: AsyncSession, pipeline_id: int, execution_id: int) -> PipelineExecution:
+    statement = (
+        select(PipelineExecution)
+        .where(PipelineExecution.id == execution_id, PipelineExecution.pipeline_id == pipeline_id)
+        .with_for_update(key_share=True)
+    )
+    execution = await session.scalar(statement)
+    if execution is None:
+        raise NotFoundError(f"Pipeline {pipeline_id} has no execution with the id {execution_id}.")
+    return execution

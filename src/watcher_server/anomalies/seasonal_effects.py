@@ -1,0 +1,140 @@
+"""What the time of a run adds to its level: its hour, its weekday, its hour of the week, and the ends of a month.
+
+A median polish (Tukey, Exploratory Data Analysis, 1977, chapter 11) of days by hours. Effects of few observations are
+shrunk towards zero by how much they stand out of the noise (empirical Bayes).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from statistics import median
+
+_DAYS_FOR_MONTH_ENDS = 45
+_NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution, in units of its median absolute deviation
+_MEDIAN_VARIANCE = math.pi / 2  # of a median of many normal values, in units of that of their mean
+_HOURS = 24
+_WEEK = 7
+# Fewer days than this and the levels of weekdays are guesses.
+_DAYS_FOR_WEEKDAYS = 8
+_DAYS_FOR_HOURS = 3
+
+
+@dataclass(slots=True)
+class Effects:
+    """What the time of a run adds to the level, and by how much its noise exceeds the one that was fitted."""
+
+    hour: dict[int, float]
+    weekday: dict[int, float]
+    week_hour: dict[int, float]
+    month_edge: dict[int, float]
+    optimism: float
+
+    def at(self, day: int, hour: int) -> float:
+        """The sum of the effects for a day (ordinal) and hour."""
+        effect = self.hour.get(hour, 0.0) + self.weekday.get(day % _WEEK, 0.0)
+        effect += self.week_hour.get(day % _WEEK * _HOURS + hour, 0.0)
+        return effect + self.month_edge.get(_month_edge(day), 0.0) if self.month_edge else effect
+
+
+def find_effects(values: Sequence[float], days: Sequence[int], hours: Sequence[int]) -> Effects:
+    """The effects of values whose runs started on these days (ordinals) in these hours."""
+    hour: dict[int, float] = {}
+    day = _medians(days, values)
+    distinct = len(set(hours))
+    cyclic = 1 < distinct <= len(values) / _DAYS_FOR_HOURS and len(day) >= _DAYS_FOR_HOURS
+    if cyclic:
+        for _ in range(2):
+            hour = _medians(hours, [value - day[key] for value, key in zip(values, days, strict=True)])
+            day = _medians(days, [value - hour[key] for value, key in zip(values, hours, strict=True)])
+    weekday, month_edge = _day_effects(day)
+    week_hour: dict[int, float] = {}
+    optimism = 1.0
+    if cyclic and weekday:
+        rest = [value - day[d] - hour[h] for value, d, h in zip(values, days, hours, strict=True)]
+        week_hour, optimism = _week_hour_effects(rest, days, hours)
+    return Effects(hour, weekday, week_hour, month_edge, optimism)
+
+
+def _day_effects(levels: dict[int, float]) -> tuple[dict[int, float], dict[int, float]]:
+    """The effects of weekdays and of month ends, from the level of each day."""
+    days = sorted(levels)
+    if len(days) < _DAYS_FOR_WEEKDAYS or days[-1] - days[0] < _WEEK:
+        return {}, {}
+    series = [levels[day] for day in days]
+    starts = [max(0, min(i - 3, len(series) - _WEEK)) for i in range(len(series))]
+    rest = [value - median(series[start : start + _WEEK]) for value, start in zip(series, starts, strict=True)]
+    cells = _cells([day % _WEEK for day in days], rest)
+    again = [
+        value - median(cells[day % _WEEK]) for day, value in zip(days, rest, strict=True) if len(cells[day % _WEEK]) > 1
+    ]
+    steps = map(float.__sub__, series[1:], series[:-1])
+    noise = 1.2 * deviation(again) if len(again) >= _WEEK else deviation(steps) / math.sqrt(2)
+    weekday, _ = _shrink(cells, noise)
+    if len(days) < _DAYS_FOR_MONTH_ENDS:
+        return weekday, {}
+    return weekday, _month_effects(days, [v - weekday.get(day % _WEEK, 0.0) for day, v in zip(days, rest, strict=True)])
+
+
+def _month_effects(days: Sequence[int], rest: Sequence[float]) -> dict[int, float]:
+    """The effects that every first, or every last, day of a month showed."""
+    clear = 2 * deviation(rest)
+    edges = _cells([_month_edge(day) for day in days], rest)
+    seen = {edge: cell for edge, cell in edges.items() if edge and len(cell) > 1}
+    return {edge: median(cell) for edge, cell in seen.items() if min(cell) > clear or max(cell) < -clear}
+
+
+@cache
+def _month_edge(day: int) -> int:
+    """1 for the first day of a month, -1 for the last, 0 for any other."""
+    if date.fromordinal(day).day == 1:
+        return 1
+    return -1 if date.fromordinal(day + 1).day == 1 else 0
+
+
+def _week_hour_effects(
+    rest: Sequence[float], days: Sequence[int], hours: Sequence[int]
+) -> tuple[dict[int, float], float]:
+    keys = [day % _WEEK * _HOURS + hour for day, hour in zip(days, hours, strict=True)]
+    cells = {key: cell for key, cell in _cells(keys, rest).items() if len(cell) > 1}
+    if not cells:
+        return {}, 1.0
+    count = median(map(len, cells.values()))
+    centers = {key: median(cell) for key, cell in cells.items()}
+    noise = deviation(value - centers[key] for key, value in zip(keys, rest, strict=True) if key in centers)
+    effects, weight = _shrink(cells, noise * math.sqrt((count + 0.5) / (count - 0.5)))
+    # The effects were fitted to the very values whose noise is measured, and are uncertain themselves.
+    fitted = max(0.25, 1 - (2 * weight - weight**2) / count)
+    return effects, math.sqrt((1 + _MEDIAN_VARIANCE * weight**2 / count) / fitted)
+
+
+def _shrink(cells: dict[int, list[float]], noise: float) -> tuple[dict[int, float], float]:
+    """The median of each cell, less what noise alone would make of it; and the share that was left."""
+    centers = {key: median(cell) for key, cell in cells.items()}
+    error = _MEDIAN_VARIANCE * noise**2
+    total = max(deviation(centers.values()), 1.25 * sum(map(abs, centers.values())) / len(centers)) ** 2
+    true = max(0.0, total - error / median(map(len, cells.values())))
+    if true == 0:
+        return dict.fromkeys(cells, 0.0), 0.0
+    shrunk = {key: center * true / (true + error / len(cells[key])) for key, center in centers.items()}
+    size = sum(map(abs, centers.values()))
+    return shrunk, sum(map(abs, shrunk.values())) / size if size else 0.0
+
+
+def _cells(keys: Iterable[int], values: Iterable[float]) -> dict[int, list[float]]:
+    cells: dict[int, list[float]] = defaultdict(list)
+    for key, value in zip(keys, values, strict=True):
+        cells[key].append(value)
+    return cells
+
+
+def _medians(keys: Iterable[int], values: Iterable[float]) -> dict[int, float]:
+    return {key: median(cell) for key, cell in _cells(keys, values).items()}
+
+
+def deviation(values: Iterable[float]) -> float:
+    """The standard deviation around zero, by the median of the absolute values."""
+    sizes = list(map(abs, values))
+    return _NORMAL_MAD * median(sizes) if sizes else 0.0

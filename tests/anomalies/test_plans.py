@@ -1,0 +1,89 @@
+"""How PostgreSQL runs the statements that measure a history, with the plan that it keeps for any parameters."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from tests.support.rows import add_pipeline
+from watcher_server.anomalies.rules import Metric
+from watcher_server.anomalies.statements import MEANS, MEDIANS
+
+# Half a year of two pipelines that run every hour, and once moved a thousand times as much.
+HISTORY = """
+INSERT INTO pipeline_execution (pipeline_id, start_date, end_date, date_recorded, hour_recorded, completed_successfully,
+    duration_seconds, inserts, updates, soft_deletes, total_rows, throughput)
+SELECT pipeline_id, moment, moment + interval '1 minute', moment::date, extract(hour FROM moment), true,
+    60, rows, rows, rows, rows, rows / 60.0
+FROM unnest(CAST(:pipeline_ids AS bigint[])) AS pipeline_id,
+    generate_series(timestamptz '2026-01-01', '2026-06-30', '1 hour') AS moment,
+    LATERAL (SELECT CASE WHEN moment = '2026-06-01' THEN 1000000 ELSE 1000 + extract(doy FROM moment)::int % 7 END)
+        AS moved (rows)
+"""
+
+
+@pytest.fixture
+def pipeline_id(engine: Engine) -> int:
+    with engine.begin() as connection:
+        ids = [add_pipeline(connection, name) for name in ("orders", "customers")]
+        connection.execute(text(HISTORY), {"pipeline_ids": ids})
+        connection.execute(text("ANALYZE pipeline_execution"))
+    return ids[0]
+
+
+def explain(connection: Connection, statement: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
+    """All nodes of the plan for any parameters, with how often each ran for these: SQL literals by name."""
+    names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", statement)))
+    numbered = re.sub(r"(?<!:):(\w+)", lambda found: f"${names.index(found[1]) + 1}", statement)
+    connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    connection.exec_driver_sql(f"PREPARE measure AS {numbered}")
+    values = ", ".join(parameters[name] for name in names)
+    try:
+        explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE measure({values})"
+        return list(_nodes(connection.exec_driver_sql(explained).scalar_one()[0]["Plan"]))
+    finally:
+        connection.exec_driver_sql("DEALLOCATE measure")
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def window(pipeline_id: int, hours: range, weekday: str = "NULL") -> dict[str, str]:
+    since = "'2026-04-01'::timestamptz"
+    limits = {
+        f"{metric}_{limit}": value
+        for metric in Metric
+        for limit, value in (("since", since), ("accepted", "NULL"), ("outlier", "3"))
+    }
+    return limits | {
+        "pipeline_id": str(pipeline_id),
+        "hours": f"ARRAY{list(hours)}",
+        "weekday": weekday,
+        "earliest": since,
+        "ended_at": "'2026-06-30'::timestamptz",
+        "most": "10000",
+    }
+
+
+@pytest.mark.parametrize("statement", [MEANS, MEDIANS], ids=["means", "medians"])
+@pytest.mark.parametrize(("hours", "weekday"), [(range(1), "NULL"), (range(24), "NULL"), (range(24), "1")])
+def test_a_history_is_found_by_its_index_and_measured_once(
+    engine: Engine, pipeline_id: int, statement: str, hours: range, weekday: str
+) -> None:
+    with engine.connect() as connection:
+        nodes = explain(connection, statement, window(pipeline_id, hours, weekday))
+
+    read = [node for node in nodes if node.get("Relation Name") == "pipeline_execution"]
+    assert [node["Index Name"] for node in nodes if "Index Name" in node] == ["ix_pipeline_execution_baseline"]
+    assert [node["Node Type"] in {"Index Scan", "Bitmap Heap Scan"} for node in read] == [True]
+    assert read[0]["Actual Loops"] <= len(hours)
+    aggregates = [node for node in nodes if node["Node Type"] == "Aggregate"]
+    assert aggregates
+    assert {node["Actual Loops"] for node in aggregates} <= {0, 1}
+    # The runs are gone through once to find the middle, once to measure from it, and not once per row or metric.
+    assert sum(node["Actual Loops"] for node in nodes if node.get("CTE Name") == "run") <= 2
