@@ -182,6 +182,96 @@ def test_two_checks_at_once_tell_once(engine: Engine) -> None:
         assert len(alerts(connection)) == 1
 
 
+WARNS: dict[str, Any] = {"freshness_warning_number": 30, "freshness_warning_datepart": "minute"}
+
+
+def warn() -> tuple[int, int]:
+    """How many new stale pipelines a check found, and how many that are close to it."""
+    counts = freshness_check_task()
+    return counts["new_stale_pipelines"], counts["new_warnings"]
+
+
+def test_a_warning_comes_once_and_the_failure_after_it(engine: Engine) -> None:
+    pipeline_id = add(engine, last_target_insert=ago(minutes=45), **HOURLY, **WARNS)
+
+    assert (warn(), warn()) == ((0, 1), (0, 0))
+    with engine.begin() as connection:
+        change_pipeline(connection, pipeline_id, freshness_number=40, freshness_datepart="minute")
+    assert (warn(), warn()) == ((1, 0), (0, 0))
+
+    assert [(log["severity"], log["freshness_number"]) for log in logged(engine)] == [("warning", 30), ("failure", 40)]
+    with engine.connect() as connection:
+        warning, failure = alerts(connection)
+    assert (warning["level"], failure["level"]) == ("INFO", "WARNING")
+    assert warning["title"] == failure["title"] == "Freshness Check - Pipeline DML"
+    assert warning["message"] == "Freshness Check Warning - 1 pipeline(s) close to overdue"
+    assert warning["details"][0][1].endswith("UTC, expected every 30 minute(s)")
+    assert failure["message"] == "Freshness Check Failed - 1 NEW pipeline(s) overdue"
+
+
+def test_no_warning_comes_after_a_failure_of_the_same_state(engine: Engine) -> None:
+    never = add(engine, "never", created_at=ago(minutes=61), **HOURLY, **WARNS)
+    wrote = add(engine, "wrote", last_target_insert=ago(minutes=61), **HOURLY, **WARNS)
+    assert warn() == (2, 0)
+
+    with engine.begin() as connection:
+        for pipeline_id in (never, wrote):
+            change_pipeline(connection, pipeline_id, freshness_number=9)
+    assert warn() == (0, 0)
+    with engine.begin() as connection:
+        change_pipeline(connection, wrote, last_target_insert=ago(minutes=50))
+    assert warn() == (0, 1)
+
+
+def test_a_warning_needs_no_failing_pair_and_is_the_pipelines_own_or_its_types(engine: Engine) -> None:
+    type_fields = {"freshness_warning_number": 2, "freshness_warning_datepart": "hour"}
+    add(engine, "own", last_target_insert=ago(minutes=31), type_fields=type_fields, **WARNS)
+    add(engine, "inherits", last_target_insert=ago(minutes=121), type_fields=type_fields)
+    add(engine, "fresh", last_target_insert=ago(minutes=119), type_fields=type_fields)
+    add(engine, "muted", last_target_insert=ago(days=9), mute_freshness_check=True, **WARNS)
+    add(engine, "inactive", last_target_insert=ago(days=9), active=False, **WARNS)
+
+    assert warn() == (0, 2)
+
+    found = [(log["freshness_datepart"], log["used_child_config"]) for log in logged(engine)]
+    assert found == [("minute", True), ("hour", False)]
+
+
+def test_failures_and_warnings_are_an_alert_each_with_twenty_names(engine: Engine) -> None:
+    for number in range(22):
+        add(engine, f"stale {number:02}", last_target_insert=ago(hours=2), **HOURLY)
+        add(engine, f"close {number:02}", last_target_insert=ago(minutes=45), **HOURLY, **WARNS)
+
+    assert (warn(), warn()) == ((22, 22), (0, 0))
+
+    with engine.connect() as connection:
+        found = alerts(connection)
+    for alert, name in zip(found, ("stale", "close"), strict=True):
+        names = [label for label, _ in alert["details"]]
+        assert names == [*(f"{name} {number:02}" for number in range(20)), "Others"]
+        assert alert["details"][-1][1] == "and 2 more"
+
+
+def test_the_alert_says_how_much_lies_downstream(engine: Engine) -> None:
+    add(engine, last_target_insert=ago(hours=2), **HOURLY)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO address_type (name, group_name) VALUES ('table', 'database')"))
+        for name in ("raw", "clean", "report"):
+            connection.execute(text("INSERT INTO address (name, address_type_id) VALUES (:name, 1)"), {"name": name})
+        edge = "INSERT INTO address_lineage (pipeline_id, source_address_id, target_address_id) VALUES (1, 1, 2)"
+        connection.execute(text(edge))
+        closure = (
+            "INSERT INTO address_lineage_closure (source_address_id, target_address_id, depth, lineage_path)"
+            " VALUES (1, 2, 1, '{1,2}'), (2, 3, 1, '{2,3}'), (1, 3, 2, '{1,2,3}')"
+        )
+        connection.execute(text(closure))
+
+    assert check() == 1
+
+    with engine.connect() as connection:
+        assert alerts(connection)[0]["details"][0][1].endswith("expected every 1 hour(s), 1 address downstream")
+
+
 async def test_a_request_queues_the_check(client: httpx.AsyncClient, engine: Engine) -> None:
     answer = await client.post("/freshness")
 

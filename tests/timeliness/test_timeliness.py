@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
-from tests.support.rows import add_pipeline, add_run, ago, alerts, rows
+from tests.support.rows import add_pipeline, add_run, ago, alerts, change_pipeline, rows
 from watcher_server.celery_tasks import timeliness_check_task
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.queueing.models import OutboxMessage
@@ -61,6 +61,7 @@ def test_an_overdue_run_is_logged_and_alerted_once(engine: Engine) -> None:
         "timely_number": 10,
         "timely_datepart": "minute",
         "used_child_config": True,
+        "severity": "failure",
     }
     with engine.connect() as connection:
         (alert,) = alerts(connection)
@@ -197,6 +198,87 @@ def test_two_checks_at_once_tell_once(engine: Engine) -> None:
     assert sorted(found) == [(0, 0), (0, 0), (0, 0), (50, 50)]
     with engine.connect() as connection:
         assert len(alerts(connection)) == 1
+
+
+WARN_AT_5_MINUTES: dict[str, Any] = {"timeliness_warning_number": 5, "timeliness_warning_datepart": "minute"}
+
+
+def warn(lookback_minutes: int = 60) -> tuple[int, int, int, int]:
+    """How many overdue executions were logged and alerted, and how many close to it."""
+    counts = timeliness_check_task(lookback_minutes=lookback_minutes)
+    return (
+        counts["new_overdue_executions"],
+        counts["alerted"],
+        counts["new_warnings"],
+        counts["warnings_alerted"],
+    )
+
+
+def test_a_warning_comes_once_and_the_failure_after_it(engine: Engine) -> None:
+    pipeline_id = add(engine, **WITHIN_10_MINUTES, **WARN_AT_5_MINUTES)
+    close = run(engine, pipeline_id, started_ago=7)
+    run(engine, pipeline_id, started_ago=4)
+    run(engine, pipeline_id, started_ago=50, took=4)
+    run(engine, pipeline_id, started_ago=50, took=7, completed_successfully=False)
+
+    assert (warn(), warn()) == ((0, 0, 1, 1), (0, 0, 0, 0))
+    with engine.begin() as connection:
+        changed = {"start_date": ago(minutes=11)}
+        connection.execute(update(PipelineExecution).where(PipelineExecution.id == close).values(changed))
+    assert (warn(), warn()) == ((1, 1, 0, 0), (0, 0, 0, 0))
+
+    assert [(log["severity"], log["seconds_threshold"]) for log in logged(engine)] == [
+        ("warning", 300),
+        ("failure", 600),
+    ]
+    with engine.connect() as connection:
+        warning, failure = alerts(connection)
+    assert (warning["level"], failure["level"]) == ("INFO", "WARNING")
+    assert warning["title"] == failure["title"] == "Timeliness Check - Pipeline Execution"
+    assert warning["message"] == "Timeliness Check Warning - 1 execution(s) close to overdue"
+    assert warning["details"][0][1].endswith("UTC, expected within 5 minute(s)")
+    assert failure["message"] == "Timeliness Check Failed - 1 new execution(s) overdue"
+
+
+def test_no_warning_comes_after_a_failure_of_the_same_execution(engine: Engine) -> None:
+    pipeline_id = add(engine, **WITHIN_10_MINUTES, **WARN_AT_5_MINUTES)
+    run(engine, pipeline_id, started_ago=50, took=20)
+    assert warn() == (1, 1, 0, 0)
+
+    with engine.begin() as connection:
+        change_pipeline(connection, pipeline_id, timeliness_number=30)
+
+    assert warn() == (0, 0, 0, 0)
+
+
+def test_a_warning_needs_no_failing_pair_and_is_the_pipelines_own_or_its_types(engine: Engine) -> None:
+    type_fields = {"timeliness_warning_number": 20, "timeliness_warning_datepart": "minute"}
+    for name, fields in (
+        ("own", WARN_AT_5_MINUTES),
+        ("inherits", {}),
+        ("muted", {"mute_timeliness_check": True}),
+        ("inactive", {"active": False}),
+    ):
+        pipeline_id = add(engine, name, type_fields=type_fields, **fields)
+        run(engine, pipeline_id, started_ago=50, took=15)
+        run(engine, pipeline_id, started_ago=60 * 24 * 40)
+
+    assert warn() == (0, 0, 3, 3)
+
+    assert [(log["timely_number"], log["used_child_config"]) for log in logged(engine)] == [
+        (5, True),
+        (5, True),
+        (20, False),
+    ]
+
+
+def test_what_completed_more_than_a_day_ago_warns_in_the_log_only(engine: Engine) -> None:
+    pipeline_id = add(engine, **WARN_AT_5_MINUTES)
+    run(engine, pipeline_id, started_ago=60 * 26, took=7)
+    assert warn(lookback_minutes=60 * 48) == (0, 0, 1, 0)
+
+    with engine.connect() as connection:
+        assert alerts(connection) == []
 
 
 @pytest.mark.parametrize("lookback", ["60", None, 60.0, True, 0, 2**31])

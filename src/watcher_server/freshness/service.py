@@ -1,45 +1,77 @@
 """Which pipelines have not written for too long."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.alerts.naming import NAMED_IN_ALERT, Named, name_in_alert
 from watcher_server.alerts.service import Level, NewAlert, raise_alert
 from watcher_server.queueing.configuration import SCHEDULED_QUEUE
 from watcher_server.queueing.outbox import enqueue_async
 
-# The pipelines that an alert names; of more, it gives the number.
-_NAMED_IN_ALERT = 20
-
-# One pass over the pipelines; no index could help. The log's unique key (pipeline, last DML) makes each stale
-# state new once; written in one order, so that two checks at once wait for each other and do not deadlock.
+# One pass over the pipelines; no index could help. The log's unique key (pipeline, last DML, severity) makes each state
+# new once; written in one order, so that two checks at once wait for each other and do not deadlock. Whether a warning
+# comes after its failure is one seek in that key.
 _LOG_STALE = """
 WITH checked AS (
     SELECT pipeline.id, pipeline.created_at,
         greatest(last_target_insert, last_target_update, last_target_soft_delete) AS last_dml,
-        coalesce(pipeline.freshness_number, pipeline_type.freshness_number) AS number,
-        coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart) AS datepart,
-        pipeline.freshness_number IS NOT NULL AS own
-    FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-    WHERE pipeline.active AND NOT pipeline.mute_freshness_check AND NOT pipeline_type.mute_freshness_check
+        coalesce(pipeline.freshness_number, type.freshness_number) AS number,
+        coalesce(pipeline.freshness_datepart, type.freshness_datepart) AS datepart,
+        pipeline.freshness_number IS NOT NULL AS own,
+        coalesce(pipeline.freshness_warning_number, type.freshness_warning_number) AS warning_number,
+        coalesce(pipeline.freshness_warning_datepart, type.freshness_warning_datepart) AS warning_datepart,
+        pipeline.freshness_warning_number IS NOT NULL AS warning_own
+    FROM pipeline JOIN pipeline_type AS type ON type.id = pipeline.pipeline_type_id
+    WHERE pipeline.active AND NOT pipeline.mute_freshness_check AND NOT type.mute_freshness_check
+), judged AS MATERIALIZED (
+    SELECT checked.*, CASE
+        WHEN watcher_deadline(coalesce(last_dml, created_at), number, datepart) < now() THEN 'failure'
+        WHEN watcher_deadline(coalesce(last_dml, created_at), warning_number, warning_datepart) < now() THEN 'warning'
+        END AS severity
+    FROM checked
 ), logged AS (
     INSERT INTO freshness_pipeline_log
-        (pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart, used_child_config)
-    SELECT id, last_dml, number, datepart, own
-    FROM checked
-    WHERE number IS NOT NULL AND watcher_deadline(coalesce(last_dml, created_at), number, datepart) < now()
+        (pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart, used_child_config, severity)
+    SELECT id, last_dml,
+        CASE severity WHEN 'failure' THEN number ELSE warning_number END,
+        CASE severity WHEN 'failure' THEN datepart ELSE warning_datepart END,
+        CASE severity WHEN 'failure' THEN own ELSE warning_own END, severity
+    FROM judged
+    WHERE severity IS NOT NULL AND (severity = 'failure' OR NOT EXISTS (
+        SELECT FROM freshness_pipeline_log AS failed
+        WHERE failed.pipeline_id = judged.id AND failed.severity = 'failure'
+            AND failed.last_dml_timestamp IS NOT DISTINCT FROM judged.last_dml))
     ORDER BY id
     ON CONFLICT (pipeline_id, last_dml_timestamp, severity) DO NOTHING
-    RETURNING id, pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart
+    RETURNING id, pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart, severity
+), numbered AS (
+    SELECT logged.*, row_number() OVER (PARTITION BY severity ORDER BY id) AS place,
+        count(*) OVER (PARTITION BY severity) AS total, max(id) OVER (PARTITION BY severity) AS newest_id
+    FROM logged
 )
-SELECT pipeline.name, last_dml_timestamp, logged.freshness_number, logged.freshness_datepart,
-    count(*) OVER () AS total, max(logged.id) OVER () AS newest_id
-FROM logged JOIN pipeline ON pipeline.id = logged.pipeline_id
-ORDER BY logged.id LIMIT :named
+SELECT numbered.*, pipeline.name
+FROM numbered JOIN pipeline ON pipeline.id = numbered.pipeline_id
+WHERE place <= :named ORDER BY severity, place
 """
+
+_MESSAGES = {
+    "failure": (Level.WARNING, "Freshness Check Failed - {total} NEW pipeline(s) overdue"),
+    "warning": (Level.INFO, "Freshness Check Warning - {total} pipeline(s) close to overdue"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many pipelines a check found that have become stale, and how many that soon will."""
+
+    stale: int
+    warnings: int
 
 
 async def queue_freshness_check(session: AsyncSession) -> None:
@@ -47,35 +79,38 @@ async def queue_freshness_check(session: AsyncSession) -> None:
     await enqueue_async(session, "freshness_check_task", SCHEDULED_QUEUE)
 
 
-def check_freshness(connection: Connection) -> int:
-    """Log every stale state that is new, and raise one alert for all of them; how many those were.
+def check_freshness(connection: Connection) -> Found:
+    """Log every stale state that is new, and raise one alert for all of them; the same for those that only warn.
 
     A pipeline is stale when its last insert, update or soft delete, or its creation if there was none, lies
-    longer ago than its freshness interval, or its type's where it has none. Inactive and muted ones are not
-    checked.
+    longer ago than its freshness interval, or its type's where it has none. It warns when that is so of its
+    warning interval, or its type's, and it is not stale and was not. Inactive and muted ones are not checked.
     """
-    stale = connection.execute(text(_LOG_STALE), {"named": _NAMED_IN_ALERT}).all()
-    if not stale:
-        return 0
-    total: int = stale[0].total
+    rows = connection.execute(text(_LOG_STALE), {"named": NAMED_IN_ALERT}).all()
+    found = {severity: _tell(connection, severity, list(of_it)) for severity, of_it in groupby(rows, _severity)}
+    return Found(stale=found.get("failure", 0), warnings=found.get("warning", 0))
+
+
+def _severity(row: Row[Any]) -> str:
+    return str(row.severity)
+
+
+def _tell(connection: Connection, severity: str, rows: Sequence[Row[Any]]) -> int:
+    """Raise the alert of one severity; over how many pipelines it is."""
+    total: int = rows[0].total
+    level, message = _MESSAGES[severity]
+    named = [Named(row.pipeline_id, row.name, f"{_last_dml(row)}, expected every {_interval(row)}") for row in rows]
     raise_alert(
         connection,
         NewAlert(
-            dedupe_key=f"freshness:{stale[0].newest_id}",
-            level=Level.WARNING,
+            dedupe_key=f"freshness:{rows[0].newest_id}",
+            level=level,
             title="Freshness Check - Pipeline DML",
-            message=f"Freshness Check Failed - {total} NEW pipeline(s) overdue",
-            details=_describe(stale, total),
+            message=message.format(total=total),
+            details=name_in_alert(connection, named, total),
         ),
     )
     return total
-
-
-def _describe(stale: Sequence[Row[Any]], total: int) -> list[tuple[str, str]]:
-    details = [(row.name, f"{_last_dml(row)}, expected every {_interval(row)}") for row in stale]
-    if total > len(stale):
-        details.append(("Others", f"and {total - len(stale)} more"))
-    return details
 
 
 def _last_dml(row: Row[Any]) -> str:

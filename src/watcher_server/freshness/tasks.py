@@ -6,6 +6,7 @@ from watcher_server.queueing.task import task_transaction, watcher_task
 
 @watcher_task("freshness_check_task", status="Checking freshness...")
 def freshness_check_task() -> dict[str, int]:
-    """Log and alert the pipelines that have become stale."""
+    """Log and alert the pipelines that have become stale, and those that soon will."""
     with task_transaction() as connection:
-        return {"new_stale_pipelines": check_freshness(connection)}
+        found = check_freshness(connection)
+    return {"new_stale_pipelines": found.stale, "new_warnings": found.warnings}

@@ -4,16 +4,25 @@ from typing import Any, Protocol
 
 from watcher_server.kit.errors import InvalidFieldError
 
-PAIRS = (("freshness_number", "freshness_datepart"), ("timeliness_number", "timeliness_datepart"))
+PAIRS = (
+    ("freshness_number", "freshness_datepart"),
+    ("freshness_warning_number", "freshness_warning_datepart"),
+    ("timeliness_number", "timeliness_datepart"),
+    ("timeliness_warning_number", "timeliness_warning_datepart"),
+)
 
 
 class HasThresholds(Protocol):
-    """Anything with the four threshold attributes."""
+    """Anything with the attributes of the threshold pairs."""
 
     freshness_number: Any
     freshness_datepart: Any
+    freshness_warning_number: Any
+    freshness_warning_datepart: Any
     timeliness_number: Any
     timeliness_datepart: Any
+    timeliness_warning_number: Any
+    timeliness_warning_datepart: Any
 
 
 def check_pairs_carried(body: HasThresholds) -> None:

@@ -1,9 +1,10 @@
 """Pipelines and pipeline types over HTTP."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy import Row
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
@@ -11,7 +12,7 @@ from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 from watcher_server.pipelines import service
-from watcher_server.pipelines.models import Pipeline, PipelineType
+from watcher_server.pipelines.models import PipelineType
 from watcher_server.pipelines.schemas import (
     PipelinePatch,
     PipelinePost,
@@ -21,6 +22,7 @@ from watcher_server.pipelines.schemas import (
     PipelineTypePost,
     PipelineTypeResponse,
 )
+from watcher_server.pipelines.states import PipelineState
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -46,20 +48,24 @@ async def list_pipelines(
     page: Annotated[Page, Depends(read_page)],
     name: Annotated[SearchText | None, Query(description="Any part of the name.")] = None,
     pipeline_type_id: Id | None = None,
+    *,
     active: bool | None = None,
-) -> Sequence[Pipeline]:
+    state: PipelineState | None = None,
+) -> Sequence[Row[Any]]:
     """Every pipeline, by id."""
-    return await service.list_pipelines(session, page, name=name, pipeline_type_id=pipeline_type_id, active=active)
+    return await service.list_pipelines(
+        session, page, name=name, pipeline_type_id=pipeline_type_id, active=active, state=state
+    )
 
 
 @router.get("/pipeline/{pipeline_id}", tags=["pipelines"], response_model=PipelineResponse)
-async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session) -> Pipeline:
+async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session) -> Row[Any]:
     """One pipeline."""
-    return await find(session, Pipeline, pipeline_id)
+    return await service.find_pipeline(session, pipeline_id)
 
 
 @router.patch("/pipeline", tags=["pipelines"], response_model=PipelineResponse)
-async def patch_pipeline(body: PipelinePatch, session: Session) -> Pipeline:
+async def patch_pipeline(body: PipelinePatch, session: Session) -> Row[Any]:
     """Change one pipeline, named by id or by name."""
     return await service.patch_pipeline(session, body)
 

@@ -18,15 +18,21 @@ from watcher_server.kit.fields import (
 )
 from watcher_server.kit.patch import NamedPatch
 from watcher_server.kit.thresholds import check_pairs_carried
+from watcher_server.pipelines.states import PipelineState
+from watcher_server.schedules.schemas import CronExpression, GraceMinutes, ZoneName
 
 
 class Thresholds(RequestBody):
-    """Freshness and timeliness of a pipeline or a type: each a number and its unit."""
+    """Freshness and timeliness of a pipeline or a type, and when to warn of them: each a number and its unit."""
 
     freshness_number: Threshold | None = None
     freshness_datepart: DatePartField | None = None
+    freshness_warning_number: Threshold | None = None
+    freshness_warning_datepart: DatePartField | None = None
     timeliness_number: Threshold | None = None
     timeliness_datepart: DatePartField | None = None
+    timeliness_warning_number: Threshold | None = None
+    timeliness_warning_datepart: DatePartField | None = None
 
 
 class WholeThresholds(Thresholds):
@@ -38,7 +44,15 @@ class WholeThresholds(Thresholds):
         return self
 
 
-class PipelinePost(WholeThresholds):
+class Expectations(RequestBody):
+    """When a pipeline runs: five-field cron in a time zone (IANA), and how many minutes late a run may start."""
+
+    schedule: CronExpression | None = None
+    schedule_timezone: ZoneName | MISSING = MISSING
+    schedule_grace_minutes: GraceMinutes | MISSING = MISSING
+
+
+class PipelinePost(WholeThresholds, Expectations):
     """A pipeline as its own code declares it, before each run."""
 
     name: Name
@@ -57,7 +71,7 @@ class PipelineSynced(ResponseBody):
 
 
 class PipelineResponse(ResponseBody):
-    """A pipeline, whole."""
+    """A pipeline, whole. ``state`` is null for one without a schedule that is neither paused nor running."""
 
     id: int
     name: str
@@ -70,17 +84,27 @@ class PipelineResponse(ResponseBody):
     last_target_soft_delete: datetime | None
     freshness_number: int | None
     freshness_datepart: str | None
+    freshness_warning_number: int | None
+    freshness_warning_datepart: str | None
     mute_freshness_check: bool
     timeliness_number: int | None
     timeliness_datepart: str | None
+    timeliness_warning_number: int | None
+    timeliness_warning_datepart: str | None
     mute_timeliness_check: bool
+    schedule: str | None
+    schedule_timezone: str
+    schedule_grace_minutes: int
+    expected_next_run: datetime | None
+    last_missed_run: datetime | None
+    state: PipelineState | None
     load_lineage: bool
     active: bool
     created_at: datetime
     updated_at: datetime | None
 
 
-class PipelinePatch(NamedPatch, Thresholds):
+class PipelinePatch(NamedPatch, Thresholds, Expectations):
     """Changes to one pipeline; only what is present changes. ``pipeline_id`` is another spelling of ``id``."""
 
     pipeline_type_id: Id | MISSING = MISSING
@@ -120,9 +144,13 @@ class PipelineTypeResponse(ResponseBody):
     name: str
     freshness_number: int | None
     freshness_datepart: str | None
+    freshness_warning_number: int | None
+    freshness_warning_datepart: str | None
     mute_freshness_check: bool
     timeliness_number: int | None
     timeliness_datepart: str | None
+    timeliness_warning_number: int | None
+    timeliness_warning_datepart: str | None
     mute_timeliness_check: bool
     created_at: datetime
     updated_at: datetime | None

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.rules import create_rules_for_all_metrics
 from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
+from watcher_server.kit.errors import NotFoundError
 from watcher_server.kit.fingerprint import fingerprint
 from watcher_server.kit.listing import Page, contains
 from watcher_server.kit.thresholds import check_pairs_stored
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.pipelines.schemas import PipelinePatch, PipelinePost, PipelineTypePatch, PipelineTypePost
+from watcher_server.pipelines.states import PipelineState, find_with_state
+from watcher_server.schedules.planning import plan_change, plan_new
 
 
 async def sync_pipeline(
@@ -50,9 +53,9 @@ async def _write_pipeline(session: AsyncSession, body: PipelinePost, mark: str) 
     pipeline_type, _ = await get_or_create(session, PipelineType, {"name": body.pipeline_type_name}, {}, lock=False)
     values = {name: value for name, value in body.carried().items() if name not in {"name", "pipeline_type_name"}}
     values |= {"pipeline_type_id": pipeline_type.id, "fingerprint": mark}
-    pipeline, created = await get_or_create(session, Pipeline, {"name": body.name}, values)
+    pipeline, created = await get_or_create(session, Pipeline, {"name": body.name}, values | plan_new(values))
     if not created and pipeline.fingerprint != mark:
-        await _change(session, pipeline, values)
+        await _change(session, pipeline, values | plan_change(pipeline, values))
     return pipeline, created
 
 
@@ -60,7 +63,7 @@ async def _store_next_watermark(session: AsyncSession, pipeline_id: int, value: 
     await session.execute(update(Pipeline).where(Pipeline.id == pipeline_id).values(next_watermark=value))
 
 
-async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Pipeline:
+async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Row[Any]:
     """Change what the body carries.
 
     Raises:
@@ -72,8 +75,10 @@ async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Pipeline
     changes = body.changes()
     if "pipeline_type_id" in changes:
         await find(session, PipelineType, changes["pipeline_type_id"])
-    await _change(session, pipeline, changes)
-    return pipeline
+    if "watermark" in changes:
+        changes["watermark_start_date"] = None
+    await _change(session, pipeline, changes | plan_change(pipeline, changes))
+    return await find_pipeline(session, pipeline.id)
 
 
 async def patch_pipeline_type(session: AsyncSession, body: PipelineTypePatch) -> PipelineType:
@@ -105,18 +110,37 @@ async def sync_pipeline_type(session: AsyncSession, body: PipelineTypePost) -> t
     return row, created
 
 
+async def find_pipeline(session: AsyncSession, pipeline_id: int) -> Row[Any]:
+    """The columns of that pipeline, and its state.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = await find_with_state(session, pipeline_id=pipeline_id)
+    if not found:
+        raise NotFoundError(f"No pipeline has the id {pipeline_id}.")
+    return found[0]
+
+
 async def list_pipelines(
-    session: AsyncSession, page: Page, *, name: str | None, pipeline_type_id: int | None, active: bool | None
-) -> Sequence[Pipeline]:
-    """Pipelines by id; ``name`` matches any part of a name."""
-    statement = select(Pipeline).order_by(Pipeline.id)
-    if name:
-        statement = statement.where(Pipeline.name.like(contains(name)))
-    if pipeline_type_id is not None:
-        statement = statement.where(Pipeline.pipeline_type_id == pipeline_type_id)
-    if active is not None:
-        statement = statement.where(Pipeline.active == active)
-    return (await session.scalars(page.of(statement))).all()
+    session: AsyncSession,
+    page: Page,
+    *,
+    name: str | None,
+    pipeline_type_id: int | None,
+    active: bool | None,
+    state: PipelineState | None,
+) -> Sequence[Row[Any]]:
+    """The columns of each pipeline and its state, by id; ``name`` matches any part of a name."""
+    return await find_with_state(
+        session,
+        name=contains(name) if name else None,
+        pipeline_type_id=pipeline_type_id,
+        active=active,
+        state=state,
+        limit=page.limit,
+        offset=page.offset,
+    )
 
 
 async def list_pipeline_types(session: AsyncSession, page: Page, *, name: str | None) -> Sequence[PipelineType]:

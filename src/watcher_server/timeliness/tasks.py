@@ -7,8 +7,13 @@ from watcher_server.timeliness.service import check_timeliness
 
 @watcher_task("timeliness_check_task", status="Checking timeliness...")
 def timeliness_check_task(lookback_minutes: int = 60) -> dict[str, int]:
-    """Log and alert the executions that have become overdue."""
+    """Log and alert the executions that have become overdue, and those that soon will."""
     max_age = get_settings().alert_max_age_hours
     with task_transaction() as connection:
         found = check_timeliness(connection, lookback_minutes, alert_max_age_hours=max_age)
-    return {"new_overdue_executions": found.logged, "alerted": found.alerted}
+    return {
+        "new_overdue_executions": found.logged,
+        "alerted": found.alerted,
+        "new_warnings": found.warnings_logged,
+        "warnings_alerted": found.warnings_alerted,
+    }
