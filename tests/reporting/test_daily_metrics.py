@@ -167,7 +167,7 @@ async def test_an_empty_watcher_has_an_empty_report(client: httpx.AsyncClient) -
     assert report["pagination"]["total_pages"] == 0
 
 
-async def test_names_are_lists_and_refreshing_is_nothing_to_do(client: httpx.AsyncClient, engine: Engine) -> None:
+async def test_names_are_lists_and_refreshing_is_accepted(client: httpx.AsyncClient, engine: Engine) -> None:
     _pipeline(engine, "b", "load")
     _pipeline(engine, "a", "extraction")
     assert (await client.get("/reporting/pipeline-names")).json() == ["a", "b"]

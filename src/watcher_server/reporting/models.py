@@ -40,10 +40,9 @@ class DailyPipelineMetricChange(Base):
 
 
 class DailyPipelineMetricProgress(Base):
-    """How far the sums have got, in one row. Days before ``summed_before`` are summed.
+    """How far the sums have got, in one row: days before ``summed_before`` are summed.
 
-    Starts and ends in days before ``watched_before`` are noted as changes; it runs ahead, so that none is overlooked
-    while a day is being summed.
+    Those before ``watched_before`` had been over for an hour when it was last looked, and are to be summed.
     """
 
     __tablename__ = "daily_pipeline_metric_progress"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
@@ -32,6 +32,8 @@ async def get_pipeline_type_names(session: Session) -> Sequence[str]:
 
 
 @router.post("/reporting/refresh")
-async def refresh_reporting() -> Refreshed:
-    """For clients of older servers, which kept figures: here they are computed when they are asked for."""
-    return Refreshed(status="success", message="The figures are live; there is nothing to refresh.")
+async def refresh_reporting(session: Session, request: Request) -> Refreshed:
+    """Have days that are over summed now rather than within the hour; the figures are exact either way."""
+    await service.queue_daily_metrics(session)
+    request.app.state.relay.wake()
+    return Refreshed(status="success", message="The figures are live; days that are over are being summed.")
