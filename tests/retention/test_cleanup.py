@@ -25,6 +25,11 @@ NOTHING = {
     "total_pipeline_execution_closure_parent_deleted": 0,
     "total_pipeline_execution_closure_child_deleted": 0,
     "total_freshness_pipeline_logs_deleted": 0,
+    "total_missed_run_logs_deleted": 0,
+    "total_anomaly_events_deleted": 0,
+    "total_alerts_deleted": 0,
+    "total_daily_pipeline_metrics_deleted": 0,
+    "total_daily_pipeline_metric_changes_deleted": 0,
 }
 OLD, NEW = 100.0, 10.0
 
@@ -63,11 +68,11 @@ async def test_what_is_old_goes_with_all_that_hangs_on_it_and_is_counted(
             _add_findings(connection, pipeline, rule, execution)
 
     assert await _clean(client) == {
+        **NOTHING,
         "total_pipeline_executions_deleted": 1,
         "total_timeliness_pipeline_execution_logs_deleted": 1,
         "total_anomaly_detection_results_deleted": 1,
         "total_pipeline_execution_closure_parent_deleted": 1,
-        "total_pipeline_execution_closure_child_deleted": 0,
         "total_freshness_pipeline_logs_deleted": 1,
     }
     assert _left(engine) == {2}

@@ -18,7 +18,10 @@ def _cap(batch_size: int) -> int:
 
 
 class CleanupRequest(RequestBody):
-    """What to delete: everything older than so many days, in transactions of so many rows, 100,000 at most."""
+    """What to delete: everything older than so many days, in transactions of so many rows at most, and of 100,000.
+
+    A transaction takes fewer rows where it would otherwise hold its locks for long.
+    """
 
     retention_days: Annotated[int, Field(ge=_SHORTEST_DAYS, le=_LONGEST_DAYS)]
     batch_size: Annotated[int, Field(ge=1), AfterValidator(_cap)] = 10_000
@@ -33,3 +36,8 @@ class CleanupResult(ResponseBody):
     total_pipeline_execution_closure_parent_deleted: int = 0
     total_pipeline_execution_closure_child_deleted: int = 0
     total_freshness_pipeline_logs_deleted: int = 0
+    total_missed_run_logs_deleted: int = 0
+    total_anomaly_events_deleted: int = 0
+    total_alerts_deleted: int = 0
+    total_daily_pipeline_metrics_deleted: int = 0
+    total_daily_pipeline_metric_changes_deleted: int = 0

@@ -1,0 +1,128 @@
+"""Deleting what the checks found, what was told, and the daily figures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from watcher_server.retention.batches import Batches
+from watcher_server.retention.executions import Step
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """A statement that goes through a table by its primary key, a window at a time, and deletes what is old in it.
+
+    ``name`` is the count's in the answer; the statement answers with ``deleted``, and with the parameters from which
+    the next window begins, null at the end.
+    """
+
+    name: str
+    statement: str
+    first: dict[str, Any]
+
+
+# None of these tables has an index on the age of its rows: they are small beside the executions, written all the time
+# and cleaned once a day. Each window is a range of the primary key.
+
+# The row of the state that a pipeline is still in stays, however old: it keeps the check from alerting it again.
+_FRESHNESS_LOGS = """
+WITH batch AS MATERIALIZED (
+    SELECT id, pipeline_id, last_dml_timestamp, evaluated_at FROM freshness_pipeline_log
+    WHERE id > :id ORDER BY id LIMIT :batch_size
+), deleted AS (
+    DELETE FROM freshness_pipeline_log AS log USING batch JOIN pipeline ON pipeline.id = batch.pipeline_id
+    WHERE log.id = batch.id AND batch.evaluated_at < :cutoff
+        AND batch.last_dml_timestamp IS DISTINCT FROM greatest(
+            pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete
+        )
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
+# What the pipeline's state refers to stays.
+_MISSED_RUNS = """
+WITH batch AS MATERIALIZED (
+    SELECT id, pipeline_id, expected_at, evaluated_at FROM missed_run_log WHERE id > :id ORDER BY id LIMIT :batch_size
+), deleted AS (
+    DELETE FROM missed_run_log AS log USING batch JOIN pipeline ON pipeline.id = batch.pipeline_id
+    WHERE log.id = batch.id AND batch.evaluated_at < :cutoff
+        AND batch.expected_at IS DISTINCT FROM pipeline.last_missed_run
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
+# Results are found by ix_anomaly_detection_result_event_id. An event that is being extended at this moment is skipped.
+_ANOMALY_EVENTS = """
+WITH batch AS MATERIALIZED (
+    SELECT id FROM anomaly_event WHERE id > :id ORDER BY id LIMIT :batch_size
+), doomed AS MATERIALIZED (
+    SELECT event.id FROM anomaly_event AS event JOIN batch ON batch.id = event.id
+    WHERE event.last_at < :cutoff
+        AND NOT EXISTS (SELECT FROM anomaly_detection_result AS result WHERE result.event_id = event.id)
+    FOR UPDATE OF event SKIP LOCKED
+), deleted AS (
+    DELETE FROM anomaly_event AS event USING doomed WHERE event.id = doomed.id RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
+# An alert that never arrived stays, with its reason.
+_ALERTS = """
+WITH batch AS MATERIALIZED (
+    SELECT id, created_at, delivered_at FROM alert WHERE id > :id ORDER BY id LIMIT :batch_size
+), deleted AS (
+    DELETE FROM alert USING batch
+    WHERE alert.id = batch.id AND batch.created_at < :cutoff AND batch.delivered_at IS NOT NULL
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
+_DAILY_METRICS = """
+WITH batch AS MATERIALIZED (
+    SELECT date_recorded, pipeline_id FROM daily_pipeline_metric
+    WHERE (date_recorded, pipeline_id) > (:date_recorded, :pipeline_id)
+        AND date_recorded < (CAST(:cutoff AS timestamptz) AT TIME ZONE 'UTC')::date
+    ORDER BY date_recorded, pipeline_id LIMIT :batch_size
+    FOR UPDATE SKIP LOCKED
+), deleted AS (
+    DELETE FROM daily_pipeline_metric AS metric USING batch
+    WHERE metric.date_recorded = batch.date_recorded AND metric.pipeline_id = batch.pipeline_id
+    RETURNING 1
+), latest AS (
+    SELECT date_recorded, pipeline_id FROM batch ORDER BY date_recorded DESC, pipeline_id DESC LIMIT 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, latest.date_recorded, latest.pipeline_id
+FROM (SELECT) AS always LEFT JOIN latest ON true
+"""
+
+_METRIC_CHANGES = _DAILY_METRICS.replace("daily_pipeline_metric", "daily_pipeline_metric_change")
+
+_FROM_FIRST_ID = {"id": 0}
+_FROM_FIRST_DAY = {"date_recorded": date.min, "pipeline_id": 0}
+
+_WALKS = (
+    _Walk("total_freshness_pipeline_logs_deleted", _FRESHNESS_LOGS, _FROM_FIRST_ID),
+    _Walk("total_missed_run_logs_deleted", _MISSED_RUNS, _FROM_FIRST_ID),
+    _Walk("total_anomaly_events_deleted", _ANOMALY_EVENTS, _FROM_FIRST_ID),
+    _Walk("total_alerts_deleted", _ALERTS, _FROM_FIRST_ID),
+    _Walk("total_daily_pipeline_metrics_deleted", _DAILY_METRICS, _FROM_FIRST_DAY),
+    _Walk("total_daily_pipeline_metric_changes_deleted", _METRIC_CHANGES, _FROM_FIRST_DAY),
+)
+
+
+def delete_logs(engine: Engine, cutoff: datetime, batch_size: int) -> Iterator[Step]:
+    """Delete what is older than the cutoff, batch by batch; events after their results, so after the executions."""
+    for number, walk in enumerate(_WALKS):
+        batches = Batches(engine, walk.statement, batch_size)
+        position = walk.first
+        while None not in position.values():
+            row = batches.run({**position, "cutoff": cutoff})._asdict()
+            deleted = row.pop("deleted")
+            position = row
+            yield Step({walk.name: deleted}, number / len(_WALKS))
