@@ -2,20 +2,29 @@
 
 import random
 from collections.abc import Iterable
+from itertools import pairwise
 
+import networkx as nx
 from sqlalchemy import Engine, text
 
 Edge = tuple[int, int]
 Closure = dict[Edge, tuple[int, list[int]]]
 
 
+def empty_tables(engine: Engine) -> None:
+    """No pipelines, no addresses, no lineage."""
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE pipeline, pipeline_type, address, address_type RESTART IDENTITY CASCADE"))
+        connection.execute(text("TRUNCATE address_lineage_closure, address_lineage_pending"))
+
+
 def draw_addresses(engine: Engine, count: int) -> None:
-    """Addresses 1 to ``count``, and the pipeline 1, in empty tables."""
+    """Addresses 1 to ``count``, and the pipelines 1 to 3, in empty tables."""
     with engine.begin() as connection:
         for statement in (
             "INSERT INTO address_type (name, group_name) VALUES ('table', 'database')",
             "INSERT INTO pipeline_type (name) VALUES ('type')",
-            "INSERT INTO pipeline (name, pipeline_type_id) VALUES ('one', 1), ('two', 1)",
+            "INSERT INTO pipeline (name, pipeline_type_id) VALUES ('one', 1), ('two', 1), ('three', 1)",
         ):
             connection.execute(text(statement))
         addresses = (
@@ -42,6 +51,23 @@ def stored_closure(engine: Engine) -> Closure:
             text("SELECT source_address_id, target_address_id, depth, lineage_path FROM address_lineage_closure")
         )
         return {(source, target): (depth, path) for source, target, depth, path in rows}
+
+
+def check_closure(engine: Engine, addresses: Iterable[int], edges: Iterable[Edge]) -> None:
+    """Fail unless the closure is what networkx says: as far as the shortest paths are long, each path one of them."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(addresses)
+    graph.add_edges_from(edges)
+    lengths = {
+        (source, target): length
+        for source, reached in nx.all_pairs_shortest_path_length(graph)
+        for target, length in reached.items()
+    }
+    closure = stored_closure(engine)
+    assert {pair: depth for pair, (depth, _) in closure.items()} == lengths
+    for (source, target), (depth, path) in closure.items():
+        assert (path[0], path[-1], len(path)) == (source, target, depth + 1)
+        assert all(graph.has_edge(*edge) for edge in pairwise(path))
 
 
 def row_versions(engine: Engine) -> dict[Edge, int]:

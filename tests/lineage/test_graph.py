@@ -33,7 +33,12 @@ async def test_it_has_the_shape_that_clients_read(client: httpx.AsyncClient, eng
         "address_type_name": "table",
         "address_type_group_name": "database",
         "address_metadata": None,
+        "depth": 0,
+        "status": "unknown",
+        "hidden_upstream": 0,
+        "hidden_downstream": 0,
     }
+    assert graph["truncated"] is False
     assert graph["edges"] == [
         {
             "source_address_id": 1,
@@ -80,6 +85,46 @@ async def test_direction_and_depth_bound_it(
     assert (await ask(client, 4, direction=direction, **bound))[0] == nodes
 
 
+async def test_each_node_says_how_far_it_is_and_what_is_hidden_beyond(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+    draw_edges(engine, [(3, 4), (7, 7)], 2)
+
+    graph = (await client.get("/lineage-graph/?source_address_id=3&depth=1")).json()
+
+    nodes = {node["id"]: (node["depth"], node["hidden_upstream"], node["hidden_downstream"]) for node in graph["nodes"]}
+    # 1 also feeds 5, 4 is also fed by 6 and feeds 5.
+    assert nodes == {1: (-1, 0, 1), 2: (-1, 0, 0), 3: (0, 0, 0), 4: (1, 1, 1)}
+    assert graph["truncated"] is False
+
+
+async def test_a_limit_keeps_the_nearest(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+
+    async def ask_within(limit: int) -> tuple[list[int], bool]:
+        parameters = {"source_address_id": 3, "limit": limit}
+        graph = (await client.get("/lineage-graph/", params=parameters)).json()
+        return [node["id"] for node in graph["nodes"]], graph["truncated"]
+
+    assert await ask_within(1) == ([3], True)
+    assert await ask_within(3) == ([1, 2, 3], True)
+    assert await ask_within(4) == ([1, 2, 3, 4], True)
+    assert await ask_within(5) == ([1, 2, 3, 4, 5], False)
+    assert (await ask(client, 3, limit=3))[1] == [(1, 3), (2, 3)]
+
+
+async def test_in_a_cycle_an_address_is_as_far_as_the_shorter_way(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 4)
+    draw_edges(engine, [(1, 2), (2, 3), (3, 4), (4, 1)])
+
+    graph = (await client.get("/lineage-graph/?source_address_id=1")).json()
+
+    assert {node["id"]: node["depth"] for node in graph["nodes"]} == {1: 0, 2: 1, 3: 2, 4: -1}
+
+
 async def test_cycles_and_self_edges_end(client: httpx.AsyncClient, engine: Engine) -> None:
     draw_addresses(engine, 3)
     cycle = [(1, 1), (1, 2), (2, 3), (3, 1)]
@@ -121,6 +166,8 @@ async def test_an_edge_says_whether_its_pipeline_is_active(client: httpx.AsyncCl
         (f"source_address_id={2**64}", 422),
         ("source_address_id=1&depth=0", 422),
         ("source_address_id=1&depth=1001", 422),
+        ("source_address_id=1&limit=0", 422),
+        ("source_address_id=1&limit=10001", 422),
         ("source_address_id=1&direction=sideways", 422),
     ],
 )

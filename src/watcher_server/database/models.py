@@ -7,7 +7,7 @@ from watcher_server.auth.models import ApiToken
 from watcher_server.database.base import Base
 from watcher_server.executions.models import PipelineExecution, PipelineExecutionClosure
 from watcher_server.freshness.models import FreshnessPipelineLog
-from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
+from watcher_server.lineage.models import AddressLineage, AddressLineageClosure, AddressLineagePending
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.queue_monitor.models import QueueAlertState
 from watcher_server.queueing.models import OutboxMessage
@@ -26,6 +26,7 @@ __all__ = [
     "Address",
     "AddressLineage",
     "AddressLineageClosure",
+    "AddressLineagePending",
     "AddressType",
     "Alert",
     "AnomalyDetectionResult",

@@ -1,190 +1,271 @@
 """The closure of the address graph: which address feeds which, at any distance.
 
-The graph is read once and walked breadth-first from each address whose reach may have changed; what differs from the
-stored rows is written. A walk in the database, by a recursive query that carries its frontier, took four to
-forty times as long (chain of 200: 0.37 s against 0.01 s), and one that enumerates paths never ends on diamonds.
+The rows of depth 1 are the edges that the closure knows, and every other row follows from these. A rebuild compares
+them with the edges of the pipelines, finds the sources whose rows can change by the difference, and walks from these.
+Sources that it does not get to within one transaction are written down, for the next transaction of any rebuild: so
+none is long, what is committed is never lost, and any number of rebuilds, in any order, end in the same rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from watcher_server.database.locks import REBUILD_LOCK
+from watcher_server.lineage.walk import ClosureChange, Graph, reach_of, write_narrow_walks, write_walks
 
-if TYPE_CHECKING:
-    import psycopg
+# What one transaction walks: a few seconds of work.
+_PART_ROWS = 500_000
+# Of more changed edges than this, it is quicker to walk from all that is upstream than to ask what each one changes.
+_MOST_EDGES_TRACED = 1_000
 
-# Rows compared and written at a time: what bounds the memory of a rebuild, whatever the size of the closure.
-_BATCH_ROWS = 20_000
+# What the changed edges lead to is walked by itself while they have no more targets than this.
+_MOST_ENDS_NARROWED = 100
+# After so many rows that came or went, the planner's picture of the table is a wrong one.
+_ROWS_TO_ANALYZE = 50_000
 
-Graph = Mapping[int, Sequence[int]]
-Pair = tuple[int, int]
-# Each pair with its path as PostgreSQL writes an array. Its depth is its length, less one: comparing paths compares
-# both.
-Closure = dict[Pair, str]
 # Takes the step and how far it is, from 0 to 100.
 Report = Callable[[str, int], None]
 
 
-@dataclass
-class ClosureChange:
-    """What a rebuild did: how many sources it walked from, and how many rows it wrote."""
-
-    sources: int = 0
-    rows_inserted: int = 0
-    rows_updated: int = 0
-    rows_deleted: int = 0
+def _report_nothing(_step: str, _progress: int) -> None:
+    pass
 
 
-def rebuild_closure(
-    connection: Connection, connected_addresses: Sequence[int], report: Report = lambda step, progress: None
-) -> ClosureChange:
-    """Bring the closure up to date around addresses that gained or lost edges; ids of no address are ignored.
+class _Edges(NamedTuple):
+    sources: list[int]
+    targets: list[int]
 
-    Each connected pair has one row, with the first in order of ids among its shortest paths. Cycles end, and an
-    address reaches itself at depth 0 only. Rebuilds take turns; rows that are right already are not written.
+    @property
+    def number(self) -> int:
+        return len(self.sources)
+
+    def parameters(self) -> dict[str, list[int]]:
+        return {"sources": self.sources, "targets": self.targets}
+
+
+def rebuild_part(
+    connection: Connection,
+    connected_addresses: Sequence[int],
+    change: ClosureChange,
+    report: Report = _report_nothing,
+    *,
+    everything: bool = False,
+    most_rows: int = _PART_ROWS,
+) -> int:
+    """Bring the closure up to date around these addresses, as far as one transaction goes; how many sources remain.
+
+    What remains is remembered: call it again in another transaction, with no addresses, until nothing does. Whoever
+    calls it goes on with what any call has left over. The rows that it wrote are added to ``change``.
+
+    Each connected pair has one row, with the first in order of ids among its shortest paths. Cycles end, and an address
+    reaches itself at depth 0 only. Rows that are right already are not written.
+
+    The addresses are ends of edges that came or went; ids of no address are ignored. With ``everything`` it walks from
+    all of them, also where no edge has changed, which mends rows that something else broke. Once it has walked
+    ``most_rows`` rows, the rest remains.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REBUILD_LOCK})
     connected = sorted(set(connected_addresses))
-    sources = connection.scalars(text(_AFFECTED_SOURCES), {"connected": connected}).all()
-    graph = _read_graph(connection, sources)
-    change, walked = ClosureChange(sources=len(sources)), 0
-    for batch, pairs in _walk_in_batches(graph, sources):
-        report(f"Walked from {walked:,} of {len(sources):,} addresses", 100 * walked // len(sources))
-        _write_differences(connection, batch, pairs, change)
-        walked += len(batch)
+    change.rows_inserted += connection.execute(text(_ADD_OWN_ROWS), {"connected": connected}).rowcount
+    added, removed = _read_changed_edges(connection, connected)
+    pending = _read_pending(connection, connected if everything else [])
+    affected = _find_affected(connection, added, removed)
+    _write_edges(connection, added, removed, change)
+    sources = pending | affected
+    if not sources:
+        return 0
+    ends = {*added.targets, *removed.targets}
+    graph = _read_graph(connection, sources | ends)
+    wanted = reach_of(graph, ends)
+    is_narrow = len(ends) <= _MOST_ENDS_NARROWED and len(sources) * len(wanted) <= most_rows
+    if is_narrow and not pending:
+        # Rows differ only of what the changed edges lead to, whatever way one goes on from them.
+        write_narrow_walks(connection, graph, sorted(sources), wanted, change)
+        return 0
+    tell = _reporter(report, change.sources, len(sources))
+    walked = write_walks(connection, graph, sorted(sources), change, most_rows=most_rows, report=tell)
+    remaining = sources.difference(walked)
+    if pending or remaining:
+        connection.execute(text(_FORGET_WALKED), {"walked": walked})
+        connection.execute(text(_REMEMBER_REMAINING), {"remaining": sorted(remaining)})
+    if not remaining and change.rows_inserted + change.rows_deleted >= _ROWS_TO_ANALYZE:
+        connection.execute(text(_ANALYZE))
+    return len(remaining)
+
+
+def rebuild_closure(
+    connection: Connection, connected_addresses: Sequence[int], *, everything: bool = False
+) -> ClosureChange:
+    """All parts of a rebuild in the transaction at hand; see :func:`rebuild_part`."""
+    change = ClosureChange()
+    remaining = rebuild_part(connection, connected_addresses, change, everything=everything)
+    while remaining:
+        remaining = rebuild_part(connection, (), change)
     return change
 
 
-# What reaches a connected address now, by ix_address_lineage_upstream, and what the closure says reached one before,
-# by ix_address_lineage_closure_target_address_id. An edge touches the reach of nothing else.
-_AFFECTED_SOURCES = """
-WITH RECURSIVE upstream (id) AS (
-    SELECT unnest(CAST(:connected AS bigint[]))
-    UNION
-    SELECT edge.source_address_id
-    FROM address_lineage AS edge JOIN upstream ON edge.target_address_id = upstream.id
-), affected (id) AS (
-    SELECT id FROM upstream
-    UNION
-    SELECT source_address_id
-    FROM address_lineage_closure
-    JOIN unnest(CAST(:connected AS bigint[])) AS connected (id) ON target_address_id = connected.id
-)
-SELECT id FROM address JOIN affected USING (id) ORDER BY id
+def _reporter(report: Report, before: int, sources: int) -> Callable[[int], None]:
+    total = before + sources
+
+    def tell(walked: int) -> None:
+        done = before + walked
+        report(f"Walked from {done:,} of {total:,} addresses", 100 * done // total)
+
+    return tell
+
+
+# By the primary keys of both.
+_ADD_OWN_ROWS = """
+INSERT INTO address_lineage_closure (source_address_id, target_address_id, depth, lineage_path)
+SELECT id, id, 0, ARRAY[id]
+FROM address JOIN unnest(CAST(:connected AS bigint[])) AS connected (id) USING (id)
+WHERE NOT EXISTS (SELECT FROM address_lineage_closure WHERE source_address_id = id AND target_address_id = id)
+ORDER BY id
+ON CONFLICT DO NOTHING
 """
 
-# All edges below the sources, by ix_address_lineage_downstream; one that several pipelines share, once.
+# Edges that leave or reach the addresses: as pipelines have them now by ix_address_lineage_downstream and _upstream, as
+# the closure has them by ix_address_lineage_closure_edge_downstream and _upstream. One statement sees both as of one
+# moment.
+_CHANGED_EDGES = """
+WITH connected (id) AS MATERIALIZED (
+    SELECT unnest(CAST(:connected AS bigint[]))
+), loaded (source, target) AS (
+    SELECT source_address_id, target_address_id
+    FROM address_lineage JOIN connected ON source_address_id = connected.id WHERE source_address_id <> target_address_id
+    UNION
+    SELECT source_address_id, target_address_id
+    FROM address_lineage JOIN connected ON target_address_id = connected.id WHERE source_address_id <> target_address_id
+), known (source, target) AS (
+    SELECT source_address_id, target_address_id
+    FROM address_lineage_closure JOIN connected ON source_address_id = connected.id WHERE depth = 1
+    UNION
+    SELECT source_address_id, target_address_id
+    FROM address_lineage_closure JOIN connected ON target_address_id = connected.id WHERE depth = 1
+)
+SELECT true AS is_new, source, target FROM (TABLE loaded EXCEPT TABLE known) AS added
+UNION ALL
+SELECT false, source, target FROM (TABLE known EXCEPT TABLE loaded) AS removed
+"""
+
+
+def _read_changed_edges(connection: Connection, connected: list[int]) -> tuple[_Edges, _Edges]:
+    added, removed = _Edges([], []), _Edges([], [])
+    for is_new, source, target in connection.execute(text(_CHANGED_EDGES), {"connected": connected}):
+        edges = added if is_new else removed
+        edges.sources.append(source)
+        edges.targets.append(target)
+    return added, removed
+
+
+_PENDING = """
+SELECT source_address_id FROM address_lineage_pending
+UNION
+SELECT id FROM address JOIN unnest(CAST(:wanted AS bigint[])) AS wanted (id) USING (id)
+"""
+
+_FORGET_WALKED = "DELETE FROM address_lineage_pending WHERE source_address_id = ANY (CAST(:walked AS bigint[]))"
+
+_REMEMBER_REMAINING = """
+INSERT INTO address_lineage_pending (source_address_id) SELECT unnest(CAST(:remaining AS bigint[]))
+ON CONFLICT DO NOTHING
+"""
+
+
+# Until autovacuum comes, the row of a pair would be looked for among all that reach its target: one changed edge took
+# 15 s in place of 0.2 s. Nothing is asked by path, and statistics of arrays take long.
+_ANALYZE = "ANALYZE address_lineage_closure (source_address_id, target_address_id, depth)"
+
+
+def _read_pending(connection: Connection, wanted: list[int]) -> set[int]:
+    return set(connection.scalars(text(_PENDING), {"wanted": wanted}))
+
+
+# Every part of a path of the closure is a path of the closure: a removed edge touches the rows of those sources whose
+# path to the edge's target ends with that edge. By ix_address_lineage_closure_target_address_id.
+_THROUGH_REMOVED = """
+SELECT DISTINCT source_address_id
+FROM unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS removed (source, target)
+JOIN address_lineage_closure ON target_address_id = removed.target AND lineage_path[depth] = removed.source
+"""
+
+# In the same way, an added edge touches those whose path to the edge's source makes, with the edge, a better path to
+# its target than they have. By ix_address_lineage_closure_target_address_id and the primary key.
+_BETTER_THROUGH_ADDED = """
+SELECT DISTINCT before.source_address_id
+FROM unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS added (source, target)
+JOIN address_lineage_closure AS before ON before.target_address_id = added.source
+LEFT JOIN address_lineage_closure AS stored
+    ON stored.source_address_id = before.source_address_id AND stored.target_address_id = added.target
+WHERE stored.depth IS NULL
+    OR (before.depth + 1, before.lineage_path || added.target) < (stored.depth, stored.lineage_path)
+"""
+
+# By ix_address_lineage_closure_target_address_id.
+_UPSTREAM = """
+SELECT DISTINCT source_address_id
+FROM unnest(CAST(:ends AS bigint[])) AS wanted (id) JOIN address_lineage_closure ON target_address_id = id
+"""
+
+
+def _find_affected(connection: Connection, added: _Edges, removed: _Edges) -> set[int]:
+    """The sources some of whose rows differ once the edges are added and removed; with many edges, these and more."""
+    if added.number + removed.number > _MOST_EDGES_TRACED:
+        ends = sorted({*added.sources, *removed.targets})
+        return set(connection.scalars(text(_UPSTREAM), {"ends": ends}))
+    through = connection.scalars(text(_THROUGH_REMOVED), removed.parameters()).all()
+    better = connection.scalars(text(_BETTER_THROUGH_ADDED), added.parameters()).all()
+    return {*through, *better}
+
+
+_REMOVE_EDGES = """
+DELETE FROM address_lineage_closure
+USING unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS removed (source, target)
+WHERE source_address_id = removed.source AND target_address_id = removed.target
+"""
+
+_SHORTEN_TO_EDGES = """
+UPDATE address_lineage_closure SET depth = 1, lineage_path = ARRAY[added.source, added.target]
+FROM unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS added (source, target)
+WHERE source_address_id = added.source AND target_address_id = added.target
+"""
+
+_ADD_EDGES = """
+INSERT INTO address_lineage_closure (source_address_id, target_address_id, depth, lineage_path)
+SELECT added.source, added.target, 1, ARRAY[added.source, added.target]
+FROM unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS added (source, target)
+WHERE NOT EXISTS (
+    SELECT FROM address_lineage_closure WHERE source_address_id = added.source AND target_address_id = added.target
+)
+ORDER BY added.source, added.target
+"""
+
+
+def _write_edges(connection: Connection, added: _Edges, removed: _Edges, change: ClosureChange) -> None:
+    if removed.sources:
+        change.rows_deleted += connection.execute(text(_REMOVE_EDGES), removed.parameters()).rowcount
+    if added.sources:
+        change.rows_updated += connection.execute(text(_SHORTEN_TO_EDGES), added.parameters()).rowcount
+        change.rows_inserted += connection.execute(text(_ADD_EDGES), added.parameters()).rowcount
+
+
+# The closure's edges below the sources, by ix_address_lineage_closure_edge_downstream.
 _EDGES_BELOW = """
 WITH RECURSIVE reached (id) AS (
     SELECT unnest(CAST(:sources AS bigint[]))
     UNION
-    SELECT edge.target_address_id
-    FROM address_lineage AS edge JOIN reached ON edge.source_address_id = reached.id
+    SELECT target_address_id
+    FROM address_lineage_closure JOIN reached ON source_address_id = reached.id WHERE depth = 1
 )
-SELECT DISTINCT source_address_id, target_address_id
-FROM address_lineage JOIN reached ON source_address_id = reached.id
+SELECT source_address_id, target_address_id
+FROM address_lineage_closure JOIN reached ON source_address_id = reached.id WHERE depth = 1
 ORDER BY source_address_id, target_address_id
 """
 
 
-def _read_graph(connection: Connection, sources: Sequence[int]) -> Graph:
+def _read_graph(connection: Connection, sources: set[int]) -> Graph:
     graph: dict[int, list[int]] = {}
-    for source, target in connection.execute(text(_EDGES_BELOW), {"sources": list(sources)}):
+    for source, target in connection.execute(text(_EDGES_BELOW), {"sources": sorted(sources)}):
         graph.setdefault(source, []).append(target)
     return graph
-
-
-def _walk_breadth_first(graph: Graph, source: int) -> dict[int, str]:
-    """The first of the shortest paths to each address that the source reaches, itself included.
-
-    As ``1,2,3``: the text of a path is that of the one before and one id more, where a list would be written out
-    anew for every row.
-    """
-    paths = {source: str(source)}
-    frontier = [source]
-    while frontier:
-        reached = []
-        for address in frontier:
-            for target in graph.get(address, ()):
-                if target not in paths:
-                    paths[target] = f"{paths[address]},{target}"
-                    reached.append(target)
-        frontier = reached
-    return paths
-
-
-def _walk_in_batches(graph: Graph, sources: Iterable[int]) -> Iterator[tuple[list[int], Closure]]:
-    batch: list[int] = []
-    pairs: Closure = {}
-    for source in sources:
-        batch.append(source)
-        for target, path in _walk_breadth_first(graph, source).items():
-            pairs[source, target] = f"{{{path}}}"
-        if len(pairs) >= _BATCH_ROWS:
-            yield batch, pairs
-            batch, pairs = [], {}
-    if batch:
-        yield batch, pairs
-
-
-# By the primary key.
-_STORED_ROWS = """
-SELECT source_address_id, target_address_id, lineage_path::text
-FROM address_lineage_closure JOIN unnest(CAST(:sources AS bigint[])) AS batch (id) ON source_address_id = batch.id
-"""
-
-_UPDATE_ROWS = """
-UPDATE address_lineage_closure SET
-    depth = cardinality(fresh.path::bigint[]) - 1,
-    lineage_path = fresh.path::bigint[]
-FROM unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[]), CAST(:paths AS text[]))
-    AS fresh (source, target, path)
-WHERE source_address_id = fresh.source AND target_address_id = fresh.target
-"""
-
-_DELETE_ROWS = """
-DELETE FROM address_lineage_closure
-USING unnest(CAST(:sources AS bigint[]), CAST(:targets AS bigint[])) AS gone (source, target)
-WHERE source_address_id = gone.source AND target_address_id = gone.target
-"""
-
-# No other transaction inserts here for an address that is committed, so COPY meets no conflict.
-_COPY_ROWS = """
-COPY address_lineage_closure (source_address_id, target_address_id, depth, lineage_path) FROM STDIN
-"""
-
-
-def _write_differences(connection: Connection, sources: list[int], pairs: Closure, change: ClosureChange) -> None:
-    stored: Closure = {
-        (source, target): path for source, target, path in connection.execute(text(_STORED_ROWS), {"sources": sources})
-    }
-    gone = {pair: path for pair, path in stored.items() if pair not in pairs}
-    moved = {pair: path for pair, path in pairs.items() if stored.get(pair, path) != path}
-    fresh = {pair: path for pair, path in pairs.items() if pair not in stored}
-    if gone:
-        connection.execute(text(_DELETE_ROWS), _columns(gone))
-    if moved:
-        connection.execute(text(_UPDATE_ROWS), _columns(moved))
-    if fresh:
-        _copy_rows(connection, fresh)
-    change.rows_deleted += len(gone)
-    change.rows_updated += len(moved)
-    change.rows_inserted += len(fresh)
-
-
-def _columns(pairs: Closure) -> dict[str, list[Any]]:
-    return {
-        "sources": [source for source, _ in pairs],
-        "targets": [target for _, target in pairs],
-        "paths": list(pairs.values()),
-    }
-
-
-def _copy_rows(connection: Connection, pairs: Closure) -> None:
-    raw: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    lines = (f"{source}\t{target}\t{path.count(',')}\t{path}\n" for (source, target), path in pairs.items())
-    with raw.cursor() as cursor, cursor.copy(_COPY_ROWS) as copy:
-        copy.write("".join(lines))

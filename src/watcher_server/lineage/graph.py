@@ -7,66 +7,100 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address
 from watcher_server.kit.configuration import find
-from watcher_server.lineage.schemas import Direction, GraphEdge, GraphNode, LineageGraph
+from watcher_server.lineage.schemas import MOST_NODES, Direction, GraphEdge, GraphNode, LineageGraph
+from watcher_server.lineage.status import read_address_statuses
 
-_BOTH_WAYS = [Direction.UPSTREAM.value, Direction.DOWNSTREAM.value]
 
-
-async def read_graph(session: AsyncSession, address_id: int, direction: Direction, depth: int | None) -> LineageGraph:
+async def read_graph(
+    session: AsyncSession, address_id: int, direction: Direction, depth: int | None, limit: int = MOST_NODES
+) -> LineageGraph:
     """The address, what it reaches within ``depth`` hops (all without it), and the direct edges among these.
+
+    Of more than ``limit`` addresses, the nearest; of those equally near, the first by id.
 
     Raises:
         NotFoundError: no such address.
     """
     await find(session, Address, address_id)
-    ways = _BOTH_WAYS if direction is Direction.BOTH else [direction.value]
-    statement, parameters = (_REACHED, {}) if depth is None else (_REACHED_WITHIN, {"depth": depth})
-    reached = await session.scalars(text(statement), {"id": address_id, "ways": ways, **parameters})
-    ids = list(reached)
-    return LineageGraph(nodes=await _read_nodes(session, ids), edges=await _read_edges(session, ids))
+    depths, truncated = await _walk(session, address_id, direction, depth, limit)
+    ids = sorted(depths)
+    return LineageGraph(
+        nodes=await _read_nodes(session, ids, depths), edges=await _read_edges(session, ids), truncated=truncated
+    )
 
 
-# Each hop by ix_address_lineage_downstream or ix_address_lineage_upstream. UNION keeps each address once, which ends
-# cycles.
-_REACHED = """
-WITH RECURSIVE hop (way, here, there) AS NOT MATERIALIZED (
-    SELECT 'downstream', source_address_id, target_address_id FROM address_lineage
-    UNION ALL
-    SELECT 'upstream', target_address_id, source_address_id FROM address_lineage
-), reached (way, id) AS (
-    SELECT way, CAST(:id AS bigint) FROM unnest(CAST(:ways AS text[])) AS way
-    UNION
-    SELECT reached.way, hop.there FROM reached JOIN hop ON hop.way = reached.way AND hop.here = reached.id
-)
-SELECT DISTINCT id FROM reached ORDER BY id
+# By ix_address_lineage_downstream and ix_address_lineage_upstream.
+_NEXT = """
+SELECT DISTINCT 1 AS sign, target_address_id AS id
+FROM unnest(CAST(:downstream AS bigint[])) AS here (id) JOIN address_lineage ON source_address_id = here.id
+UNION ALL
+SELECT DISTINCT -1, source_address_id
+FROM unnest(CAST(:upstream AS bigint[])) AS here (id) JOIN address_lineage ON target_address_id = here.id
 """
+_DOWNSTREAM, _UPSTREAM = 1, -1
+_SIGNS = {
+    Direction.DOWNSTREAM: (_DOWNSTREAM,),
+    Direction.UPSTREAM: (_UPSTREAM,),
+    Direction.BOTH: (_DOWNSTREAM, _UPSTREAM),
+}
 
-# As above, one row per hop instead of one per address: a depth beside each address would make the same address
-# another row at every turn of a cycle. The walk ends when nothing new is found.
-_REACHED_WITHIN = """
-WITH RECURSIVE hop (way, here, there) AS NOT MATERIALIZED (
-    SELECT 'downstream', source_address_id, target_address_id FROM address_lineage
-    UNION ALL
-    SELECT 'upstream', target_address_id, source_address_id FROM address_lineage
-), walk (way, hops, frontier, visited) AS (
-    SELECT way, 0, ARRAY[CAST(:id AS bigint)], ARRAY[CAST(:id AS bigint)]
-    FROM unnest(CAST(:ways AS text[])) AS way
-    UNION ALL
-    SELECT walk.way, walk.hops + 1, next.frontier, walk.visited || next.frontier
-    FROM walk CROSS JOIN LATERAL (
-        SELECT array_agg(DISTINCT hop.there) AS frontier
-        FROM unnest(walk.frontier) AS edge_of (id) JOIN hop ON hop.way = walk.way AND hop.here = edge_of.id
-        WHERE NOT EXISTS (SELECT FROM unnest(walk.visited) AS seen (id) WHERE seen.id = hop.there)
-    ) AS next
-    WHERE walk.hops < :depth AND next.frontier IS NOT NULL
-)
-SELECT DISTINCT reached.id FROM walk CROSS JOIN unnest(walk.frontier) AS reached (id) ORDER BY reached.id
-"""
 
+async def _walk(
+    session: AsyncSession, address_id: int, direction: Direction, depth: int | None, limit: int
+) -> tuple[dict[int, int], bool]:
+    """How many hops away each address is, below zero upstream; whether any was left out for the limit."""
+    depths, hops = {address_id: 0}, 0
+    visited = {sign: {address_id} for sign in _SIGNS[direction]}
+    frontiers = {sign: [address_id] for sign in _SIGNS[direction]}
+    while any(frontiers.values()) and (depth is None or hops < depth):
+        hops += 1
+        frontiers = await _hop(session, frontiers, visited)
+        reached: dict[int, int] = {}
+        # Downstream comes first: what a cycle makes equally far both ways counts as downstream.
+        for sign, frontier in frontiers.items():
+            for there in frontier:
+                reached.setdefault(there, sign * hops)
+        new = sorted(reached.keys() - depths.keys())
+        room = limit - len(depths)
+        depths.update((there, reached[there]) for there in new[:room])
+        if len(new) > room:
+            return depths, True
+    return depths, False
+
+
+async def _hop(
+    session: AsyncSession, frontiers: dict[int, list[int]], visited: dict[int, set[int]]
+) -> dict[int, list[int]]:
+    """What one hop more reaches for the first time in each direction; these are visited then."""
+    parameters = {"downstream": frontiers.get(_DOWNSTREAM, []), "upstream": frontiers.get(_UPSTREAM, [])}
+    reached: dict[int, list[int]] = {sign: [] for sign in frontiers}
+    for sign, there in await session.execute(text(_NEXT), parameters):
+        if there not in visited[sign]:
+            visited[sign].add(there)
+            reached[sign].append(there)
+    return reached
+
+
+# Neighbours outside the graph, by ix_address_lineage_upstream and ix_address_lineage_downstream.
 _NODES = """
+WITH wanted AS MATERIALIZED (SELECT unnest(CAST(:ids AS bigint[])) AS id), hidden_upstream AS (
+    SELECT wanted.id, count(DISTINCT source_address_id) AS number
+    FROM wanted JOIN address_lineage ON target_address_id = wanted.id
+    WHERE source_address_id NOT IN (SELECT id FROM wanted)
+    GROUP BY wanted.id
+), hidden_downstream AS (
+    SELECT wanted.id, count(DISTINCT target_address_id) AS number
+    FROM wanted JOIN address_lineage ON source_address_id = wanted.id
+    WHERE target_address_id NOT IN (SELECT id FROM wanted)
+    GROUP BY wanted.id
+)
 SELECT address.id, address.name, address_type.name AS address_type_name,
-    address_type.group_name AS address_type_group_name, address.address_metadata
-FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+    address_type.group_name AS address_type_group_name, address.address_metadata,
+    coalesce(hidden_upstream.number, 0) AS hidden_upstream,
+    coalesce(hidden_downstream.number, 0) AS hidden_downstream
+FROM wanted
+LEFT JOIN hidden_upstream USING (id)
+LEFT JOIN hidden_downstream USING (id)
 JOIN address USING (id)
 JOIN address_type ON address_type.id = address.address_type_id
 ORDER BY address.id
@@ -87,9 +121,10 @@ ORDER BY edge.source_address_id, edge.target_address_id, pipeline.id
 """
 
 
-async def _read_nodes(session: AsyncSession, ids: Sequence[int]) -> list[GraphNode]:
-    rows = await session.execute(text(_NODES), {"ids": ids})
-    return [GraphNode.model_validate(row) for row in rows]
+async def _read_nodes(session: AsyncSession, ids: Sequence[int], depths: dict[int, int]) -> list[GraphNode]:
+    rows = (await session.execute(text(_NODES), {"ids": ids})).all()
+    statuses = await read_address_statuses(session, ids)
+    return [GraphNode(**row._asdict(), depth=depths[row.id], status=statuses[row.id]) for row in rows]
 
 
 async def _read_edges(session: AsyncSession, ids: Sequence[int]) -> list[GraphEdge]:

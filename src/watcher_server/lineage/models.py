@@ -1,6 +1,6 @@
 """Which address feeds which, and the transitive closure of that."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,7 +27,11 @@ class AddressLineage(Base):
 
 
 class AddressLineageClosure(Base):
-    """One row per connected pair at its least depth, with one shortest path; depth 0 is the address itself."""
+    """One row per connected pair at its least depth, with one shortest path; depth 0 is the address itself.
+
+    The rows of depth 1 are the edges that the closure knows: those of ``address_lineage`` as of the last rebuild around
+    them, self edges left out. All other rows follow from these.
+    """
 
     __tablename__ = "address_lineage_closure"
 
@@ -36,4 +40,27 @@ class AddressLineageClosure(Base):
     depth: Mapped[int] = mapped_column(Integer)
     lineage_path: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
 
-    __table_args__ = (Index("ix_address_lineage_closure_target_address_id", "target_address_id"),)
+    __table_args__ = (
+        Index("ix_address_lineage_closure_target_address_id", "target_address_id"),
+        # A few of all the rows: a rebuild reads its graph from them, and which edges changed.
+        Index(
+            "ix_address_lineage_closure_edge_downstream",
+            "source_address_id",
+            "target_address_id",
+            postgresql_where=text("depth = 1"),
+        ),
+        Index(
+            "ix_address_lineage_closure_edge_upstream",
+            "target_address_id",
+            "source_address_id",
+            postgresql_where=text("depth = 1"),
+        ),
+    )
+
+
+class AddressLineagePending(Base):
+    """A source whose rows of the closure do not follow from its edges yet: a rebuild in parts has not come to it."""
+
+    __tablename__ = "address_lineage_pending"
+
+    source_address_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

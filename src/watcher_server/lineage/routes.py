@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from watcher_server.addresses.models import Address
 from watcher_server.addresses.service import list_addresses
@@ -11,18 +11,23 @@ from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id, SearchText
 from watcher_server.kit.listing import Page, read_page
-from watcher_server.lineage import graph, service
+from watcher_server.lineage import graph, impact, service
 from watcher_server.lineage.schemas import (
+    MOST_NODES,
     AddressLineageLoaded,
     AddressLineagePost,
     AddressName,
     Depth,
     Direction,
     LineageGraph,
+    NodeLimit,
+    Reach,
     Refreshed,
 )
 
 router = APIRouter(route_class=JsonRoute, tags=["lineage"])
+
+MaxDepth = Annotated[Depth | None, Query(description="At most so many hops away; all without it.")]
 
 
 @router.post("/address_lineage", status_code=201, responses={200: {"model": AddressLineageLoaded}})
@@ -48,9 +53,32 @@ async def get_lineage_graph(
     source_address_id: Annotated[Id, Query(description="The address to look from.")],
     direction: Direction = Direction.BOTH,
     depth: Annotated[Depth | None, Query(description="At most so many hops away; all without it.")] = None,
+    limit: Annotated[NodeLimit, Query(description="At most so many addresses, the nearest.")] = MOST_NODES,
 ) -> LineageGraph:
     """An address, its ancestors, its descendants, and the direct edges among them."""
-    return await graph.read_graph(session, source_address_id, direction, depth)
+    return await graph.read_graph(session, source_address_id, direction, depth, limit)
+
+
+@router.get("/address/{address_id}/downstream")
+async def list_downstream(
+    address_id: Annotated[Id, Path()],
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    max_depth: MaxDepth = None,
+) -> Reach:
+    """What is affected when this address is wrong or late: all that it feeds, nearest first, and who writes it."""
+    return await impact.read_downstream(session, address_id, page, max_depth)
+
+
+@router.get("/address/{address_id}/upstream")
+async def list_upstream(
+    address_id: Annotated[Id, Path()],
+    session: Session,
+    page: Annotated[Page, Depends(read_page)],
+    max_depth: MaxDepth = None,
+) -> Reach:
+    """What this address is made of: all that feeds it, nearest first, and who writes it."""
+    return await impact.read_upstream(session, address_id, page, max_depth)
 
 
 @router.get("/lineage-graph/addresses", response_model=list[AddressName])

@@ -13,7 +13,7 @@ from watcher_server.queueing.outbox import enqueue_async
 REBUILD_TASK = "address_lineage_closure_rebuild_task"
 
 # A refresh is the doing of no pipeline.
-_NO_PIPELINE = 0
+NO_PIPELINE = 0
 
 # Far beyond any real pipeline, and still loaded well within the time that a statement has.
 MAX_EDGES_PER_PIPELINE = 100_000
@@ -23,8 +23,8 @@ async def load_lineage(session: AsyncSession, body: AddressLineagePost) -> int |
     """Replace the edges of a pipeline with sources x targets; how many it has now, or None when not asked for.
 
     A pipeline whose ``load_lineage`` is false is left alone. Two loads of one pipeline take turns. The closure is
-    rebuilt by a task, around the ends of the old edges and of the new, and also when nothing changed: loading again
-    is how a user mends a closure.
+    rebuilt by a task, around the ends of the old edges and of the new, and also when nothing changed here: what an
+    earlier rebuild around them did not come to is done then.
 
     Raises:
         NotFoundError: no such pipeline.
@@ -101,5 +101,5 @@ async def _replace_edges(session: AsyncSession, pipeline_id: int, sources: list[
 async def refresh_closure(session: AsyncSession) -> int:
     """Have the closure of everything rebuilt, by a task; of how many addresses."""
     everything = (await session.scalars(select(Address.id).order_by(Address.id))).all()
-    await enqueue_async(session, REBUILD_TASK, connected_addresses=list(everything), pipeline_id=_NO_PIPELINE)
+    await enqueue_async(session, REBUILD_TASK, connected_addresses=list(everything), pipeline_id=NO_PIPELINE)
     return len(everything)
