@@ -31,6 +31,7 @@ from watcher_server.queueing.relay import Relay
 from watcher_server.rate_limits.routes import router as rate_limits_router
 from watcher_server.reporting.routes import router as reporting_router
 from watcher_server.retention.routes import router as retention_router
+from watcher_server.schedules.routes import router as schedules_router
 from watcher_server.settings import Settings, get_settings
 from watcher_server.task_history.routes import router as tasks_router
 from watcher_server.telemetry.logs import configure_logging
@@ -48,6 +49,7 @@ ROUTERS = (
     anomalies_router,
     freshness_router,
     timeliness_router,
+    schedules_router,
     queueing_router,
     rate_limits_router,
     tasks_router,

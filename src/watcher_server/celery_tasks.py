@@ -6,15 +6,21 @@ from watcher_server.executions.tasks import pipeline_execution_closure_maintain_
 from watcher_server.freshness.tasks import freshness_check_task
 from watcher_server.lineage.tasks import address_lineage_closure_rebuild_task
 from watcher_server.queue_monitor.tasks import celery_queue_health_check_task
+from watcher_server.reporting.tasks import daily_metrics_task
+from watcher_server.retention.tasks import retention_task
+from watcher_server.schedules.tasks import schedule_check_task
 from watcher_server.timeliness.tasks import timeliness_check_task
 
 __all__ = [
     "address_lineage_closure_rebuild_task",
     "celery_queue_health_check_task",
+    "daily_metrics_task",
     "deliver_alert_task",
     "detect_anomalies_task",
     "freshness_check_task",
     "pipeline_execution_closure_maintain_task",
     "redeliver_alerts_task",
+    "retention_task",
+    "schedule_check_task",
     "timeliness_check_task",
 ]

@@ -140,10 +140,14 @@ class Settings(BaseSettings):
     freshness_check_schedule: Cron = "0 * * * *"
     timeliness_check_schedule: Cron = "*/15 * * * *"
     timeliness_check_lookback_minutes: Annotated[int, Field(ge=5, le=5_256_000)] = 60
+    schedule_check_schedule: Cron = "* * * * *"
     celery_queue_health_check_schedule: Cron = "*/5 * * * *"
     queue_alert_info: Annotated[int, Field(ge=1)] = 20
     queue_alert_warning: Annotated[int, Field(ge=1)] = 50
     queue_alert_critical: Annotated[int, Field(ge=1)] = 100
+
+    retention_days: Annotated[int | None, Field(ge=90, le=365_000)] = None
+    retention_schedule: Cron = "30 2 * * *"
 
     relay_enabled: bool = True
     detect_anomalies_rate_limit: RateLimit = "15/s"

@@ -35,8 +35,10 @@ def test_each_check_has_its_own_schedule_and_stays_out_of_the_main_queue() -> No
     assert found == {
         "freshness_check_task": (1, {}),
         "timeliness_check_task": (2, {"lookback_minutes": 90}),
+        "schedule_check_task": (0, {}),
         "celery_queue_health_check_task": (3, {}),
         "redeliver_alerts_task": (0, {}),
+        "daily_metrics_task": (10, {}),
     }
     assert {entry["options"]["queue"] for entry in entries} == {"scheduled"}
 
@@ -101,6 +103,8 @@ def test_beat_writes_down_what_is_due_although_the_broker_is_away(
         "WATCHER_HOME": str(due_schedule),
         "WATCHER_DATABASE_URL": database_url,
         "WATCHER_BROKER_URL": NOWHERE,
+        # Every minute, by default: twice, when one begins while this test looks.
+        "WATCHER_SCHEDULE_CHECK_SCHEDULE": "0 * * * *",
     }
 
     def waiting() -> dict[str, Any]:
@@ -108,10 +112,10 @@ def test_beat_writes_down_what_is_due_although_the_broker_is_away(
             return {row["task_name"]: row for row in waiting_rows(connection)}
 
     with watcher_process(["beat"], environment, due_schedule / "log"):
-        wait_until(lambda: len(waiting()) == 4, "the schedules being written down")
+        wait_until(lambda: len(waiting()) == 6, "the schedules being written down")
 
     with engine.connect() as connection:
         rows = waiting_rows(connection)
-    assert len(rows) == 4, "a check was written down twice"
+    assert len(rows) == 6, "a check was written down twice"
     assert {row["queue"] for row in rows} == {"scheduled"}
     assert waiting()["timeliness_check_task"]["kwargs"] == {"lookback_minutes": 60}

@@ -276,5 +276,5 @@ def test_a_task_that_failed_for_good_can_be_run_again(site: Site) -> None:
     )
 
     wait_for_state(result, "SUCCESS")
-    assert site.row(result.id)["meta"] == {"new_stale_pipelines": 0}
+    assert site.row(result.id)["meta"] == {"new_stale_pipelines": 0, "new_warnings": 0}
     assert len(site.row(result.id)["history"]) == 4

@@ -151,7 +151,7 @@ def test_a_chain_of_documented_tasks_runs_to_its_end(live: LiveServer) -> None:
 
         wait_for_state(result, "SUCCESS")
         assert isinstance(result.parent, AsyncResult)
-        assert result.parent.get(timeout=5) == {"new_stale_pipelines": 0}
+        assert result.parent.get(timeout=5) == {"new_stale_pipelines": 0, "new_warnings": 0}
         assert result.kwargs == {"lookback_minutes": 90}
 
 

@@ -63,10 +63,14 @@ _VIOLATIONS = {
         SELECT reported.id FROM reported
         LEFT JOIN anomaly_detection_result AS result ON result.pipeline_execution_id = reported.id
         GROUP BY reported.id, expected_rules HAVING count(result.id) <> expected_rules""",
-    "anomalous and not alerted exactly once": f"""{_REPORTED}
-        SELECT reported.id FROM reported
-        LEFT JOIN alert ON alert.dedupe_key = 'anomaly:' || reported.id
-        GROUP BY reported.id, expected_rules HAVING count(alert.id) <> least(expected_rules, 1)""",
+    "an event of anomalies that was not alerted": """
+        SELECT event.id FROM anomaly_event AS event WHERE NOT alerted OR NOT EXISTS (
+            SELECT FROM anomaly_detection_result AS result
+            JOIN alert ON alert.dedupe_key = 'anomaly:' || result.pipeline_execution_id
+            WHERE result.event_id = event.id)""",
+    "an alert of anomalies that no event called for": """
+        SELECT id FROM alert WHERE dedupe_key LIKE 'anomaly:%'
+        ORDER BY id OFFSET (SELECT count(*) FROM anomaly_event)""",
     "a pair that the closure of executions lacks": f"""{_TRUE_PAIRS}
         SELECT descendant FROM (TABLE pair EXCEPT TABLE written) AS missing""",
     "a pair that the closure of executions should not have": f"""{_TRUE_PAIRS}

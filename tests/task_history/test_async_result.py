@@ -46,7 +46,8 @@ def rebuilds_held(engine: Engine) -> Iterator[None]:
 def test_what_succeeded_gives_its_result(callers: Engine) -> None:
     result = timeliness_check_task.delay(lookback_minutes=90)
 
-    assert result.get(timeout=30) == {"new_overdue_executions": 0, "alerted": 0}
+    expected = {"new_overdue_executions": 0, "alerted": 0, "new_warnings": 0, "warnings_alerted": 0}
+    assert result.get(timeout=30) == expected
     assert (result.state, result.info, result.successful()) == ("SUCCESS", result.result, True)
     assert (result.name, result.kwargs, result.queue) == ("timeliness_check_task", {"lookback_minutes": 90}, "celery")
     assert result.worker.startswith("watcher-")

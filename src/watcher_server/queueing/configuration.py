@@ -14,6 +14,8 @@ QUEUES = (MAIN_QUEUE, SCHEDULED_QUEUE)
 
 _VISIBILITY_MARGIN_SECONDS = 60
 _REDELIVERY_SCHEDULE = "*/15 * * * *"
+# A day is summed an hour after it has ended.
+_DAILY_METRICS_SCHEDULE = "10 * * * *"
 
 
 def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -22,12 +24,18 @@ def _beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         return {"task": task, "schedule": schedule, "kwargs": kwargs, "options": {"queue": SCHEDULED_QUEUE}}
 
     lookback = settings.timeliness_check_lookback_minutes
-    return {
+    entries = {
         "freshness": every(settings.freshness_check_schedule, "freshness_check_task"),
         "timeliness": every(settings.timeliness_check_schedule, "timeliness_check_task", lookback_minutes=lookback),
+        "schedules": every(settings.schedule_check_schedule, "schedule_check_task"),
         "queue health": every(settings.celery_queue_health_check_schedule, "celery_queue_health_check_task"),
         "undelivered alerts": every(_REDELIVERY_SCHEDULE, "redeliver_alerts_task"),
+        "daily metrics": every(_DAILY_METRICS_SCHEDULE, "daily_metrics_task"),
     }
+    if settings.retention_days is not None:
+        days = settings.retention_days
+        entries["retention"] = every(settings.retention_schedule, "retention_task", retention_days=days)
+    return entries
 
 
 def visibility_timeout_seconds(settings: Settings) -> int:
