@@ -1,4 +1,4 @@
-"""``python -m bench [cycles|tasks|limits|broker-down|notify] [--help]``; without a name it is ``cycles``."""
+"""``python -m bench [NAME] [--help]``; without a name it is ``cycles``, and ``--help`` lists the names."""
 
 import argparse
 import os
@@ -7,9 +7,35 @@ import sys
 
 from rich.console import Console
 
-from bench import broker_down, cycles, limits, notify, tasks
+from bench import (
+    anomaly_quality,
+    broker_down,
+    checks,
+    cycles,
+    limits,
+    lineage,
+    notify,
+    partitioning,
+    reporting,
+    retention,
+    scale,
+    tasks,
+)
 
-BENCHES = {"cycles": cycles, "tasks": tasks, "limits": limits, "broker-down": broker_down, "notify": notify}
+BENCHES = {
+    "cycles": cycles,
+    "tasks": tasks,
+    "limits": limits,
+    "broker-down": broker_down,
+    "notify": notify,
+    "lineage": lineage,
+    "retention": retention,
+    "reporting": reporting,
+    "scale": scale,
+    "partitioning": partitioning,
+    "checks": checks,
+    "anomaly-quality": anomaly_quality,
+}
 
 
 def main() -> None:

@@ -39,7 +39,12 @@ def empty_tables(database_url: str, *, pipelines: int) -> None:
     """The same start for every measurement: nothing but so many pipelines."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("TRUNCATE pipeline_type, pipeline, pipeline_execution, outbox RESTART IDENTITY CASCADE")
-        connection.execute("TRUNCATE pipeline_execution_closure, task")
+        connection.execute(
+            "TRUNCATE pipeline_execution_closure, task, daily_pipeline_metric, daily_pipeline_metric_change"
+        )
+        connection.execute(
+            "UPDATE daily_pipeline_metric_progress SET watched_before = '-infinity', summed_before = '-infinity'"
+        )
         connection.execute("INSERT INTO pipeline_type (name) VALUES ('bench')")
         connection.execute(
             "INSERT INTO pipeline (name, pipeline_type_id) SELECT 'bench ' || n, 1 FROM generate_series(1, %s) AS n",

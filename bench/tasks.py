@@ -7,7 +7,6 @@ that was filled before it started.
 import argparse
 import os
 from datetime import UTC, datetime, timedelta
-from statistics import mean
 from typing import Any, NamedTuple
 
 import psycopg
@@ -17,8 +16,8 @@ from rich.table import Table
 from sqlalchemy import create_engine, text
 
 from bench.engines import cpu_seconds, empty_broker, empty_tables, engines, machine_seconds, settle, watcher_worker
+from bench.scale import judge
 from tests.support.live import wait_until
-from watcher_server.anomalies import detection
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.queueing.outbox import WAKE_CHANNEL
@@ -26,7 +25,7 @@ from watcher_server.queueing.outbox import WAKE_CHANNEL
 TASK = "detect_anomalies_task"
 PIPELINES = 100
 LONGEST_SECONDS = 300
-EXPLAINED = 20
+JUDGED = 220
 
 _METRICS = "{duration_seconds,inserts,updates,soft_deletes,total_rows,throughput}"
 
@@ -59,7 +58,7 @@ FROM pipeline_execution WHERE end_date = (SELECT max(end_date) FROM pipeline_exe
 """
 
 _JUDGED = """
-SELECT pipeline_id, id AS execution_id, hour_recorded, end_date AS ended_at
+SELECT pipeline_id, id AS execution_id
 FROM pipeline_execution ORDER BY id DESC LIMIT :number
 """
 
@@ -116,17 +115,14 @@ def _spent(services: EmbeddedServices, worker: int, connection: psycopg.Connecti
     )
 
 
-def _explain(database_url: str) -> tuple[float, float]:
-    """The milliseconds that the database takes to plan and to run the judgement of one execution, once it is warm."""
+def _judge(database_url: str) -> float:
+    """The milliseconds that the statements of one judgement take, once the connection has met them."""
     engine = create_engine(sqlalchemy_url(database_url))
     with engine.connect() as connection:
-        runs = connection.execute(text(_JUDGED), {"number": EXPLAINED}).mappings().all()
-        # SLF001: the statement itself is what is measured.
-        explained = text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {detection._DETECT}")  # noqa: SLF001
-        plans = [connection.execute(explained, dict(run)).scalar_one()[0] for run in runs]
-        connection.rollback()
+        runs = [(row.pipeline_id, row.execution_id) for row in connection.execute(text(_JUDGED), {"number": JUDGED})]
+    milliseconds = judge(engine, runs).median
     engine.dispose()
-    return mean(plan["Planning Time"] for plan in plans), mean(plan["Execution Time"] for plan in plans)
+    return milliseconds
 
 
 def _all_done(connection: psycopg.Connection[Any]) -> bool:
@@ -150,14 +146,13 @@ def _run_tasks(services: EmbeddedServices, concurrency: int) -> tuple[Spent, lis
     return Spent(*(end - begin for begin, end in zip(before, after, strict=True))), list(row)
 
 
-def _report(console: Console, spent: Spent, summary: list[Any], concurrency: int, plan: tuple[float, float]) -> None:
+def _report(console: Console, spent: Spent, summary: list[Any], concurrency: int, judgement: float) -> None:
     count, seconds, running = summary
     table = Table("", "", title=f"{count:,} {TASK}, six rules, one worker of {concurrency} processes, no limit")
     table.add_row("tasks per second", f"{count / seconds:,.0f}")
     table.add_row("a process has one task every", f"{1000 * concurrency * seconds / count:.2f} ms")
     table.add_row("of that from start to finish, as the history has it", f"{running:.2f} ms")
-    table.add_row("of that the judgement in the database", f"{plan[1]:.2f} ms")
-    table.add_row("planning it, at first on each connection", f"{plan[0]:.2f} ms")
+    table.add_row("statements of the judgement, by itself", f"{judgement:.2f} ms")
     table.add_row("statements per task, all of them", f"{spent.statements / count:.2f} ms")
     ours = dict(zip(("worker's main process", "pool", "PostgreSQL", "Valkey"), spent, strict=False))
     for name, value in [*ours.items(), ("all of these", sum(ours.values()))]:
@@ -181,4 +176,4 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         for _ in range(arguments.rounds):
             _fill(services, tasks=arguments.tasks, history=arguments.history)
             spent, summary = _run_tasks(services, arguments.concurrency)
-            _report(console, spent, summary, arguments.concurrency, _explain(services.database_url))
+            _report(console, spent, summary, arguments.concurrency, _judge(services.database_url))

