@@ -1,13 +1,17 @@
 """The band of a rule, for charts: the one that runs are judged by."""
 
+import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from tests.anomalies.conftest import Judge
+from tests.conftest import MakeClient
+from tests.support.live import wait_until
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, now, rows
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
 
@@ -202,3 +206,41 @@ async def test_after_a_new_normal_it_learns_anew(client: httpx.AsyncClient, engi
     assert (band["state"], band["execution_count"]) == ("learning", 3)
     # Those from before it are shown as they were judged then.
     assert [run["execution_count"] for run in band["executions"]] == [2, 1, 0, 4, 3, 2, 1, 0]
+
+
+FIRST_DAY, LAST_DAY = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("method", ["zscore", "mad", "seasonal"])
+@pytest.mark.parametrize("last", [FIRST_DAY, LAST_DAY], ids=["first year", "last year"])
+async def test_the_first_and_the_last_day_there_is_have_bands(
+    client: httpx.AsyncClient, engine: Engine, method: str, last: datetime
+) -> None:
+    starts = [last - timedelta(hours=12 * number) for number in range(2 if last.year == 1 else 150)]
+    with engine.begin() as connection:
+        pipeline_id = add_pipeline(connection)
+        add_rule(connection, pipeline_id, method=method, lookback_days=90)
+        for start in starts:
+            add_run(
+                connection, pipeline_id, start_date=start, end_date=start + timedelta(minutes=5), total_rows=start.day
+            )
+
+    band = await read(client, pipeline_id, executions=2)
+
+    assert len(band["executions"]) == 2
+    assert all((run["mean"] is None) == (last.year == 1) for run in band["executions"])
+
+
+async def test_bands_that_take_long_keep_nobody_else_waiting(make_client: MakeClient, engine: Engine) -> None:
+    pipeline_id = pipeline_with(engine, [1000] * 6)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'pipeline_execution'::regclass")
+
+    async with make_client(query_pool_size=1) as client:
+        with engine.begin() as holder:
+            holder.execute(text("LOCK TABLE pipeline_execution"))
+            bands = [asyncio.create_task(read(client, pipeline_id)) for _ in range(3)]
+            await asyncio.to_thread(wait_until, lambda: holder.scalar(waiting) == 2, "two bands wait")
+            others = await client.get("/pipeline_type")
+
+        assert others.status_code == 200, others.text
+        assert {band["state"] for band in await asyncio.gather(*bands)} == {"ready"}

@@ -238,6 +238,23 @@ async def test_metrics_without_a_rule_are_passed_over(
 
 
 @pytest.mark.parametrize("path", ["/accept_new_normal", "/unflag_anomaly"])
+async def test_more_names_than_anybody_means_are_refused(
+    client: httpx.AsyncClient, engine: Engine, flagged_runs: tuple[int, list[int]], path: str
+) -> None:
+    pipeline_id, (first, *_) = flagged_runs
+    names = ["total_rows", *("nonsense" for _ in range(70_000))]
+
+    refused = await post(client, path, pipeline_id, first, names)
+    untouched = event(engine)
+    taken = await post(client, path, pipeline_id, first, names[:100])
+
+    assert refused.status_code == 422
+    assert untouched["accepted_at"] is None
+    assert untouched["execution_count"] == 3
+    assert taken.is_success, taken.text
+
+
+@pytest.mark.parametrize("path", ["/accept_new_normal", "/unflag_anomaly"])
 async def test_what_does_not_exist_is_a_404(
     client: httpx.AsyncClient, engine: Engine, flagged_runs: tuple[int, list[int]], path: str
 ) -> None:

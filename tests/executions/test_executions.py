@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.support.factories import START, end, make_pipeline, start
+from watcher_server.executions import ingest
 
 END = START + timedelta(minutes=5)
 
@@ -149,6 +150,23 @@ async def test_an_end_before_the_start_is_400(client: httpx.AsyncClient) -> None
     execution_id = await start(client, await make_pipeline(client))
 
     answer = await end(client, execution_id, START)
+
+    assert answer.status_code == 400
+    assert "end_date must be greater than start_date" in answer.json()["detail"]
+
+
+async def test_an_end_that_came_too_soon_by_a_moment_is_refused_for_its_order(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client's clock is ahead: when the server looks why it refused the end, the start has come."""
+
+    async def refuse(*_: object) -> None:
+        return None
+
+    execution_id = await start(client, await make_pipeline(client))
+    monkeypatch.setattr(ingest, "_write", refuse)
+
+    answer = await client.post("/end_pipeline_execution", json={"id": execution_id, "completed_successfully": True})
 
     assert answer.status_code == 400
     assert "end_date must be greater than start_date" in answer.json()["detail"]

@@ -5,9 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from tests.support.rows import add_pipeline, add_run, ago, now
+from watcher_server.pipelines.states import find_with_state
 
 # A run was expected three minutes ago: with a grace of ten it is late, with one of two it is over.
 MINUTES_AGO = 3
@@ -120,3 +122,26 @@ async def test_pipelines_are_filtered_by_state_and_paged(client: httpx.AsyncClie
     assert await names(state="paused") == ["paused"]
     assert await names(state="missed") == []
     assert (await client.get("/pipeline", params={"state": "asleep"})).status_code == 422
+
+
+async def test_each_reading_is_planned_for_its_filters(engine: Engine) -> None:
+    """A plan for any filters takes ten times as long as one for none, at twenty thousand pipelines."""
+    add(engine, schedule="0 * * * *", expected_next_run=ago(hours=1))
+    asynchronous = create_async_engine(engine.url)
+    try:
+        async with AsyncSession(asynchronous) as session:
+            for _ in range(12):
+                assert len(await find_with_state(session)) == 1
+                await session.commit()
+            prepared = "SELECT generic_plans, custom_plans > 0 FROM pg_prepared_statements"
+            assert (await session.execute(text(f"{prepared} WHERE statement LIKE '%opening%'"))).all() == [(0, True)]
+    finally:
+        await asynchronous.dispose()
+
+
+async def test_a_zone_that_this_machine_lacks_does_not_hide_the_pipelines(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    add(engine, schedule="0 * * * *", schedule_timezone="Mars/Olympus", expected_next_run=ago(hours=1))
+
+    assert await state(client) == "missed"

@@ -93,9 +93,14 @@ def _limits(ended_at: datetime, rules: Sequence[Rule]) -> dict[str, Any]:
     return limits
 
 
+def days_before(moment: datetime, days: int) -> datetime:
+    """So many days of 24 hours before the moment, or the first moment there is."""
+    return moment - min(timedelta(days=days), moment - _FIRST_MOMENT)
+
+
 def looks_back_to(rule: Rule, ended_at: datetime) -> datetime:
     """The earliest end of a run that counts for one that ended then."""
-    lookback = ended_at - min(timedelta(days=rule.lookback_days), ended_at - _FIRST_MOMENT)
+    lookback = days_before(ended_at, rule.lookback_days)
     # A run from before the new normal is judged as it would have been then.
     return max(lookback, rule.normal_from) if rule.normal_from and rule.normal_from < ended_at else lookback
 

@@ -6,6 +6,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.models import AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.kit.errors import ConflictError, NotFoundError
@@ -84,7 +85,7 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
         )
     rules = await _lock_rules(session, body)
     for rule in rules:
-        rule.normal_from, rule.updated_at = execution.end_date, func.now()
+        rule.normal_from, rule.updated_at, rule.learning = execution.end_date, func.now(), True
         rule.normal_until = func.greatest(func.now(), execution.end_date)
     await session.execute(
         update(AnomalyEvent)
@@ -106,7 +107,8 @@ async def _lock_rules(session: AsyncSession, body: AcceptNewNormal) -> Sequence[
         select(AnomalyDetectionRule)
         .where(
             AnomalyDetectionRule.pipeline_id == body.pipeline_id,
-            AnomalyDetectionRule.metric_field.in_(body.metric_field),
+            # At most six, however many names the request carries.
+            AnomalyDetectionRule.metric_field.in_(sorted({*body.metric_field} & {*Metric})),
         )
         .order_by(AnomalyDetectionRule.id)
         .with_for_update(key_share=True)

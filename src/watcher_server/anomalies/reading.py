@@ -1,6 +1,7 @@
 """What a rule expects, for people and charts: the same baselines that executions are judged by."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +19,10 @@ from watcher_server.kit.configuration import find
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.pipelines.models import Pipeline
 
+# The seasonal method computes for some milliseconds per band, so not in the event loop. A page of many charts takes
+# turns: each thread has a connection of the few that the relay and the keeper of this process need too.
+_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="baseline")
+
 
 async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric, executions: int) -> BaselineResponse:
     """What is expected of a run that starts and ends now, and the bands of the latest successful executions.
@@ -27,8 +32,12 @@ async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric,
     """
     await find(session, Pipeline, pipeline_id)
     rule = await _find_rule(session, pipeline_id, metric)
-    # In a thread, for the seasonal method computes for some milliseconds per band.
-    return BaselineResponse.model_validate(await asyncio.to_thread(_read_apart, rule, pipeline_id, executions))
+    # What has been read is all that the session is for; its connection is for others while the bands are worked out.
+    await session.commit()
+    loop = asyncio.get_running_loop()
+    return BaselineResponse.model_validate(
+        await loop.run_in_executor(_THREADS, _read_apart, rule, pipeline_id, executions)
+    )
 
 
 async def _find_rule(session: AsyncSession, pipeline_id: int, metric: Metric) -> AnomalyDetectionRule:

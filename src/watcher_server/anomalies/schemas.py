@@ -87,12 +87,16 @@ class RuleResponse(ResponseBody):
     updated_at: datetime | None
 
 
+# There are six; a client may name one twice.
+_MOST_METRICS = 100
+
+
 class MetricsOfExecution(RequestBody):
     """Some metrics of one execution."""
 
     pipeline_id: Id
     pipeline_execution_id: Id
-    metric_field: Annotated[list[ShortName], Field(min_length=1)]
+    metric_field: Annotated[list[ShortName], Field(min_length=1, max_length=_MOST_METRICS)]
 
 
 class Unflag(MetricsOfExecution):

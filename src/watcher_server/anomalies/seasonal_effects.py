@@ -5,6 +5,7 @@ shrunk towards zero by how much they stand out of the noise (empirical Bayes).
 """
 
 import math
+from calendar import monthrange
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -89,9 +90,10 @@ def _month_effects(days: Sequence[int], rest: Sequence[float]) -> dict[int, floa
 @cache
 def _month_edge(day: int) -> int:
     """1 for the first day of a month, -1 for the last, 0 for any other."""
-    if date.fromordinal(day).day == 1:
+    on = date.fromordinal(day)
+    if on.day == 1:
         return 1
-    return -1 if date.fromordinal(day + 1).day == 1 else 0
+    return -1 if on.day == monthrange(on.year, on.month)[1] else 0
 
 
 def _week_hour_effects(

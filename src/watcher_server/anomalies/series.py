@@ -1,12 +1,12 @@
 """The series that the seasonal method learns from: one look at the history for all rules of a pipeline."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from watcher_server.anomalies.baseline import Moment, looks_back_to
+from watcher_server.anomalies.baseline import Moment, days_before, looks_back_to
 from watcher_server.anomalies.bounds import Expectation, ExpectedRange, floor_of
 from watcher_server.anomalies.rules import Rule, Seasonality
 from watcher_server.anomalies.seasonal import Band, Observation, expected_band
@@ -55,7 +55,7 @@ def expect_by_series(
 
 
 def _since(rule: Rule, moment: Moment) -> datetime:
-    return max(looks_back_to(rule, moment.ended_at), moment.ended_at - timedelta(days=_LONGEST_DAYS))
+    return max(looks_back_to(rule, moment.ended_at), days_before(moment.ended_at, _LONGEST_DAYS))
 
 
 def _read_runs(connection: Connection, pipeline_id: int, moment: Moment, since: datetime) -> Sequence[Row[Any]]:

@@ -117,9 +117,10 @@ END_PAST_STATEMENT = _END.format(of_today="", noted=_NOTED.format(written="ended
 # What is reported so late is tried as a run of the past at once.
 _PAST_AFTER = timedelta(days=1)
 
-# An end without a date of its own was given one by the server, so a repeat of it is judged by the rest.
+# An end without a date of its own was given one by the server, so a repeat of it is judged by the rest. What still runs
+# was refused for its order, also when its start has come meanwhile.
 _STORED_END = """
-SELECT start_date < coalesce(%(end_date)s::timestamptz, now()) AS ordered,
+SELECT end_date IS NOT NULL AND start_date < coalesce(%(end_date)s::timestamptz, now()) AS ordered,
     (end_date = coalesce(%(end_date)s::timestamptz, end_date)
         AND completed_successfully = %(completed_successfully)s
         AND (inserts, updates, soft_deletes, total_rows) IS NOT DISTINCT FROM
