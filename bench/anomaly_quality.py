@@ -55,6 +55,11 @@ JUDGES = (
         {"seasonality": "hour_of_week", "lookback_days": 90, "minimum_executions": 10},
     ),
     _Judge("seasonal, 90 days", "updates", {"method": "seasonal", "lookback_days": 90}),
+    _Judge(
+        "seasonal, 90 days, z 2.6",
+        "duration_seconds",
+        {"method": "seasonal", "lookback_days": 90, "z_threshold": 2.6},
+    ),
 )
 Scores = dict[str, Score]
 
