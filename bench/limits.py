@@ -74,8 +74,8 @@ class Held(NamedTuple):
 
 def _send(task: str, numbers: range) -> None:
     # PLC0415: the tasks read the settings when they are imported.
-    from watcher_server import celery_tasks  # noqa: F401, PLC0415
-    from watcher_server.celery_app import app  # noqa: PLC0415
+    from watcher_server import celery_tasks  # noqa: F401, PLC0415 - read once the engines are named in the environment
+    from watcher_server.celery_app import app  # noqa: PLC0415 - as above
 
     arguments = _ARGUMENTS.get(task)
     for number in numbers:

@@ -13,6 +13,22 @@ from tests.support.rows import now
 from watcher_server.anomalies.models import AnomalyDetectionRule
 
 PATH = "/anomaly_detection_rule"
+DEFAULTS = {
+    "z_threshold": 3.0,
+    "lookback_days": 30,
+    "minimum_executions": 30,
+    "method": "zscore",
+    "seasonality": "hour",
+    "direction": "both",
+    "minimum_std_percent": 1.0,
+    "minimum_std": 1.0,
+    "new_normal_after": 10,
+    "normal_from": None,
+    "normal_until": None,
+    "learning": True,
+    "active": True,
+    "updated_at": None,
+}
 
 
 async def post(client: httpx.AsyncClient, pipeline_id: int, metric: str = "inserts", **fields: Any) -> httpx.Response:
@@ -31,20 +47,7 @@ async def test_a_new_rule_has_the_defaults(client: httpx.AsyncClient) -> None:
         "id": created.json()["id"],
         "pipeline_id": pipeline_id,
         "metric_field": "inserts",
-        "z_threshold": 3.0,
-        "lookback_days": 30,
-        "minimum_executions": 30,
-        "method": "zscore",
-        "seasonality": "hour",
-        "direction": "both",
-        "minimum_std_percent": 1.0,
-        "minimum_std": 1.0,
-        "new_normal_after": 10,
-        "normal_from": None,
-        "normal_until": None,
-        "learning": True,
-        "active": True,
-        "updated_at": None,
+        **DEFAULTS,
     }
 
 
@@ -156,23 +159,7 @@ async def test_rules_that_a_new_pipeline_brings_have_the_defaults(make_client: M
     named = {"id", "metric_field", "created_at"}
     (settings,) = {tuple((k, v) for k, v in rule.items() if k not in named) for rule in brought}
     assert len(brought) == 6
-    assert dict(settings) == {
-        "pipeline_id": pipeline_id,
-        "z_threshold": 3.0,
-        "lookback_days": 30,
-        "minimum_executions": 30,
-        "method": "zscore",
-        "seasonality": "hour",
-        "direction": "both",
-        "minimum_std_percent": 1.0,
-        "minimum_std": 1.0,
-        "new_normal_after": 10,
-        "normal_from": None,
-        "normal_until": None,
-        "learning": True,
-        "active": True,
-        "updated_at": None,
-    }
+    assert dict(settings) == {"pipeline_id": pipeline_id, **DEFAULTS}
 
 
 async def test_a_second_post_changes_only_what_it_carries(client: httpx.AsyncClient) -> None:

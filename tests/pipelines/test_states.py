@@ -145,3 +145,16 @@ async def test_a_zone_that_this_machine_lacks_does_not_hide_the_pipelines(
     add(engine, schedule="0 * * * *", schedule_timezone="Mars/Olympus", expected_next_run=ago(hours=1))
 
     assert await state(client) == "missed"
+
+
+async def test_a_schedule_in_a_zone_that_this_machine_lacks_wants_another_zone(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    add(engine, schedule="0 * * * *", schedule_timezone="Mars/Olympus", expected_next_run=now())
+
+    refused = await client.patch("/pipeline", json={"id": 1, "schedule": "30 * * * *"})
+    mended = await client.patch("/pipeline", json={"id": 1, "schedule": "30 * * * *", "schedule_timezone": "UTC"})
+
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["loc"] == ["body", "schedule_timezone"]
+    assert mended.status_code == 200

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfoNotFoundError
 
+from watcher_server.kit.errors import InvalidFieldError
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.schedules.cron import Schedule
 
@@ -33,4 +35,14 @@ def plan_change(pipeline: Pipeline, changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def _first_run(schedule: str | None, zone: str) -> datetime | None:
-    return None if schedule is None else Schedule(schedule, zone).first_after(datetime.now(UTC))
+    """The first run after now, if there is a schedule.
+
+    Raises:
+        InvalidFieldError: the zone was stored by a machine that knows more of them than this one.
+    """
+    try:
+        return None if schedule is None else Schedule(schedule, zone).first_after(datetime.now(UTC))
+    except ZoneInfoNotFoundError:
+        raise InvalidFieldError(
+            "schedule_timezone", f"{zone} is no time zone that this server knows; send another with the schedule"
+        ) from None
