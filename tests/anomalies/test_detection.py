@@ -310,3 +310,41 @@ def test_what_ended_more_than_a_day_ago_is_flagged_but_not_alerted(
     with engine.connect() as connection:
         assert flags(connection, run) == FLAGGED
         assert len(alerts(connection)) == alerted
+
+
+@pytest.mark.parametrize(
+    ("seasonality", "hour", "looked_at"),
+    [
+        ("hour", 2, "hour"),
+        ("hour", 3, "none"),
+        ("weekday", 2, "none"),
+        ("hour_of_week", 2, "hour"),
+        ("hour_of_week", 3, "none"),
+    ],
+)
+def test_a_season_with_too_few_runs_falls_back_to_the_next_wider_one(
+    engine: Engine, judge: Judge, seasonality: str, hour: int, looked_at: str
+) -> None:
+    """The judged run started at two; five runs before it, at that hour, none on its weekday."""
+    with engine.begin() as connection:
+        pipeline_id = add_pipeline(connection)
+        add_rule(connection, pipeline_id, seasonality=seasonality)
+        add_history(connection, pipeline_id, [1000] * 5, before=JUDGED_END, hour_recorded=hour)
+        run = add_run(connection, pipeline_id, total_rows=0, end_date=JUDGED_END)
+
+    (anomaly,) = judge(pipeline_id, run)
+
+    assert (anomaly.expectation.bucket, anomaly.expectation.execution_count) == (looked_at, 5)
+
+
+def test_a_season_with_enough_runs_looks_at_no_others(engine: Engine, judge: Judge) -> None:
+    with engine.begin() as connection:
+        pipeline_id = add_pipeline(connection)
+        add_rule(connection, pipeline_id)
+        add_history(connection, pipeline_id, [1000] * 5, before=JUDGED_END)
+        add_history(connection, pipeline_id, [0, 5000] * 5, before=JUDGED_END, hour_recorded=3)
+        run = add_run(connection, pipeline_id, total_rows=0, end_date=JUDGED_END)
+
+    (anomaly,) = judge(pipeline_id, run)
+
+    assert (anomaly.expectation.bucket, anomaly.expectation.execution_count) == ("hour", 5)
