@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from watcher_server.alerts.service import Level, NewAlert, raise_alert
 from watcher_server.database.locks import KEEPER_LOCK
 from watcher_server.keeper import keeper
 from watcher_server.keeper.keeper import Keeper
+from watcher_server.keeper.queues import QueueWatch, is_another_minute
 from watcher_server.settings import Settings, load_settings
 
 PROGRAM = """
@@ -200,3 +202,57 @@ def test_it_looks_at_the_queues_when_their_schedule_says_so(
 
     with keeping(settings):
         wait_until(is_alerted, "the alert")
+
+
+def samples(engine: Engine) -> list[tuple[str, int]]:
+    """The queue and the number in its outbox of each sample."""
+    with engine.connect() as connection:
+        statement = text("SELECT queue, outbox_pending FROM queue_depth_sample ORDER BY sampled_at, queue")
+        return [(row.queue, row.outbox_pending) for row in connection.execute(statement)]
+
+
+def test_it_samples_the_queues_at_once_and_then_once_a_minute(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_each_minute", lambda _: True)
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 7)
+
+    def is_sampled_again() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(text("SELECT count(DISTINCT sampled_at) >= 2 FROM queue_depth_sample")))
+
+    with keeping(settings):
+        wait_until(lambda: bool(samples(engine)), "the first sample")
+        with engine.begin() as connection:
+            # As if it had been taken before.
+            connection.execute(text("UPDATE queue_depth_sample SET sampled_at = sampled_at - interval '1 hour'"))
+        wait_until(is_sampled_again, "the next sample")
+
+    assert samples(engine)[:2] == [("celery", 7), ("scheduled", 0)]
+
+
+def test_a_sample_and_an_alert_of_the_same_moment_are_one_measurement(engine: Engine, settings: Settings) -> None:
+    watch = QueueWatch(settings)
+    with engine.begin() as connection:
+        queues.add_waiting(connection, 60)
+        watch.sample(connection)
+        queues.add_waiting(connection, 60)
+        assert watch.alert(connection) == 1
+        assert connection.scalar(text("SELECT message FROM alert")) == "Queue has 60 pending tasks"
+
+
+@pytest.mark.parametrize(
+    ("since", "now", "is_due"),
+    [
+        ("10:00:00", "10:00:59", False),
+        ("10:00:59", "10:01:00", True),
+        ("10:00:59", "11:00:59", True),
+        # The clock was put back: the minute of before is no reason to wait for it.
+        ("10:30:00", "10:00:00", True),
+    ],
+)
+def test_samples_are_due_when_a_full_minute_begins(since: str, now: str, is_due: bool) -> None:
+    since_moment, moment = (datetime.fromisoformat(f"2026-11-22T{time}Z") for time in (since, now))
+
+    assert is_another_minute(since_moment, moment) is is_due

@@ -9,7 +9,7 @@ from watcher_server.executions.models import PipelineExecution, PipelineExecutio
 from watcher_server.freshness.models import FreshnessPipelineLog
 from watcher_server.lineage.models import AddressLineage, AddressLineageClosure, AddressLineagePending
 from watcher_server.pipelines.models import Pipeline, PipelineType
-from watcher_server.queue_monitor.models import QueueAlertState
+from watcher_server.queue_monitor.models import QueueAlertState, QueueDepthSample
 from watcher_server.queueing.models import OutboxMessage
 from watcher_server.rate_limits.models import RateLimitOverride
 from watcher_server.reporting.models import (
@@ -45,6 +45,7 @@ __all__ = [
     "PipelineExecutionClosure",
     "PipelineType",
     "QueueAlertState",
+    "QueueDepthSample",
     "RateLimitOverride",
     "TaskRun",
     "TimelinessExecutionLog",

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from watcher_server.alerts.late import deliver_late_alerts
 from watcher_server.database.engine import CONNECT_OPTIONS, session_options, sqlalchemy_url
 from watcher_server.database.locks import KEEPER_LOCK, LOCK_HOLDER_OPTIONS
+from watcher_server.keeper.queues import QueueWatch, is_another_minute
 from watcher_server.keeper.recovery import Recovery
-from watcher_server.queue_monitor.alerts import check_queues
 from watcher_server.settings import Settings
 from watcher_server.task_history.service import trim_history
 
@@ -27,6 +27,7 @@ _TRIM_SECONDS = 3600.0
 _TRIM_BATCH = 5_000
 _STOP_SECONDS = 10.0
 _STATEMENT_SECONDS = 60
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -50,7 +51,8 @@ class _Duty:
 class Keeper:
     """A thread beside every relay. The one that holds an advisory lock does the work; the others wait for its end.
 
-    It puts lost tasks back, looks at the queues, delivers alerts that no worker delivers, and trims the history.
+    It puts lost tasks back, samples the queues and looks at them, delivers alerts that no worker delivers, and trims
+    the history.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -106,15 +108,18 @@ class Keeper:
             self._stopping.wait(_LOOK_SECONDS)
 
     def _duties(self) -> list[_Duty]:
-        settings, recovery, now = self._settings, Recovery(self._settings), datetime.now(UTC)
+        settings, recovery, queues = self._settings, Recovery(self._settings), QueueWatch(self._settings)
+        now = datetime.now(UTC)
         # After an outage of the database every worker looks as if it had not been seen for long.
         patience = now + timedelta(seconds=settings.lost_task_after_seconds)
         checks = crontab.from_string(settings.celery_queue_health_check_schedule)
         return [
             _Duty("return lost tasks", _in_transaction(recovery.return_lost), _after(patience), now),
+            # At once: the keeper before this one may have ended before it wrote down this minute.
+            _Duty("sample the queues", _in_transaction(queues.sample), _each_minute, _NEVER),
             _Duty(
                 "look at the queues",
-                _in_transaction(lambda connection: check_queues(connection, settings)),
+                _in_transaction(queues.alert),
                 lambda done_at: checks.remaining_estimate(done_at) <= timedelta(0),
                 now,
             ),
@@ -141,6 +146,10 @@ def _in_transaction(do: Callable[[Connection], object]) -> Callable[[Engine], ob
 
 def _every(seconds: float) -> Callable[[datetime], bool]:
     return lambda done_at: datetime.now(UTC) - done_at >= timedelta(seconds=seconds)
+
+
+def _each_minute(done_at: datetime) -> bool:
+    return is_another_minute(done_at, datetime.now(UTC))
 
 
 def _after(moment: datetime) -> Callable[[datetime], bool]:

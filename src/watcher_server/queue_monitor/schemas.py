@@ -1,5 +1,6 @@
 """The HTTP shapes of queue monitoring."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -54,6 +55,33 @@ class QueueReport(LoadReport):
     queues: dict[str, QueueLoadReport]
     tasks: dict[str, LoadReport]
     failed_tasks: dict[str, int]
+
+
+class QueueSeriesReport(ResponseBody):
+    """What was in a queue, in tasks, a number for each moment: the highest until the next moment.
+
+    ``pending`` is ``ready`` and ``outbox_pending`` together; ``oldest_seconds`` is 0 when nothing waited. Null is what
+    nobody measured, or the broker did not answer.
+    """
+
+    pending: Sequence[int | None]
+    ready: Sequence[int | None]
+    unacknowledged: Sequence[int | None]
+    scheduled: Sequence[int | None]
+    outbox_pending: Sequence[int | None]
+    oldest_seconds: Sequence[float | None]
+
+
+class QueueHistoryReport(ResponseBody):
+    """How deep the queues were: columns for a chart.
+
+    ``sampled_at`` are moments in epoch seconds, equally far apart, the oldest first. ``thresholds`` has from how many
+    pending tasks on a queue is at the levels ``info``, ``warning`` and ``critical``.
+    """
+
+    sampled_at: Sequence[int]
+    queues: Mapping[str, QueueSeriesReport]
+    thresholds: Mapping[str, int]
 
 
 class WorkerResponse(ResponseBody):
