@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from tests.lineage.graphs import draw_addresses, draw_edges
 from tests.support.factories import end, start
-from watcher_server.lineage.status import Status, worst
+from watcher_server.pipelines.status import Status, worst
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=3)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from watcher_server.addresses.schemas import AddressPost
 from watcher_server.kit.fields import Id, RequestBody, ResponseBody
-from watcher_server.lineage.status import Status
+from watcher_server.pipelines.status import Status
 
 Addresses = Annotated[list[AddressPost], Field(min_length=1)]
 # Whoever wants more hops than this wants all of them.
