@@ -8,13 +8,15 @@ from sqlalchemy import Connection, text
 from watcher_server.queueing.configuration import celery_configuration
 from watcher_server.settings import Settings
 
-# For each name one entry of ix_task_name_created_at, read backwards past those that did not succeed.
+# For each name one entry of ix_task_name_created_at, read backwards past those that did not succeed. Ordered by both of
+# its columns: by the moment alone, PostgreSQL would rather read the tasks of all names backwards.
 _FIND_LAST = """
 SELECT scheduled.name, last.created_at
 FROM unnest(cast(:names AS text[])) AS scheduled (name), LATERAL (
     SELECT task.created_at FROM task
-    WHERE task.name = scheduled.name AND task.state = 'SUCCESS'
-    ORDER BY task.created_at DESC LIMIT 1
+    WHERE (task.name, task.created_at) <= (scheduled.name, 'infinity') AND task.name >= scheduled.name
+        AND task.state = 'SUCCESS'
+    ORDER BY task.name DESC, task.created_at DESC LIMIT 1
 ) AS last
 """
 
