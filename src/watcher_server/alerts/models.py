@@ -1,6 +1,6 @@
 """Alerts: written in the transaction that found their cause, delivered afterwards."""
 
-from sqlalchemy import Integer, String, Text, text
+from sqlalchemy import Index, Integer, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -11,6 +11,8 @@ class Alert(Base):
     """One message to people. The unique ``dedupe_key`` is what makes a task that runs twice alert once."""
 
     __tablename__ = "alert"
+    # What a check found carries the moment of its transaction, and so does its alert.
+    __table_args__ = (Index(None, "created_at"),)
 
     id: Mapped[BigId]
     dedupe_key: Mapped[str] = mapped_column(String(200), unique=True)

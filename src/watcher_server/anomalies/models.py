@@ -51,7 +51,12 @@ class AnomalyEvent(Base):
     """
 
     __tablename__ = "anomaly_event"
-    __table_args__ = (Index("ix_anomaly_event_rule_id_last_at", "rule_id", "last_at"),)
+    __table_args__ = (
+        Index("ix_anomaly_event_rule_id_last_at", "rule_id", "last_at"),
+        # The newest events of all pipelines, and of some of them.
+        Index(None, "last_at"),
+        Index("ix_anomaly_event_pipeline_id_last_at", "pipeline_id", "last_at"),
+    )
 
     id: Mapped[BigId]
     rule_id: Mapped[int] = mapped_column(ForeignKey("anomaly_detection_rule.id"))

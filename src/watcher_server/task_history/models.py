@@ -27,7 +27,7 @@ class TaskRun(Base):
         Index(None, "coalesced_into", postgresql_where=text("coalesced_into IS NOT NULL")),
         # What is under way: few rows, looked at by every relay.
         Index("ix_task_under_way", "name", "state", postgresql_where=text("state IN ('PENDING', 'PROGRESS', 'RETRY')")),
-        Index("ix_task_failed", "name", postgresql_where=text("state = 'FAILURE'")),
+        Index("ix_task_failed", "name", postgresql_where=text("state IN ('FAILURE', 'REVOKED')")),
         {"postgresql_with": {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "5000"}},
     )
 

@@ -51,9 +51,12 @@ def _select_parts(query: TaskQuery) -> Iterator[Select[UUID, datetime]]:
     if query.state is None:
         yield published
     else:
-        yield published.where(TaskRun.state == query.state)
+        # Written into the statement: to a prepared one, whose plan is for any state, the indexes of one are no use.
+        state = literal(query.state.value, literal_execute=True)
+        yield published.where(TaskRun.state == state)
         # In the state of the task that did their work: ix_task_coalesced_into.
-        yield published.join(_Doer, _Doer.id == TaskRun.coalesced_into).where(_Doer.state == query.state)
+        coalesced = published.where(TaskRun.coalesced_into.is_not(None))
+        yield coalesced.join(_Doer, _Doer.id == TaskRun.coalesced_into).where(_Doer.state == state)
     if query.state in {None, TaskState.PENDING}:
         waiting = select(OutboxMessage.task_id.label("id"), OutboxMessage.created_at)
         newest = _newest(waiting.where(*_conditions_of_waiting(query))).subquery("newest")
