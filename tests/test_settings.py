@@ -26,6 +26,17 @@ def test_the_document_gives_the_default(name: str) -> None:
         assert row[1] == f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_the_document_and_the_page_of_settings_say_the_same(name: str) -> None:
+    row = re.search(rf"^\| `WATCHER_{name.upper()}` \| .*? \| (.*) \|$", DOCUMENT.read_text(), flags=re.MULTILINE)
+
+    assert row is not None
+    told = re.sub(r"; see \[[^]]+\]\([^)]+\)$", "", row[1])
+    told = re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", told)
+    shown = " ".join((Settings.model_fields[name].description or "").split())
+    assert shown.lower() == f"{told}.".lower()
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "sentence"),
     [
