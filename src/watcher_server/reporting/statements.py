@@ -1,0 +1,93 @@
+"""The parts that statements about the figures are put together from.
+
+``CHOSEN``, then a period, then ``DAILY``: which pipelines ran on which days. Of summed days by the primary keys of the
+sums and the changes; of later ones by ix_pipeline_execution_pipeline_id_start_date, one seek for each day and pipeline,
+so that it costs the same however many executions there are. LIMIT 1 keeps the seeks from becoming joins, which would
+read the whole of what was ever summed, or ever ran.
+"""
+
+from watcher_server.reporting.figures import FIGURE_COLUMNS, FIGURES
+
+# A name that a pipeline, or a type, has exactly is that one; any other is a part of names.
+MATCHES = """(CAST(:pipeline AS text) IS NULL OR pipeline.name = :pipeline
+            OR pipeline.name LIKE :pipeline_part AND NOT EXISTS (SELECT FROM pipeline WHERE name = :pipeline))
+        AND (CAST(:type AS text) IS NULL OR pipeline_type.name = :type
+            OR pipeline_type.name LIKE :type_part AND NOT EXISTS (SELECT FROM pipeline_type WHERE name = :type))"""
+
+CHOSEN = f"""chosen AS MATERIALIZED (
+    SELECT pipeline.id, pipeline.name AS pipeline_name, pipeline_type.name AS pipeline_type_name,
+        row_number() OVER (ORDER BY pipeline.name) AS place
+    FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
+    WHERE {MATCHES}
+)"""  # noqa: S608 - code
+
+_PERIOD = """period AS MATERIALIZED (
+    SELECT {days},
+        least(today, coalesce((SELECT summed_before FROM daily_pipeline_metric_progress), '-infinity')) AS summed_before
+    FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS clock (today)
+)"""
+DAYS_UP_TO_TODAY = _PERIOD.format(days="today - CAST(:days AS integer) + 1 AS first_day, today AS last_day")
+DAYS_BETWEEN = _PERIOD.format(days="CAST(:first_day AS date) AS first_day, CAST(:last_day AS date) AS last_day")
+
+# The summed days of the period, in the index conditions of a table of days.
+IN_SUMMED_DAYS = """{table}.date_recorded >= (SELECT first_day FROM period)
+        AND {table}.date_recorded <= (SELECT last_day FROM period)
+        AND {table}.date_recorded < (SELECT summed_before FROM period)"""
+
+DAILY = f"""daily AS MATERIALIZED (
+    SELECT metric.date_recorded, metric.pipeline_id, chosen.place
+    FROM daily_pipeline_metric AS metric JOIN chosen ON chosen.id = metric.pipeline_id
+    WHERE {IN_SUMMED_DAYS.format(table="metric")}
+    UNION ALL
+    SELECT change.date_recorded, change.pipeline_id, chosen.place
+    FROM daily_pipeline_metric_change AS change JOIN chosen ON chosen.id = change.pipeline_id
+    WHERE {IN_SUMMED_DAYS.format(table="change")}
+        AND NOT EXISTS (
+            SELECT FROM daily_pipeline_metric AS metric
+            WHERE metric.date_recorded = change.date_recorded AND metric.pipeline_id = change.pipeline_id)
+    UNION ALL
+    SELECT day::date, chosen.id, chosen.place
+    FROM period
+    CROSS JOIN generate_series(greatest(first_day, summed_before)::timestamp, last_day, interval '1 day') AS day
+    CROSS JOIN chosen
+    CROSS JOIN LATERAL (
+        SELECT FROM pipeline_execution
+        WHERE pipeline_id = chosen.id
+            AND start_date >= day AT TIME ZONE 'UTC' AND start_date < (day + interval '1 day') AT TIME ZONE 'UTC'
+        LIMIT 1
+    ) AS ran
+)"""  # noqa: S608 - code
+
+# The figures of the days and pipelines in ``wanted``: by the primary key of the sums, or where they are not summed or
+# have changed since, from the executions.
+FIGURES_OF_WANTED = f"""figures AS (
+    SELECT wanted.*, counted.*
+    FROM wanted
+    LEFT JOIN LATERAL (
+        SELECT metric.* FROM daily_pipeline_metric AS metric
+        WHERE metric.date_recorded = wanted.date_recorded AND metric.pipeline_id = wanted.pipeline_id
+            AND wanted.date_recorded < (SELECT summed_before FROM period)
+            AND NOT EXISTS (
+                SELECT FROM daily_pipeline_metric_change AS change
+                WHERE change.date_recorded = wanted.date_recorded AND change.pipeline_id = wanted.pipeline_id)
+        LIMIT 1
+    ) AS metric ON true
+    CROSS JOIN LATERAL (
+        SELECT {FIGURE_COLUMNS} FROM (SELECT metric.*) AS summed WHERE pipeline_id IS NOT NULL
+        UNION ALL
+        SELECT {FIGURES} FROM pipeline_execution AS execution
+        WHERE metric.pipeline_id IS NULL AND execution.pipeline_id = wanted.pipeline_id
+            AND start_date >= wanted.date_recorded::timestamp AT TIME ZONE 'UTC'
+            AND start_date < (wanted.date_recorded + 1)::timestamp AT TIME ZONE 'UTC'
+        GROUP BY execution.pipeline_id
+    ) AS counted
+)"""  # noqa: S608 - code
+
+# A row of the report, of ``figures`` joined to ``chosen``.
+ROW = """date_recorded, pipeline_name, pipeline_type_name, total_executions, failed_executions,
+    coalesce(round(100.0 * failed_executions / nullif(ended_executions, 0), 2), 0) AS error_percentage,
+    coalesce(inserts, 0) AS daily_inserts, coalesce(updates, 0) AS daily_updates,
+    coalesce(soft_deletes, 0) AS daily_soft_deletes, coalesce(total_rows, 0) AS daily_total_rows,
+    round(duration_seconds / nullif(measured_durations, 0), 2) AS avg_duration_seconds,
+    CASE WHEN duration_seconds = 0 AND total_rows IS NOT NULL THEN 0
+        ELSE round(total_rows / nullif(duration_seconds, 0), 4) END AS daily_throughput"""
