@@ -76,6 +76,16 @@ def test_every_count_reported_is_that_of_the_table(database: psycopg.Connection)
     )
 
 
+def test_every_load_is_tagged_with_its_carrier_and_its_airport(database: psycopg.Connection) -> None:
+    tagged = """
+        SELECT count(*) FROM pipeline
+        WHERE name LIKE 'flights __ ___' AND pipeline_metadata -> 'tags' = jsonb_build_array(
+            'nightly', pipeline_metadata ->> 'carrier', pipeline_metadata ->> 'origin')
+    """
+    loads = "SELECT count(*) FROM pipeline WHERE name LIKE 'flights __ ___'"
+    assert _number(database, tagged) == _number(database, loads)
+
+
 def test_no_execution_ends_in_the_future_or_is_left_running(database: psycopg.Connection) -> None:
     demo_runs = "FROM pipeline_execution JOIN pipeline ON pipeline.id = pipeline_id WHERE name LIKE '%flights%'"
     assert _number(database, f"SELECT count(*) {demo_runs} AND (end_date IS NULL OR end_date > now())") == 0

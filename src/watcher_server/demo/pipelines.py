@@ -116,7 +116,9 @@ def register_pipelines(
     ids |= _register_flight_loads(client, warehouse, flights, airlines, shared)
     ids |= _register_marts(client, warehouse, shared)
     ids[DAILY_LOAD] = client.save_pipeline(
-        name=DAILY_LOAD, pipeline_type_name="flights orchestration", pipeline_metadata=shared
+        name=DAILY_LOAD,
+        pipeline_type_name="flights orchestration",
+        pipeline_metadata={**shared, "tags": ["nightly"]},
     )
     return RegisteredPipelines(ids, earlier.loaded_until if earlier else {}, dates)
 
@@ -127,7 +129,8 @@ def _register_reference_loads(
     ids = {}
     for file in REFERENCE_FILES:
         name = reference_name(file)
-        ids[name] = client.save_pipeline(name=name, pipeline_type_name="flights reference", pipeline_metadata=shared)
+        about = {**shared, "tags": ["reference"]}
+        ids[name] = client.save_pipeline(name=name, pipeline_type_name="flights reference", pipeline_metadata=about)
         client.save_lineage(ids[name], [_file(f"{file}.csv")], [_table(warehouse, f"staging_{file}")])
     return ids
 
@@ -147,6 +150,7 @@ def _register_flight_loads(
             "carrier": departures.carrier,
             "airline": airlines[departures.carrier],
             "origin": departures.origin,
+            "tags": ["nightly", departures.carrier, departures.origin],
         }
         ids[name] = client.save_pipeline(
             name=name,
@@ -175,7 +179,8 @@ def _register_marts(client: WatcherClient, warehouse: Warehouse, shared: Mapping
     }
     ids = {}
     for name, (sources, target) in lineage.items():
-        ids[name] = client.save_pipeline(name=name, pipeline_type_name="flights mart", pipeline_metadata=shared)
+        about = {**shared, "tags": ["nightly", "mart"]}
+        ids[name] = client.save_pipeline(name=name, pipeline_type_name="flights mart", pipeline_metadata=about)
         client.save_lineage(ids[name], sources, [_table(warehouse, target)])
     return ids
 
