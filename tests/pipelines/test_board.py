@@ -13,7 +13,7 @@ from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago
 from watcher_server.anomalies.models import AnomalyDetectionResult
 from watcher_server.database.engine import create_query_engine
 from watcher_server.freshness.models import FreshnessPipelineLog
-from watcher_server.pipelines.board import Board, BoardRow
+from watcher_server.pipelines.board import Board, BoardRow, BoardView, take_board
 from watcher_server.pipelines.troubles import Trouble, find_troubles
 from watcher_server.schedules.models import MissedRunLog
 from watcher_server.settings import get_settings
@@ -52,7 +52,7 @@ async def test_one_that_never_ran_is_unknown_and_one_that_did_is_ok(board: Board
     with engine.begin() as connection:
         add_run(connection, pipeline, duration_seconds=300)
     row = await _row(board)
-    assert (row.status, row.conditions, row.last_seconds) == ("ok", {"ok"}, 300)
+    assert (row.status, row.conditions, row.last_seconds) == ("ok", frozenset({"ok"}), 300)
 
 
 async def test_everything_that_holds_is_counted_and_the_worst_is_the_status(board: Board, engine: Engine) -> None:
@@ -213,3 +213,28 @@ async def test_a_pipeline_without_trouble_has_none(query_engine: AsyncEngine, en
         pipeline = add_pipeline(connection)
     for condition in ("failed", "missed", "overdue", "late", "stale", "anomalous", "running"):
         assert (await _trouble(query_engine, pipeline, condition)).since is None
+
+
+async def test_what_is_changed_while_the_board_is_read_is_on_the_next_one(
+    board: Board, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine.begin() as connection:
+        pipeline = add_pipeline(connection, "before")
+    read, go_on = asyncio.Event(), asyncio.Event()
+
+    async def take_slowly(session: AsyncSession) -> BoardView:
+        view = await take_board(session)
+        read.set()
+        await go_on.wait()
+        return view
+
+    monkeypatch.setattr("watcher_server.pipelines.board.take_board", take_slowly)
+    first = asyncio.create_task(board.read())
+    await read.wait()
+    with engine.begin() as connection:
+        change_pipeline(connection, pipeline, name="after")
+    board.forget()
+    go_on.set()
+    await first
+
+    assert [row.name for row in (await board.read()).rows] == ["after"]

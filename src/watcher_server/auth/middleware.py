@@ -1,23 +1,28 @@
 """Who may call: the check that stands before every request."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from watcher_server.auth.book import TokenBook
 from watcher_server.auth.network import is_loopback
+from watcher_server.auth.origin import is_foreign, is_same_origin
 from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.auth.service import KnownToken, digest
 
 COOKIE = "watcher_token"
 _COOKIE_PREFIX = f"{COOKIE}=".encode()
 
-_OPEN_PATHS = frozenset({"/", "/health/live", "/health/ready", "/login", "/logout", "/static/watcher.css"})
+_OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/login", "/logout"})
+_OPEN_BELOW = "/static/"
+# Answers everybody, but shows a browser what is inside only when it may see that.
+_FRONT_DOOR = "/"
 # What a person opens in a browser; everything else is for programs, which are told and not led to a form.
-_PAGES = frozenset({"/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
+_PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
+_PAGES_BELOW = "/ui/"
 # Changing anything here or below is for administrators.
 _ADMIN_PATHS = ("/log_cleanup", "/rate-limits")
 _READING = frozenset({"GET", "HEAD"})
@@ -25,14 +30,15 @@ _READING = frozenset({"GET", "HEAD"})
 _READ, _WRITE, _ADMIN = (scope.rank for scope in TokenScope)
 _RANKS = {scope: scope.rank for scope in TokenScope}
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
 
 
 class AuthMiddleware:
     """Lets everybody in while there is no token, and otherwise those who show a valid one.
 
-    ``Authorization: Bearer TOKEN`` is good for what its scope allows. The cookie of the login page is good for
-    reading only, so that no other site can make a browser write.
+    ``Authorization: Bearer TOKEN`` is good for what its scope allows, and so is the cookie of the login page; but for
+    changing anything only when the browser says that one of our own pages asks, so that no other site can make it.
+    ``watcher_access`` in the scope of a request is the rank of what it may do; None for one that may do nothing.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,29 +47,43 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may not pass; hand on every other."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN_PATHS:
-            refusal = await self._refuse(scope)
+        if scope["type"] == "http":
+            refusal = await self._check(scope)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    async def _refuse(self, scope: Scope) -> Response | None:
+    async def _check(self, scope: Scope) -> Response | None:
+        scope["watcher_access"] = None
+        path: str = scope["path"]
+        headers = dict(scope["headers"])
+        # A page that shows its own token has it from its user, not from the browser's cookies.
+        if scope["method"] not in _READING and b"authorization" not in headers and is_foreign(headers):
+            return _foreign()
+        if path in _OPEN_PATHS or path.startswith(_OPEN_BELOW) or (path == _FRONT_DOOR and not _is_browser(headers)):
+            return None
+        refusal = await self._refuse(scope, headers)
+        return None if path == _FRONT_DOOR else refusal
+
+    async def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         state = scope["app"].state
         tokens = await self._book.tokens(state.query_engine)
         if tokens is None:
             return _unavailable()
         if not tokens and _open_without_tokens(state.settings):
+            scope["watcher_access"] = _ADMIN
             return None
-        shown, from_cookie = _shown_token(scope["headers"], reading=scope["method"] in _READING)
+        shown = _shown_token(headers, reading=scope["method"] in _READING)
         if shown is None:
-            return _unauthenticated(scope)
+            return _unauthenticated(scope, headers)
         token_hash = digest(shown)
         token = tokens.get(token_hash) or await self._book.look_again(state.query_engine, token_hash)
         if token is None:
-            return _unauthenticated(scope)
+            return _unauthenticated(scope, headers)
         self._book.note_use(token, state.query_engine)
-        return None if from_cookie else _refuse_scope(scope, token)
+        scope["watcher_access"] = _RANKS[token.scope]
+        return _refuse_scope(scope, token)
 
 
 def _open_without_tokens(settings: Any) -> bool:
@@ -71,16 +91,13 @@ def _open_without_tokens(settings: Any) -> bool:
     return bool(settings.allow_unauthenticated) or is_loopback(settings.host)
 
 
-def _shown_token(headers: Headers, *, reading: bool) -> tuple[bytes | None, bool]:
-    """The token that the request shows, and whether it comes from the cookie."""
-    cookie = None
-    for name, value in headers:
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            return (token.strip() if kind.lower() == b"bearer" else None), False
-        if name == b"cookie" and reading:
-            cookie = _cookie_token(value)
-    return cookie, True
+def _shown_token(headers: Headers, *, reading: bool) -> bytes | None:
+    """The token that the request shows, in its header or, where that is safe, by its cookie."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        kind, _, token = authorization.partition(b" ")
+        return token.strip() if kind.lower() == b"bearer" else None
+    return _cookie_token(headers.get(b"cookie", b"")) if reading or is_same_origin(headers) else None
 
 
 def _cookie_token(value: bytes) -> bytes | None:
@@ -115,11 +132,20 @@ def _unavailable() -> Response:
     )
 
 
-def _unauthenticated(scope: Scope) -> Response:
-    if scope["method"] in _READING and scope["path"] in _PAGES and _is_browser(scope["headers"]):
+def _foreign() -> Response:
+    detail = "Another site may not make this browser change anything here: open Watcher itself, and do it there."
+    return JSONResponse({"detail": detail}, status_code=403)
+
+
+def _unauthenticated(scope: Scope, headers: Headers) -> Response:
+    if b"hx-request" in headers and b"authorization" not in headers:
+        # The login ended while a page was open: the whole page goes to the form, not a part of it.
+        return JSONResponse(
+            {"detail": "Log in again."}, status_code=401, headers={"HX-Redirect": _login(_shown_page(headers))}
+        )
+    if scope["method"] in _READING and _is_page(scope["path"]) and _is_browser(headers):
         query = scope["query_string"].decode("latin-1")
-        target = scope["path"] + (f"?{query}" if query else "")
-        return RedirectResponse(f"/login?next={quote(target, safe='/')}", status_code=303)
+        return RedirectResponse(_login(scope["path"] + (f"?{query}" if query else "")), status_code=303)
     return JSONResponse(
         {"detail": "Show a valid token: Authorization: Bearer TOKEN (`watcher token create` makes one)."},
         status_code=401,
@@ -127,7 +153,23 @@ def _unauthenticated(scope: Scope) -> Response:
     )
 
 
+def _login(target: str) -> str:
+    return f"/login?next={quote(target, safe='/')}"
+
+
+def _shown_page(headers: Headers) -> str:
+    """The page that htmx says it stands on, as a path of this server."""
+    try:
+        parts = urlsplit(headers.get(b"hx-current-url", b"").decode("latin-1"))
+    except ValueError:
+        return "/ui"
+    return (parts.path or "/ui") + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_page(path: str) -> bool:
+    return path in _PAGES or path.startswith(_PAGES_BELOW)
+
+
 def _is_browser(headers: Headers) -> bool:
     """Whether somebody asks who can fill in a form; whoever shows a token in a header cannot."""
-    shown = dict(headers)
-    return b"text/html" in shown.get(b"accept", b"") and b"authorization" not in shown
+    return b"text/html" in headers.get(b"accept", b"") and b"authorization" not in headers

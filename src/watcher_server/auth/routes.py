@@ -1,6 +1,6 @@
 """Logging in with a browser."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
@@ -14,10 +14,12 @@ from watcher_server.web.pages import render
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
 _COOKIE_SECONDS = 7 * 86_400
+# Not strict: whoever follows a link from a chat or a mail is logged in. Nothing is changed by following a link.
+_SAME_SITE: Final = "lax"
 
 
 @router.get("/login")
-async def show_login(request: Request, next: str = "/reporting") -> Response:  # noqa: A002 - the name in the URL
+async def show_login(request: Request, next: str = "/ui") -> Response:  # noqa: A002 - the name in the URL
     """The form that asks for a token."""
     return render(request, "login.html", target=_local_target(next))
 
@@ -27,9 +29,9 @@ async def log_in(
     request: Request,
     session: Session,
     token: Annotated[str, Form()] = "",
-    next: Annotated[str, Form()] = "/reporting",  # noqa: A002 - the name in the form
+    next: Annotated[str, Form()] = "/ui",  # noqa: A002 - the name in the form
 ) -> Response:
-    """Exchange a token for a cookie that can read."""
+    """Exchange a token for a cookie that may do what the token may."""
     target = _local_target(next)
     shown = token.strip()
     connection = await session.connection()
@@ -38,7 +40,7 @@ async def log_in(
         return render(request, "login.html", status_code=401, target=target, error=error)
     response = RedirectResponse(target, status_code=303)
     secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, shown, max_age=_COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
+    response.set_cookie(COOKIE, shown, max_age=_COOKIE_SECONDS, httponly=True, samesite=_SAME_SITE, secure=secure)
     return response
 
 
@@ -47,7 +49,7 @@ async def log_out(request: Request) -> Response:
     """Forget the cookie."""
     response = RedirectResponse("/login", status_code=303)
     secure = request.url.scheme == "https"
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=secure)
+    response.delete_cookie(COOKIE, httponly=True, samesite=_SAME_SITE, secure=secure)
     return response
 
 
@@ -56,4 +58,4 @@ def _local_target(target: str) -> str:
     # One slash and no second begins a path, whatever follows. Browsers take a backslash for a slash, and leave out
     # control characters.
     is_path = target.startswith("/") and not target.startswith("//")
-    return target if is_path and target.isprintable() and "\\" not in target else "/reporting"
+    return target if is_path and target.isprintable() and "\\" not in target else "/ui"

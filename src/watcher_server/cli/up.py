@@ -118,7 +118,7 @@ def _welcome(settings: Settings, services: EmbeddedServices, level: str) -> None
     url = base_url(settings)
     own = " and ".join(engine.name for engine in services.engines)
     lines = [
-        f"   reference {url}/docs",
+        f"  in a browser; the API's reference is {url}/docs",
         f"Data      {services.home}" + (f" (embedded {own})" if own else ""),
         f"Messages  {level} and above; more with --verbose or WATCHER_LOG_LEVEL",
         f"Try it    {program()} demo      Stop it   Ctrl-C",

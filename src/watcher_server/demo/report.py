@@ -99,10 +99,12 @@ def flagged_days_table(days: list[FlaggedDay], dates: ReplayDates) -> Table:
 
 def next_steps(url: str, days: list[FlaggedDay]) -> Iterator[str]:
     """Sentences on what to open now."""
+    yield f"How all pipelines do: {url}/ui"
     if days and days[0].flagged:
         worst = days[0]
-        address = f"{url}/pipeline_execution/{worst.execution_id}"
+        address = f"{url}/ui/executions/{worst.execution_id}"
         yield f"The loads of {worst.day:%d %B %Y} with their flags: {address}"
+    yield f"Everything that stood out: {url}/ui/anomalies"
     yield f"What the pipelines read and wrote: {url}/lineage-graph"
     yield f"Counts and failures by day: {url}/reporting"
-    yield f"Everything else Watcher can be asked: {url}/docs"
+    yield f"The API: {url}/docs"

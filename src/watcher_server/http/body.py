@@ -7,6 +7,7 @@ from fastapi import Request, Response, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.datastructures import FormData
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -22,6 +23,27 @@ def is_json(content_type: str) -> bool:
     """Whether a Content-Type header announces JSON."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+async def read_form(request: Request) -> FormData:
+    """The form that a request carries, as text that can be stored and shown.
+
+    Raises:
+        RequestValidationError: a field holds half of a pair of surrogates, as a charset of its sender's choice allows.
+    """
+    form = await request.form()
+    for name, value in form.multi_items():
+        if _is_broken(name) or (isinstance(value, str) and _is_broken(value)):
+            raise RequestValidationError([{"loc": ("body",), "msg": "The form is not Unicode text", "type": "form"}])
+    return form
+
+
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 class JsonRequest(Request):
@@ -52,7 +74,10 @@ class JsonRoute(APIRoute):
 
         async def handle_json(request: Request) -> Response:
             json_request = JsonRequest(request.scope, request.receive)
-            if not is_form and await json_request.body():
+            if is_form:
+                # Kept, so that FastAPI reads this one.
+                await read_form(json_request)
+            elif await json_request.body():
                 if not is_json(request.headers.get("content-type", "")):
                     raise not_json("send it with Content-Type: application/json")
                 # Read here, and kept: FastAPI would turn what is raised while it reads into a 400.

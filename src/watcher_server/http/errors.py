@@ -84,7 +84,10 @@ async def _handle(_request: Request, error: Exception) -> JSONResponse:
     return answer
 
 
+EXPECTED_ERRORS: tuple[type[Exception], ...] = (RequestValidationError, DomainError, *_DATABASE_ERRORS)
+
+
 def register_error_handlers(app: FastAPI) -> None:
     """Give every expected exception its answer."""
-    for kind in (RequestValidationError, DomainError, *_DATABASE_ERRORS):
+    for kind in EXPECTED_ERRORS:
         app.add_exception_handler(kind, _handle)

@@ -1,6 +1,6 @@
 """The graph around one address, read from the edges: right at once, also before the closure is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,7 +25,7 @@ async def read_graph(
     depths, truncated = await _walk(session, address_id, direction, depth, limit)
     ids = sorted(depths)
     return LineageGraph(
-        nodes=await _read_nodes(session, ids, depths), edges=await _read_edges(session, ids), truncated=truncated
+        nodes=await read_nodes(session, ids, depths), edges=await _read_edges(session, ids), truncated=truncated
     )
 
 
@@ -121,7 +121,8 @@ ORDER BY edge.source_address_id, edge.target_address_id, pipeline.id
 """
 
 
-async def _read_nodes(session: AsyncSession, ids: Sequence[int], depths: dict[int, int]) -> list[GraphNode]:
+async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[int, int]) -> list[GraphNode]:
+    """These addresses by id, with how many neighbours each has that are not among them; ``depths`` as told."""
     rows = (await session.execute(text(_NODES), {"ids": ids})).all()
     statuses = await read_address_statuses(session, ids)
     return [GraphNode(**row._asdict(), depth=depths[row.id], status=statuses[row.id]) for row in rows]

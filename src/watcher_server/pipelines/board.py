@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Row, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from watcher_server.pipelines.states import PipelineState, find_with_state
@@ -71,7 +72,7 @@ class BoardView:
         return sum(condition in row.conditions for row in self.rows if row.active)
 
 
-# One pass over the pipelines. A deadline that never comes, or that no calendar has, is none.
+# So many pipelines by the primary key. A deadline that never comes, or that no calendar has, is none.
 _FACTS = """
 SELECT pipeline.id, pipeline.name, pipeline_type.name AS type_name, pipeline.active, pipeline.expected_next_run,
     jsonb_path_query_array(pipeline_metadata, '$.tags[*] ? (@.type() == "string")') AS tags,
@@ -88,23 +89,23 @@ CROSS JOIN LATERAL (
         coalesce(pipeline.freshness_number, pipeline_type.freshness_number),
         coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart))
 ) AS deadline (stale_at)
-ORDER BY pipeline.id
+WHERE pipeline.id > :after
+ORDER BY pipeline.id LIMIT :at_once
 """
 
 
 async def take_board(session: AsyncSession) -> BoardView:
-    """Every pipeline as it is now."""
+    """Every pipeline as it is now; a part of them at a time, so that whoever reports a run meanwhile does not wait."""
     taken_at = datetime.now(UTC)
-    facts = (await session.execute(text(_FACTS))).all()
-    conditions = await read_conditions(session, [row.id for row in facts])
     late = {row.id for row in await find_with_state(session, state=PipelineState.LATE)}
-    rows = []
-    for number, row in enumerate(facts):
-        if number % _ROWS_AT_ONCE == 0:
-            # Whoever reports a run meanwhile does not wait for all of them.
-            await asyncio.sleep(0)
-        rows.append(_row(row, conditions.get(row.id, _UNJUDGED), late=row.id in late))
-    return BoardView(taken_at, tuple(rows))
+    rows: list[BoardRow] = []
+    while True:
+        after = rows[-1].id if rows else 0
+        facts = (await session.execute(text(_FACTS), {"after": after, "at_once": _ROWS_AT_ONCE})).all()
+        conditions = await read_conditions(session, [row.id for row in facts])
+        rows.extend(_row(row, conditions.get(row.id, _UNJUDGED), late=row.id in late) for row in facts)
+        if len(facts) < _ROWS_AT_ONCE:
+            return BoardView(taken_at, tuple(rows))
 
 
 # Of tens of thousands of pipelines few differ in this.
@@ -151,6 +152,7 @@ class Board:
         self._view: BoardView | None = None
         self._viewed = 0.0
         self._looked = 0.0
+        self._forgotten = float("-inf")
         self._taking = asyncio.Lock()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -170,6 +172,7 @@ class Board:
 
     def forget(self) -> None:
         """Have the next look wait for a new view: something was changed that it must show."""
+        self._forgotten = time.monotonic()
         self._viewed = float("-inf")
 
     async def close(self) -> None:
@@ -186,7 +189,8 @@ class Board:
                 began = time.monotonic()
                 async with AsyncSession(self._engine) as session, session.begin():
                     self._view = await take_board(session)
-                self._viewed = began
+                # What was begun before something changed may lack it.
+                self._viewed = began if began > self._forgotten else float("-inf")
             return self._view
 
     async def _keep(self) -> None:
@@ -194,6 +198,10 @@ class Board:
             began = time.monotonic()
             try:
                 await self._take()
+            except (SQLAlchemyError, OSError) as error:
+                # Whoever looks meanwhile is told by what their own request finds.
+                logger.warning("The overview of all pipelines could not be refreshed: %s", type(error).__name__)
+                return
             except Exception:
                 logger.warning("The overview of all pipelines could not be refreshed", exc_info=True)
                 return

@@ -1,0 +1,65 @@
+"""The state of the anomalies page, as its URL has it."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from watcher_server.anomalies.schemas import MetricField
+from watcher_server.kit.fields import SearchText
+from watcher_server.web.form_query import FormQuery
+
+# A list is read from its newest event on: who wants older ones narrows it down.
+_LAST_PAGE = 2_000
+# The calendar's ends are no days to look at, and the day after one of these exists.
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
+
+
+class EventState(StrEnum):
+    """Which events: those whose level nobody has accepted, those that are the new normal, or all."""
+
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    ALL = "all"
+
+
+class AnomaliesView(FormQuery):
+    """Which events the page shows.
+
+    ``days`` are the last ones up to today, ``day`` is a single one; both in UTC, and of an event's latest run.
+    ``pipeline`` is a part of a name. ``summary`` has the summary on the page even where that takes long.
+    """
+
+    state: EventState = EventState.OPEN
+    metric: MetricField | None = None
+    pipeline: SearchText | None = None
+    direction: Literal["high", "low"] | None = None
+    days: Annotated[int, Field(ge=1, le=90)] = 30
+    day: Annotated[date, Field(ge=_FIRST_DAY, le=_LAST_DAY)] | None = None
+    page: Annotated[int, Field(ge=1, le=_LAST_PAGE)] = 1
+    summary: bool = False
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether more than the span of days and the state leaves events out."""
+        return any((self.metric, self.pipeline, self.direction, self.day))
+
+    def parameters(self) -> dict[str, Any]:
+        """The query of the page's address: what differs from the page without filters."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def period(self) -> list[date]:
+        """The days up to today (UTC), the earliest first."""
+        today = datetime.now(UTC).date()
+        return [today - timedelta(days=days) for days in reversed(range(self.days))]
+
+    def span(self) -> tuple[datetime, datetime]:
+        """From when on, and before when, the latest run of an event that is shown ended."""
+        period = self.period()
+        first, last = (self.day, self.day) if self.day else (period[0], period[-1])
+        return _midnight(first), _midnight(last + timedelta(days=1))
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,1 @@
+"""The reference of the API, for reading and for trying out."""

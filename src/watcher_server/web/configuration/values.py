@@ -1,0 +1,112 @@
+"""Settings as they may be shown: every one of them, and no secret."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from watcher_server.settings import Settings
+
+# What belongs together, in the order of the settings; a group begins with the field that names it here.
+_GROUPS = {
+    "home": "Processes",
+    "database_url": "Database, broker and Slack",
+    "ingest_pool_size": "Limits of the api",
+    "auto_create_anomaly_detection_rules": "Checks and alerts",
+    "retention_days": "Retention",
+    "relay_enabled": "Tasks",
+    "worker_metrics_host": "Workers",
+}
+# Of these URLs the place is no secret; of the webhook all is.
+_PLACES = frozenset({"database_url", "broker_url"})
+_WITHOUT_DEFAULT = {
+    "database_url": "embedded",
+    "broker_url": "embedded",
+    "slack_webhook_url": "none: alerts are logged",
+    "retention_days": "none: nothing is deleted",
+}
+
+
+@dataclass(frozen=True)
+class ShownSetting:
+    """A setting in force. ``source`` is set, default or embedded; ``meaning`` one sentence, with code in backticks."""
+
+    variable: str
+    value: str
+    default: str
+    source: str
+    meaning: str
+
+    @property
+    def meaning_parts(self) -> Sequence[tuple[str, bool]]:
+        """The meaning in pieces, and whether each is code."""
+        return [(part, place % 2 == 1) for place, part in enumerate(self.meaning.split("`")) if part]
+
+
+def shown_settings(settings: Settings) -> Mapping[str, Sequence[ShownSetting]]:
+    """Every setting, by the name of its group, in the order in which they are documented."""
+    groups: dict[str, list[ShownSetting]] = {}
+    group = ""
+    for name, field in Settings.model_fields.items():
+        group = _GROUPS.get(name, group)
+        groups.setdefault(group, []).append(_show(settings, name, field))
+    return groups
+
+
+def _show(settings: Settings, name: str, field: FieldInfo) -> ShownSetting:
+    value = getattr(settings, name)
+    source = "set" if name in settings.model_fields_set else "default"
+    if name in _PLACES and isinstance(value, SecretStr) and _is_embedded(value, settings.home):
+        source = "embedded"
+    return ShownSetting(
+        variable=f"WATCHER_{name.upper()}",
+        value=_value(name, value),
+        default=_default(name, field),
+        source=source,
+        meaning=" ".join((field.description or "").split()),
+    )
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return place_of(value.get_secret_value()) if name in _PLACES else "set"
+    if value is None:
+        return _WITHOUT_DEFAULT.get(name, "not set")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return str(field.get_default(call_default_factory=True, validated_data={}))
+    return _value(name, field.default)
+
+
+def place_of(url: str) -> str:
+    """Where a URL leads, without who goes there: scheme, host and port or socket, and database."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if parts.scheme == "redis+socket":
+        place, database = unquote(parts.path), query.get("virtual_host") or query.get("db") or ""
+    else:
+        port = "" if parts.port is None else f":{parts.port}"
+        place, database = f"{parts.hostname or query.get('host') or ''}{port}", unquote(parts.path)
+    database = _harmless(database.strip("/"))
+    return f"{parts.scheme}://{_harmless(place)}" + (f", database {database}" if database else "")
+
+
+def _harmless(part: str) -> str:
+    # A password that was not percent-encoded may have ended up in any part.
+    return "…" if "@" in part else part
+
+
+def _is_embedded(url: SecretStr, home: Path) -> bool:
+    """Whether it leads to a socket below the home folder, where the embedded engines have theirs."""
+    parts = urlsplit(url.get_secret_value())
+    socket = dict(parse_qsl(parts.query)).get("host") if parts.scheme.startswith("postgres") else unquote(parts.path)
+    if parts.hostname or not socket or not socket.startswith("/"):
+        return False
+    return Path(socket).is_relative_to(home.expanduser().absolute())

@@ -1,0 +1,50 @@
+"""The diagnostics page, and the report for whoever writes about a bug."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+
+from watcher_server.diagnostics.report import Report, report_text, write_report
+from watcher_server.diagnostics.service import Diagnosis, diagnose, known
+from watcher_server.http.body import JsonRoute
+from watcher_server.web.pages import is_part, render
+
+router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+@router.get("/diagnostics")
+async def show_diagnostics(request: Request) -> HTMLResponse:
+    """Database, broker, workers and queues as they are now, what is normal, and what to do."""
+    diagnosis = await _diagnose(request)
+    findings = diagnosis.findings
+    return render(
+        request,
+        "diagnostics/_live.html" if is_part(request) else "diagnostics/index.html",
+        diagnosis=diagnosis,
+        storage=known(findings.storage),
+        sessions=known(findings.sessions),
+        work=known(findings.work),
+        queues=known(findings.queues),
+    )
+
+
+@router.get("/diagnostics/report.json")
+async def get_report(request: Request) -> JSONResponse:
+    """The report as JSON."""
+    return JSONResponse(await _report(request), headers=_HEADERS)
+
+
+@router.get("/diagnostics/report.txt")
+async def get_report_text(request: Request) -> PlainTextResponse:
+    """The report as text."""
+    return PlainTextResponse(report_text(await _report(request)), headers=_HEADERS)
+
+
+async def _diagnose(request: Request) -> Diagnosis:
+    state = request.app.state
+    return await diagnose(state.query_engine, state.ingest_pool, state.settings)
+
+
+async def _report(request: Request) -> Report:
+    return write_report(await _diagnose(request), request.app.state.settings)

@@ -1,0 +1,69 @@
+"""How pages write numbers and times."""
+
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+from watcher_server.kit.durations import duration_text
+from watcher_server.kit.sizes import size_text
+
+NONE = "–"  # noqa: RUF001 - a dash is meant
+_WHOLE_FROM = 100
+
+
+def count(value: float | None) -> str:
+    """A number with thousands separators, with decimals only where they say something; a dash where there is none."""
+    if value is None:
+        return NONE
+    if isinstance(value, float):
+        rounded = round(value, 0 if abs(value) >= _WHOLE_FROM else 2)
+        return f"{int(rounded):,}" if rounded == int(rounded) else f"{rounded:,}"
+    return f"{value:,}"
+
+
+def size(size_bytes: int | None) -> str:
+    """A size in the largest binary unit that keeps it above one; a dash where there is none."""
+    return NONE if size_bytes is None else size_text(size_bytes)
+
+
+def percent(value: float | None) -> str:
+    """A share of one hundred; a dash where there is none."""
+    return NONE if value is None else f"{value:,.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """A duration in its two largest units; a dash where there is none."""
+    return NONE if seconds is None else duration_text(seconds)
+
+
+def when(moment: datetime | None) -> Markup | str:
+    """A moment: in UTC as it is sent, in the viewer's zone where scripts run, in UTC on hover."""
+    return _time(moment, "when")
+
+
+def ago(moment: datetime | None) -> Markup | str:
+    """A moment as how long ago it was, or how soon it is, kept right where scripts run; in UTC on hover."""
+    return _time(moment, "ago")
+
+
+def clock(moment: datetime | None) -> Markup | str:
+    """A moment of today or yesterday as its time of day, as :func:`when` does."""
+    return _time(moment, "clock")
+
+
+def _time(moment: datetime | None, kind: str) -> Markup | str:
+    if moment is None:
+        return NONE
+    utc = moment.astimezone(UTC)
+    shown = _distance(utc) if kind == "ago" else f"{utc:%H:%M}" if kind == "clock" else f"{utc:%Y-%m-%d %H:%M} UTC"
+    return Markup('<time class="{}" datetime="{}" title="{}">{}</time>').format(
+        kind, utc.isoformat(timespec="milliseconds"), f"{utc:%Y-%m-%d %H:%M:%S} UTC", shown
+    )
+
+
+def _distance(utc: datetime) -> str:
+    seconds = (datetime.now(UTC) - utc).total_seconds()
+    if abs(seconds) < 1:
+        return "now"
+    text = duration_text(round(abs(seconds)))
+    return f"{text} ago" if seconds > 0 else f"in {text}"

@@ -1,0 +1,35 @@
+"""What answers at the address itself: the overview for a browser, a welcome for a program."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from watcher_server import __version__
+from watcher_server.health.schemas import Welcome
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.session import Session
+from watcher_server.web.overview.routes import show_overview
+from watcher_server.web.pages import may_read, render
+
+router = APIRouter(route_class=JsonRoute, tags=["health"])
+
+_LINKS = {
+    "ui": "/ui",
+    "docs": "/docs",
+    "scalar": "/scalar",
+    "openapi": "/openapi.json",
+    "health": "/health/ready",
+    "reporting": "/reporting",
+    "lineage": "/lineage-graph",
+    "diagnostics": "/diagnostics",
+}
+
+
+@router.get("/", response_model=Welcome)
+async def welcome(request: Request, session: Session) -> Response:
+    """What answers here; a browser is shown the overview, or the login where one is needed."""
+    if "text/html" not in request.headers.get("accept", ""):
+        found = Welcome(name="Watcher", version=__version__, links=_LINKS)
+        return JSONResponse(found.model_dump(), headers={"Vary": "Accept"})
+    if not may_read(request):
+        return render(request, "login.html", target="/ui")
+    return await show_overview(request, session)

@@ -1,0 +1,45 @@
+"""Pages of a list, and the addresses that lead from one to another: the state of a page is in its URL."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+PAGE_SIZE = 50
+
+
+def url_builder(path: str, **state: Any) -> Callable[..., str]:
+    """A function that gives the address of the page with parts of its state changed; what is None or "" is left out."""
+
+    def url(**changes: Any) -> str:
+        merged: Mapping[str, Any] = {**state, **changes}
+        query = urlencode(
+            [(name, value) for name, value in merged.items() if value is not None and value != ""], doseq=True
+        )
+        return f"{path}?{query}" if query else path
+
+    return url
+
+
+@dataclass(frozen=True)
+class Paging:
+    """Where a page stands in its list: rows ``first`` to ``last``, counted from one; ``total`` None when unknown."""
+
+    first: int
+    last: int
+    total: int | None
+    previous_url: str | None
+    next_url: str | None
+
+
+def paging(url: Callable[..., str], page: int, shown: int, *, total: int | None = None, more: bool = False) -> Paging:
+    """The paging of a list that shows so many rows of its page; ``more`` says that others follow, without a total."""
+    before = (page - 1) * PAGE_SIZE
+    has_next = before + shown < total if total is not None else more
+    return Paging(
+        first=before + 1 if shown else 0,
+        last=before + shown,
+        total=total,
+        previous_url=url(page=page - 1) if page > 1 else None,
+        next_url=url(page=page + 1) if has_next else None,
+    )

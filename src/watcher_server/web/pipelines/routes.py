@@ -1,0 +1,115 @@
+"""The list of pipelines, and changing them in place."""
+
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Path, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.session import Session, open_session
+from watcher_server.kit.fields import DatePart, Id
+from watcher_server.web.pages import is_part, render
+from watcher_server.web.paging import PAGE_SIZE, paging
+from watcher_server.web.pipelines import changes, reading
+from watcher_server.web.pipelines.changes import Bulk, BulkForm, Editing
+from watcher_server.web.pipelines.editing import EditForm
+from watcher_server.web.pipelines.listing import DEFAULT_ORDER, PATH, Filters, list_pipelines
+
+router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+
+# What the page does once htmx has had something changed: see pipelines.js.
+_CHANGED_EVENT = "pipelines-changed"
+
+
+@router.get(PATH)
+async def show_pipelines(
+    request: Request,
+    session: Session,
+    filters: Annotated[Filters, Depends()],
+    selected: Annotated[list[Id], Query(max_length=PAGE_SIZE)] = [],  # noqa: B006 - FastAPI copies it
+) -> HTMLResponse:
+    """The list, or to htmx only its live part, in which the ``selected`` stay so."""
+    listing = list_pipelines(await request.app.state.board.read(), filters)
+    url = filters.url()
+    page = render(
+        request,
+        "pipelines/_list.html" if is_part(request) else "pipelines/index.html",
+        filters=filters,
+        listing=listing,
+        rows=await reading.read_rows(session, listing.rows),
+        selected=frozenset(selected),
+        url=url,
+        url_order=None if filters.order == DEFAULT_ORDER else filters.order,
+        paging=paging(url, listing.page, len(listing.rows), total=listing.total),
+    )
+    if is_part(request):
+        page.headers["HX-Replace-Url"] = url()
+    return page
+
+
+@router.get(PATH + "/{pipeline_id}/edit")
+async def show_edit(
+    request: Request, session: Session, pipeline_id: Annotated[Id, Path()], back: str = PATH
+) -> HTMLResponse:
+    """The form that changes a pipeline: a page, or to htmx what goes into the dialog."""
+    return _show_editing(request, await changes.begin_editing(session, pipeline_id), back)
+
+
+@router.post(PATH + "/{pipeline_id}/edit")
+async def post_edit(
+    request: Request, pipeline_id: Annotated[Id, Path()], form: Annotated[EditForm, Form()]
+) -> Response:
+    """What changes, for the viewer to confirm; once confirmed, the change."""
+    async with _transaction(request) as session:
+        editing = await changes.go_on_editing(session, pipeline_id, form)
+    return _changed(request, form.back) if editing.is_done else _show_editing(request, editing, form.back)
+
+
+@router.post(PATH + "/bulk")
+async def post_bulk(request: Request, form: Annotated[BulkForm, Form()]) -> Response:
+    """How many change, for the viewer to confirm; once confirmed, the change."""
+    async with _transaction(request) as session:
+        bulk = await changes.change_many(session, form)
+    return _changed(request, form.back) if bulk.is_done else _show_bulk(request, bulk, form.back)
+
+
+# Not the transaction of a dependency, which ends after the route: the board is to be read anew once it has ended.
+_transaction = asynccontextmanager(open_session)
+
+
+def _show_editing(request: Request, editing: Editing, back: str) -> HTMLResponse:
+    # A part that htmx is to show has to be a success.
+    status = 422 if editing.errors and not is_part(request) else 200
+    return render(
+        request,
+        "pipelines/_editor.html" if is_part(request) else "pipelines/edit.html",
+        status_code=status,
+        in_dialog=is_part(request),
+        editing=editing,
+        dateparts=list(DatePart),
+        back=_list_or_page(back),
+    )
+
+
+def _show_bulk(request: Request, bulk: Bulk, back: str) -> HTMLResponse:
+    return render(
+        request,
+        "pipelines/_bulk.html" if is_part(request) else "pipelines/bulk.html",
+        in_dialog=is_part(request),
+        bulk=bulk,
+        back=_list_or_page(back),
+    )
+
+
+def _changed(request: Request, back: str) -> Response:
+    request.app.state.board.forget()
+    if is_part(request):
+        return Response(status_code=204, headers={"HX-Trigger": _CHANGED_EVENT})
+    return RedirectResponse(_list_or_page(back), status_code=303)
+
+
+def _list_or_page(target: str) -> str:
+    """Where to go afterwards: a page of pipelines, never another site."""
+    is_ours = target == PATH or target.startswith((f"{PATH}?", f"{PATH}/"))
+    return target if is_ours and target.isascii() and target.isprintable() and "\\" not in target else PATH

@@ -1,0 +1,75 @@
+"""The state of the tasks page, as its URL has it."""
+
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from watcher_server.kit.fields import INT_MAX, Id, UtcDatetime
+from watcher_server.task_history.schemas import State, TaskName, TaskQuery
+from watcher_server.web.form_query import FormQuery
+from watcher_server.web.paging import PAGE_SIZE
+
+# A list is read from its newest task on: who wants older ones narrows it down.
+LAST_PAGE = 1_000
+
+PipelineText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=150, pattern=r"^[^\x00]*$")]
+
+
+class Hours(IntEnum):
+    """So many of the last hours, as pages offer them."""
+
+    HOUR = 1
+    DAY = 24
+    WEEK = 168
+
+    @property
+    def text(self) -> str:
+        """How a page calls it."""
+        return {Hours.HOUR: "hour", Hours.DAY: "24 hours", Hours.WEEK: "7 days"}[self]
+
+
+class TasksView(FormQuery):
+    """What the page shows: which tasks, which page of them, and the depths of how many hours.
+
+    ``pipeline`` is a name or an id; ``within`` are hours since creation. ``retried`` is how many tasks the change that
+    led here put back.
+    """
+
+    state: State | None = None
+    name: TaskName | None = None
+    pipeline: PipelineText | None = None
+    pipeline_id: Id | None = None
+    pipeline_execution_id: Id | None = None
+    within: Hours | None = None
+    since: UtcDatetime | None = None
+    until: UtcDatetime | None = None
+    page: Annotated[int, Field(ge=1, le=LAST_PAGE)] = 1
+    hours: Hours = Hours.DAY
+    retried: Annotated[int, Field(ge=0, le=INT_MAX)] | None = None
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether some tasks are left out."""
+        return any((self.state, self.name, self.pipeline, self.within, self.since, self.until)) or any(
+            wanted is not None for wanted in (self.pipeline_id, self.pipeline_execution_id)
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The query of the page's address: what differs from the page without filters, but for messages."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"retried"})
+
+    def task_query(self, pipeline_id: int | None) -> TaskQuery:
+        """Which tasks the list holds, those of the pipeline where there is one."""
+        since = datetime.now(UTC) - timedelta(hours=self.within) if self.within else None
+        return TaskQuery(
+            state=self.state,
+            name=self.name,
+            pipeline_id=pipeline_id,
+            pipeline_execution_id=self.pipeline_execution_id,
+            since=max(filter(None, (since, self.since)), default=None),
+            until=self.until,
+            limit=PAGE_SIZE,
+            offset=(self.page - 1) * PAGE_SIZE,
+        )

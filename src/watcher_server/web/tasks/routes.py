@@ -1,0 +1,117 @@
+"""The pages of the background tasks: the list with its queues and workers, and one task."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from watcher_server.http.body import JsonRoute
+from watcher_server.http.session import Session
+from watcher_server.queue_monitor.depths import QueueState
+from watcher_server.queue_monitor.history import read_history
+from watcher_server.web.pages import render
+from watcher_server.web.paging import paging, url_builder
+from watcher_server.web.tasks.changes import may_change_limits
+from watcher_server.web.tasks.changes import router as changes_router
+from watcher_server.web.tasks.detail import read_task
+from watcher_server.web.tasks.limits import DURATIONS, read_limits
+from watcher_server.web.tasks.listing import read_listing
+from watcher_server.web.tasks.query import LAST_PAGE, Hours, TasksView
+from watcher_server.web.tasks.queues import show_depths, show_queues
+from watcher_server.workers.service import list_workers
+
+# A broker that does not answer must not hold up the page; its part comes when it is there.
+_PAGE_PATIENCE_SECONDS = 0.25
+_PART_PATIENCE_SECONDS = 4.5
+
+View = Annotated[TasksView, Query()]
+
+router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router.include_router(changes_router)
+
+
+@router.get("/ui/tasks")
+async def show_tasks(request: Request, session: Session, view: View) -> Response:
+    """Queues, workers, limits and the newest tasks."""
+    queues = await request.app.state.queue_gauge.read(_PAGE_PATIENCE_SECONDS)
+    return render(
+        request,
+        "tasks/index.html",
+        **_queues(request, queues),
+        **await _depths(request, session, view.hours),
+        **await _workers(request, session, queues),
+        **await _list(session, view),
+    )
+
+
+@router.get("/ui/tasks/parts/queues")
+async def show_queues_part(request: Request) -> Response:
+    """The queues as they are."""
+    queues = await request.app.state.queue_gauge.read(_PART_PATIENCE_SECONDS)
+    return render(request, "tasks/queues.html", **_queues(request, queues))
+
+
+@router.get("/ui/tasks/parts/depths")
+async def show_depths_part(request: Request, session: Session, hours: Hours = Hours.DAY) -> Response:
+    """How deep the queues were."""
+    return render(request, "tasks/depths.html", **await _depths(request, session, hours))
+
+
+@router.get("/ui/tasks/parts/workers")
+async def show_workers_part(request: Request, session: Session) -> Response:
+    """Workers and rate limits."""
+    queues = await request.app.state.queue_gauge.read(_PAGE_PATIENCE_SECONDS)
+    return render(request, "tasks/workers.html", **await _workers(request, session, queues))
+
+
+@router.get("/ui/tasks/parts/list")
+async def show_list_part(request: Request, session: Session, view: View) -> Response:
+    """The list of tasks."""
+    return render(request, "tasks/list.html", **await _list(session, view))
+
+
+@router.get("/ui/tasks/{task_id}")
+async def show_task(request: Request, session: Session, task_id: str) -> Response:
+    """One task, and what became of it."""
+    return render(request, "tasks/task.html", facts=await read_task(session, task_id))
+
+
+@router.get("/ui/tasks/{task_id}/part")
+async def show_task_part(request: Request, session: Session, task_id: str) -> Response:
+    """What changes of one task."""
+    return render(request, "tasks/facts.html", facts=await read_task(session, task_id))
+
+
+def _queues(request: Request, queues: QueueState | None) -> dict[str, Any]:
+    settings = request.app.state.settings
+    return {"now": None if queues is None else show_queues(queues, settings), "settings": settings}
+
+
+async def _depths(request: Request, session: Session, hours: Hours) -> dict[str, Any]:
+    history = await read_history(session, hours, request.app.state.settings)
+    return {"depths": show_depths(history), "hours": hours}
+
+
+async def _workers(request: Request, session: Session, queues: QueueState | None) -> dict[str, Any]:
+    connection = await session.connection()
+    return {
+        "workers": await connection.run_sync(list_workers),
+        "limits": await connection.run_sync(read_limits, request.app.state.settings, queues),
+        "durations": DURATIONS,
+        "may_change_limits": may_change_limits(request),
+    }
+
+
+async def _list(session: Session, view: TasksView) -> dict[str, Any]:
+    listing = await read_listing(session, view)
+    parameters = view.parameters()
+    url = url_builder("/ui/tasks", **parameters)
+    return {
+        "view": view,
+        "listing": listing,
+        "url": url,
+        "paging": paging(url, view.page, len(listing.rows), more=listing.more and view.page < LAST_PAGE),
+        "part_query": urlencode(parameters),
+        "every_hours": list(Hours),
+    }
