@@ -14,6 +14,7 @@ import redis
 from celery import Celery
 from fastapi import FastAPI
 from sqlalchemy import Engine, NullPool, create_engine, text
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.live import LiveServer, start_live
 from watcher_server.app import create_app
@@ -59,6 +60,23 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["WATCHER_TEST_POSTGRES"] = services.database_url
     os.environ["WATCHER_TEST_VALKEY"] = services.broker_url
     migrate(create_database(TEMPLATE, "template0"))
+
+
+class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Keep tests that share something dear on one test worker, so that it is built once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/ui/"):
+            return "tests/ui"
+        # Each has a cluster of its own, and takes long: they fill up whichever test worker has time.
+        if nodeid.startswith("tests/faults/"):
+            return nodeid
+        return nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
+    """Which test worker runs what."""
+    return TogetherScheduling(config, log)
 
 
 BROKERS_PER_WORKER = 3
@@ -126,16 +144,26 @@ async def _serve(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-async def _shared_client(_environment: None) -> AsyncIterator[httpx.AsyncClient]:
-    async with _serve(create_app(load_settings(relay_enabled=False))) as client:
+def _shared_app(_environment: None) -> FastAPI:
+    return create_app(load_settings(relay_enabled=False))
+
+
+@pytest.fixture(scope="session")
+async def _shared_client(_shared_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with _serve(_shared_app) as client:
         yield client
 
 
 @pytest.fixture
-def client(_shared_client: httpx.AsyncClient, engine: Engine) -> httpx.AsyncClient:
+async def client(
+    _shared_app: FastAPI, _shared_client: httpx.AsyncClient, engine: Engine
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on an empty database; the outbox is kept, not published."""
     _shared_client.cookies.clear()
-    return _shared_client
+    _shared_app.state.board.forget()
+    yield _shared_client
+    # What it reads in the background would keep the next test from emptying the tables.
+    await _shared_app.state.board.close()
 
 
 @pytest.fixture
