@@ -15,6 +15,7 @@ from bench import (
     limits,
     lineage,
     notify,
+    pages,
     partitioning,
     reporting,
     retention,
@@ -34,6 +35,7 @@ BENCHES = {
     "scale": scale,
     "partitioning": partitioning,
     "checks": checks,
+    "pages": pages,
     "anomaly-quality": anomaly_quality,
 }
 
