@@ -1,7 +1,7 @@
 """The page of one execution."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -223,7 +223,9 @@ async def test_a_run_at_the_edges_of_the_calendar(client: httpx.AsyncClient, eng
         old = add_run(connection, pipeline, start_date=ago(days=300_000), end_date=None)
         future = add_run(connection, pipeline, start_date=now() + timedelta(days=9), end_date=None, parent_id=old)
         short = add_run(connection, pipeline, start_date=ago(hours=1), end_date=ago(hours=1))
-    for run in (old, future, short):
+        end = datetime(9999, 12, 31, 23, 59, 59, 900_000, tzinfo=UTC)
+        last = add_run(connection, pipeline, start_date=end, end_date=None)
+    for run in (old, future, short, last):
         await _open(client, run, tree="whole")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server import __version__
 from watcher_server.auth.scopes import Scope
@@ -79,6 +80,12 @@ def may_write(request: Request) -> bool:
 def is_part(request: Request) -> bool:
     """Whether htmx asks, for a part of a page, rather than the browser for the whole."""
     return "hx-request" in request.headers
+
+
+async def publish_change(request: Request, session: AsyncSession) -> None:
+    """Commit, and have every page that is opened from now on show what changed: no view from before is."""
+    await session.commit()
+    request.app.state.board.forget()
 
 
 def back_to(request: Request, url: str) -> Response:

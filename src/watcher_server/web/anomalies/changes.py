@@ -16,7 +16,7 @@ from watcher_server.http.session import Session
 from watcher_server.kit.configuration import find
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.kit.fields import Id
-from watcher_server.web.pages import back_to
+from watcher_server.web.pages import back_to, publish_change
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
@@ -35,6 +35,7 @@ async def accept_event(request: Request, session: Session, event_id: EventId) ->
             metric_field=[event.metric_field],
         ),
     )
+    await publish_change(request, session)
     return _back(request)
 
 
@@ -52,6 +53,7 @@ async def unflag_event(
             session,
             Unflag(pipeline_id=event.pipeline_id, pipeline_execution_id=run, metric_field=[event.metric_field]),
         )
+    await publish_change(request, session)
     return _back(request)
 
 
@@ -69,6 +71,5 @@ async def _lock_runs(session: AsyncSession, event: AnomalyEvent) -> list[int]:
 
 def _back(request: Request) -> Response:
     """To the page as it was: the address of a form carries the page's own query."""
-    request.app.state.board.forget()
     query = request.url.query
     return back_to(request, f"/ui/anomalies?{query}" if query else "/ui/anomalies")

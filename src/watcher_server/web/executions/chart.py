@@ -16,6 +16,7 @@ _LAST_TICK = 92.0
 _LEAST_WIDTH = 0.4
 _DAY = 86_400
 _MINUTE = 60
+_CALENDAR_ENDS = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _STEPS = (
     *(1, 2, 5, 10, 15, 30),
     *(minutes * _MINUTE for minutes in (1, 2, 5, 10, 15, 30)),
@@ -99,7 +100,8 @@ class _Axis:
         shows = "second" if step < _MINUTE else "clock" if step < _DAY else "day"
         moment = -(-self.begin.timestamp() // step) * step
         # What is written at the very end would stand outside.
-        while moment <= self.begin.timestamp() + self.seconds * _LAST_TICK / _WHOLE:
+        last = min(_CALENDAR_ENDS, self.begin.timestamp() + self.seconds * _LAST_TICK / _WHOLE)
+        while moment <= last:
             at = datetime.fromtimestamp(moment, UTC)
             yield Tick(at, self.place(at), shows)
             moment += step

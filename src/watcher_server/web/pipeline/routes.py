@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from watcher_server.http.body import JsonRoute, read_form
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id, ShortName
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, publish_change, render
 from watcher_server.web.paging import url_builder
 from watcher_server.web.pipeline import changes
 from watcher_server.web.pipeline.anomaly import read_anomaly
@@ -98,7 +98,7 @@ async def unflag(
 ) -> Response:
     """Take the flag of a metric off a run."""
     await changes.unflag(session, pipeline_id, verdict.execution_id, verdict.metric)
-    await _forget_board(request, session)
+    await publish_change(request, session)
     return _done(request, pipeline_id, Tab.CHARTS, Done.UNFLAGGED, verdict.back)
 
 
@@ -108,7 +108,7 @@ async def accept(
 ) -> Response:
     """Take the level of a metric from a run on as the new normal."""
     await changes.accept_new_normal(session, pipeline_id, verdict.execution_id, verdict.metric)
-    await _forget_board(request, session)
+    await publish_change(request, session)
     return _done(request, pipeline_id, Tab.CHARTS, Done.ACCEPTED, verdict.back)
 
 
@@ -141,12 +141,6 @@ async def forget_new_normal(request: Request, pipeline_id: PipelineId, rule_id: 
     """Have what was normal before count again."""
     await changes.forget_new_normal(session, pipeline_id, rule_id)
     return _done(request, pipeline_id, Tab.RULES, Done.FORGOTTEN)
-
-
-async def _forget_board(request: Request, session: Session) -> None:
-    """Have the other pages show the change, which must be there before they read."""
-    await session.commit()
-    request.app.state.board.forget()
 
 
 def _done(request: Request, pipeline_id: int, tab: Tab, done: Done, back: str = "") -> Response:
