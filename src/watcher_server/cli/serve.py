@@ -1,5 +1,8 @@
 """The HTTP server itself, without the checks of ``watcher api``; ``watcher up`` has made them already."""
 
+import gc
+from typing import TYPE_CHECKING
+
 import uvicorn
 
 from watcher_server.cli.levels import log_level
@@ -7,6 +10,9 @@ from watcher_server.cli.protocol import PlainHttpProtocol
 from watcher_server.settings import Settings, SettingsError, exit_with, load_settings
 from watcher_server.telemetry.server_logs import server_log_config
 from watcher_server.telemetry.tracing import require_tracing
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 # Long polls and event streams are cut after this; a request on the hot path takes milliseconds.
 _GRACE_SECONDS = 3
@@ -22,7 +28,7 @@ def serve(settings: Settings) -> None:
     level = log_level(settings)
     require_tracing(settings)
     uvicorn.run(
-        "watcher_server.app:create_app",
+        "watcher_server.cli.serve:create_served_app",
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -34,6 +40,20 @@ def serve(settings: Settings) -> None:
         log_config=server_log_config(settings, level),
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+
+
+def create_served_app() -> "FastAPI":
+    """The application of a process that does nothing else.
+
+    What it consists of is never looked through for garbage again: 200,000 objects that stay for as long as the process
+    does, and 80 ms each time, in the middle of somebody's request.
+    """
+    from watcher_server.app import create_app
+
+    app = create_app()
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 if __name__ == "__main__":
