@@ -6,7 +6,7 @@ import httpx
 
 from tests.support.cluster import Cluster
 from tests.support.live import wait_until
-from tests.support.workload import Workload
+from tests.support.workload import Workload, under_load
 
 BROWSER = {"Accept": "text/html"}
 PAGES = (
@@ -49,7 +49,6 @@ def _is_back(cluster: Cluster, path: str) -> bool:
 
 
 def test_without_the_database_a_page_says_so_and_comes_back_by_itself(cluster: Cluster, workload: Workload) -> None:
-    assert workload
     api = cluster.parts["api-1"]
     for path in PAGES:
         assert _is_back(cluster, path), path
@@ -66,6 +65,9 @@ def test_without_the_database_a_page_says_so_and_comes_back_by_itself(cluster: C
     cluster.database.start()
     for path in PAGES:
         wait_until(partial(_is_back, cluster, path), f"{path} coming back")
+    # The connections for reports have noticed nothing yet: whoever comes next is not to meet them.
+    with under_load(list(cluster.urls.values()), workload, per_second=30) as load:
+        wait_until(lambda: len(load.ledger.accepted) > 60, "reports being taken again")
 
 
 def test_without_the_broker_pages_are_there_and_say_so(cluster: Cluster) -> None:
