@@ -143,7 +143,7 @@ def test_a_task_that_an_impatient_stop_drops_is_back_in_its_queue(watcher: Watch
     assert running.broker_url is not None
     with (
         closing(psycopg.connect(running.database_url)) as blocker,
-        Celery(broker=running.broker_url) as app,
+        Celery(broker=running.broker_url, set_as_current=False) as app,
         redis_client(running.broker_url) as broker,
     ):
         # The check waits for this lock, as it would for anything slow.
