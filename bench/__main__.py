@@ -12,11 +12,13 @@ from bench import (
     broker_down,
     checks,
     cycles,
+    incidents,
     limits,
     lineage,
     notify,
     pages,
     partitioning,
+    pings,
     reporting,
     retention,
     scale,
@@ -35,7 +37,9 @@ BENCHES = {
     "scale": scale,
     "partitioning": partitioning,
     "checks": checks,
+    "incidents": incidents,
     "pages": pages,
+    "pings": pings,
     "anomaly-quality": anomaly_quality,
 }
 
@@ -51,7 +55,7 @@ def main() -> None:
     )
     bench.add_arguments(parser)
     arguments = parser.parse_args(rest)
-    # Whoever ends a bench early ends what it started, too.
+    # A signal that ends the bench ends the processes that it started, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=145)
     console.print(f"{os.cpu_count()} cores, shared by the load, Watcher's processes, the database and the broker.")

@@ -9,10 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from watcher_server.database.engine import create_ingest_pool
-from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT
+from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
+from watcher_server.pings.statements import STATEMENTS
 from watcher_server.settings import get_settings
 
 NOTHING = dict.fromkeys(("parent_id", "watermark", "next_watermark", "soft_deletes", "execution_metadata", "context"))
+NOTHING |= {"backfill": False, "nothing_to_do": False}
+PINGED = {**NOTHING, **dict.fromkeys(("rid", "start_date", "end_date", "inserts", "updates", "total_rows", "output"))}
 
 
 async def _read(receive: Any) -> bytes:
@@ -76,4 +79,21 @@ class Bare:
             await _answer(send, 204, b"")
 
 
+class BarePings(Bare):
+    """Runs the statement of a ping and nothing else; it takes the end of a URL for an exit status."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send, self._pool)
+            return
+        await _read(receive)
+        _, _, uuid, *signal = scope["path"].split("/")
+        report = "start" if signal == ["start"] else "end"
+        body = {**PINGED, "uuid": uuid, "completed_successfully": True}
+        async with self._pool.connection() as connection:
+            await STATEMENTS["uuid", report].fetch_one(connection, body)
+        await _answer(send, 200, b"OK")
+
+
 bare = Bare() if os.environ.get("WATCHER_DATABASE_URL") else None
+bare_pings = BarePings() if os.environ.get("WATCHER_DATABASE_URL") else None

@@ -15,7 +15,7 @@ from bench.engines import engines, settle
 from watcher_server.alerts.models import Alert
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.freshness.service import check_freshness
-from watcher_server.schedules.service import check_schedules
+from watcher_server.missed_runs.service import check_schedules
 from watcher_server.timeliness.service import check_timeliness
 
 FRESHNESS_SECONDS = 0.5
@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
             table,
             engine,
             f"freshness, {arguments.stale:,} stale pipelines",
-            lambda connection: check_freshness(connection).stale,
+            lambda connection: check_freshness(connection).logged,
             FRESHNESS_SECONDS,
         )
         _generate(url, [_PIPELINES, _EXECUTIONS], pipelines=arguments.pipelines, executions=arguments.executions)

@@ -25,7 +25,8 @@ FINISH_SECONDS = 0.05
 
 
 @contextmanager
-def _uvicorn(application: str, port: int) -> Iterator[int]:
+def serve_bare(application: str, port: int) -> Iterator[int]:
+    """A handler of ``bench.bare`` on the port, in as many processes as Watcher's api; its process id."""
     command = [
         *(sys.executable, "-m", "uvicorn", application, "--port", str(port), "--workers", str(PROCESSES)),
         *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
@@ -68,7 +69,7 @@ def _measure(server: str, services: EmbeddedServices, connections: int, seconds:
     elif server == "unlimited":
         context = _unlimited(port, services)
     else:
-        context = _uvicorn(f"bench.bare:{server}", port)
+        context = serve_bare(f"bench.bare:{server}", port)
     with context as pid:
         return measure_cycles(port, pid, connections=connections, seconds=seconds, pipelines=PIPELINES)
 

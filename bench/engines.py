@@ -14,7 +14,7 @@ import psycopg
 from tests.support.live import wait_until, watcher_process
 from watcher_server.database.migrate import migrate
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queueing.broker import redis_client
+from watcher_server.tasking.sending.broker import redis_client
 
 START_SECONDS = 60
 
@@ -36,7 +36,7 @@ def engines() -> Iterator[EmbeddedServices]:
 
 
 def empty_tables(database_url: str, *, pipelines: int) -> None:
-    """The same start for every measurement: nothing but so many pipelines."""
+    """The same start for every measurement: this number of pipelines and nothing else."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("TRUNCATE pipeline_type, pipeline, pipeline_execution, outbox RESTART IDENTITY CASCADE")
         connection.execute(

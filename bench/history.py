@@ -106,7 +106,7 @@ def fill_executions(
     stuck: float = 0.00001,
     seed: int = _DEFAULT_SEED,
 ) -> list[int]:
-    """Write so many executions of so many pipelines over the days up to now; the ids of the pipelines, all their own.
+    """Write executions of new pipelines over the days up to now; the ids of these pipelines.
 
     The same seed writes the same rows, but for the moment at which they end. Afterwards the tables are vacuumed and
     analysed.
@@ -115,7 +115,7 @@ def fill_executions(
         database_url: a migrated database, whose user may switch off triggers.
         pipelines: those named "history 1" and so on, of three types; they are made when they do not exist yet.
         executions: how many, all pipelines together. Roots, each with its closure row.
-        days: the history begins so many days of 24 hours ago.
+        days: how long ago the history begins, in days of 24 hours.
         failing: the share of executions that failed.
         stuck: the share of executions that never ended, beside those that are still running now.
         seed: of the random numbers.

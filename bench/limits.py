@@ -18,8 +18,8 @@ from rich.table import Table
 from bench.engines import empty_broker, empty_tables, engines, watcher_worker
 from tests.support.live import wait_until
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.rate_limits.service import configured_limits
 from watcher_server.settings import get_settings
+from watcher_server.tasking.limits.service import configured_limits
 
 CONCURRENCY = 2
 PROBES = 5

@@ -37,7 +37,7 @@ _SETTLE_REQUESTS = 50
 
 
 class Shape(NamedTuple):
-    """Layers of so many addresses, each feeding so many of the next layer, at most so far from its own position."""
+    """Layers of ``width`` addresses, each feeding ``targets`` of the next layer within ``spread`` places of its own."""
 
     name: str
     layers: int
@@ -115,7 +115,7 @@ def _load(connection: psycopg.Connection[Any], shape: Shape, edges: set[Edge]) -
 
 
 def _peak_megabytes() -> float:
-    # Of this process image alone: what getrusage tells is that of whoever started it, when that was more.
+    # Of this process image alone: getrusage tells the peak of the process that started it, when that was more.
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1024
 

@@ -47,16 +47,19 @@ def milliseconds_of(seconds: Sequence[float], share: float) -> float:
 
 
 def _request(path: str, body: str) -> bytes:
-    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\n\r\n"
     return (head + body).encode()
 
 
 class _Cycle(asyncio.Protocol):
-    """One connection: a start, its end, and again, at once or every so many seconds."""
+    """One connection: a start, its end, and again, at once or at an interval in seconds."""
 
-    def __init__(self, pipelines: int, results: Measured, numbers: "itertools.count[int]", every: float) -> None:
+    def __init__(
+        self, pipelines: int, results: Measured, numbers: "itertools.count[int]", every: float, fail_every: int
+    ) -> None:
         self._pipelines = pipelines
+        self._fail_every = fail_every
         self._every = every
         self._results = results
         self._numbers = numbers
@@ -73,7 +76,7 @@ class _Cycle(asyncio.Protocol):
     def _start(self) -> None:
         if self._transport.is_closing():
             return
-        number = next(self._numbers)
+        number = self._number = next(self._numbers)
         self._began = time.perf_counter()
         self._ending = False
         body = (
@@ -85,8 +88,10 @@ class _Cycle(asyncio.Protocol):
     def _end(self, execution_id: int) -> None:
         self._ending = True
         self._end_began = time.perf_counter()
+        fails = self._fail_every and self._number % self._fail_every == 0
         body = (
-            f'{{"id": {execution_id}, "end_date": "{self._end_date}", "completed_successfully": true,'
+            f'{{"id": {execution_id}, "end_date": "{self._end_date}",'
+            f' "completed_successfully": {"false" if fails else "true"},'
             f' "inserts": 1000, "updates": 10, "total_rows": 1010}}'
         )
         self._transport.write(_request("/end_pipeline_execution", body))
@@ -132,7 +137,7 @@ def _cpu_seconds(root: psutil.Process) -> float:
 
 
 async def _run(
-    port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int, pace: float | None
+    port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int, pace: float | None, fail_every: int
 ) -> Measured:
     loop = asyncio.get_running_loop()
     results = Measured(connections, seconds, 0, 0, 0.0, [], [])
@@ -141,7 +146,9 @@ async def _run(
     server = psutil.Process(server_pid)
     opened = []
     for _ in range(connections):
-        opened.append(await loop.create_connection(lambda: _Cycle(pipelines, results, numbers, every), host, port))
+        opened.append(
+            await loop.create_connection(lambda: _Cycle(pipelines, results, numbers, every, fail_every), host, port)
+        )
         # All at once, they would be accepted by whichever api process woke first.
         await asyncio.sleep(ACCEPT_SECONDS)
     await asyncio.sleep(WARM_UP_SECONDS)
@@ -165,9 +172,16 @@ async def _run(
 
 
 def measure_cycles(
-    port: int, server_pid: int, *, connections: int, seconds: float, pipelines: int, pace: float | None = None
+    port: int,
+    server_pid: int,
+    *,
+    connections: int,
+    seconds: float,
+    pipelines: int,
+    pace: float | None = None,
+    fail_every: int = 0,
 ) -> Measured:
-    """Run start+end cycles against the server for so many seconds, after a warm-up.
+    """Run start+end cycles against the server for ``seconds``, after a warm-up.
 
     Args:
         port: where the server listens on 127.0.0.1.
@@ -176,6 +190,15 @@ def measure_cycles(
         seconds: how long to measure.
         pipelines: the cycles are spread over the pipelines 1 to this.
         pace: cycles per second of all connections together; None is as fast as they are answered.
+        fail_every: one cycle of this number ends as a failure; with 0 none does.
     """
-    run = _run(port, server_pid, connections=connections, seconds=seconds, pipelines=pipelines, pace=pace)
+    run = _run(
+        port,
+        server_pid,
+        connections=connections,
+        seconds=seconds,
+        pipelines=pipelines,
+        pace=pace,
+        fail_every=fail_every,
+    )
     return uvloop.run(run)

@@ -14,7 +14,7 @@ from bench.pgbench import measure_pgbench
 from watcher_server.embedded.account import engine_account
 from watcher_server.embedded.binaries import postgres_binaries
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queueing.outbox import WAKE_CHANNEL
+from watcher_server.tasking.wire import WAKE_CHANNEL
 
 PIPELINES = 100
 # The relays of two api processes and of one worker.

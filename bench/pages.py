@@ -62,7 +62,7 @@ class Measured:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``python -m bench pages`` takes."""
     parser.add_argument("--executions", type=int, default=1_000_000, help="how many (default 1000000)")
-    parser.add_argument("--pipelines", type=int, default=10_000, help="of so many pipelines (default 10000)")
+    parser.add_argument("--pipelines", type=int, default=10_000, help="number of pipelines (default 10000)")
     parser.add_argument("--requests", type=int, default=100, help="of each page (default 100)")
     parser.add_argument("--only", default="", help="only pages with this in their address")
 
@@ -94,8 +94,14 @@ def _pages(connection: psycopg.Connection[tuple[int, ...]], ids: Sequence[int], 
     assert found
     assert failed
     hub, pipeline = found[0], ids[7]
+    incident = connection.execute("SELECT max(root_id) FROM incident").fetchone()
+    assert incident
     return {
         "Overview": "/ui",
+        "Incidents": "/ui/incidents",
+        "Incidents, searched": "/ui/incidents?q=history+7&state=all",
+        "Incidents, resolved": "/ui/incidents?state=resolved",
+        "Incident": f"/ui/incidents/{incident[0]}",
         "Pipelines": "/ui/pipelines",
         "Pipelines, searched": "/ui/pipelines?q=77&state=failed",
         "Pipelines, by last run": "/ui/pipelines?order=-last_run&page=100",

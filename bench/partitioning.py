@@ -25,7 +25,7 @@ from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.embedded.account import engine_account
 from watcher_server.embedded.binaries import postgres_binaries
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT
+from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
 from watcher_server.retention.executions import delete_executions
 
 PIPELINES = 500
@@ -148,7 +148,7 @@ def _note_cycles(trial: Trial, services: EmbeddedServices, seconds: int, plans: 
 
 
 def _note_statements(trial: Trial, connections: dict[str, Connection], count: int) -> None:
-    nothing = dict.fromkeys(("parent_id", "watermark", "next_watermark", "start_date", "context"))
+    nothing = dict.fromkeys(("parent_id", "watermark", "next_watermark", "start_date", "context")) | {"backfill": False}
     starts = [{**nothing, "pipeline_id": number % PIPELINES + 1} for number in range(count)]
     _compare(trial, connections, "start", START_STATEMENT, dict.fromkeys(connections, starts))
     ends = {layout: _ends(connection, count) for layout, connection in connections.items()}
@@ -162,7 +162,10 @@ def _ends(connection: Connection, count: int) -> list[dict[str, Any]]:
     numbers = dict.fromkeys(("inserts", "updates", "soft_deletes", "total_rows"), 1000)
     late = {"end_date": datetime.now(UTC) + timedelta(hours=1), "completed_successfully": True}
     latest = connection.execute("SELECT id FROM pipeline_execution ORDER BY id DESC LIMIT %s", [count]).fetchall()
-    return [{**numbers, **late, "execution_metadata": None, "context": None, "id": id_} for (id_,) in latest]
+    return [
+        {**numbers, **late, "execution_metadata": None, "context": None, "nothing_to_do": False, "id": id_}
+        for (id_,) in latest
+    ]
 
 
 def _note_queries(trial: Trial, connections: dict[str, Connection], count: int) -> None:

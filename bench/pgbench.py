@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT
+from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
 
 VALUES = {
     "parent_id": "NULL",
@@ -20,6 +20,8 @@ VALUES = {
     "total_rows": "1010",
     "execution_metadata": "NULL",
     "context": "NULL",
+    "backfill": "false",
+    "nothing_to_do": "false",
     "pipeline_id": ":pipeline_id",
     "id": ":id",
 }

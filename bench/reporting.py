@@ -29,7 +29,7 @@ _REQUESTS = {
     "page /reporting": "/reporting",
     "names of all pipelines": "/reporting/pipeline-names",
 }
-# What a backfill of so many days of pipelines leaves behind until the next sum.
+# The days of pipelines that a backfill leaves noted until the next sum.
 _CHANGED = 1_000
 _CHANGE = """
 INSERT INTO daily_pipeline_metric_change
@@ -44,7 +44,7 @@ class Timed:
     milliseconds: list[float]
 
     def quantile(self, share: float) -> float:
-        """The latency that so many of the requests did not exceed."""
+        """The latency that this share of the requests did not exceed."""
         return self.milliseconds[min(len(self.milliseconds) - 1, int(len(self.milliseconds) * share))]
 
 
@@ -71,8 +71,8 @@ def _table(client: httpx.Client, title: str, requests: int) -> Table:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``python -m bench reporting`` takes."""
     parser.add_argument("--executions", type=int, default=300_000, help="how many (default 300000; the aim: 10000000)")
-    parser.add_argument("--pipelines", type=int, default=1_000, help="of so many pipelines (default 1000)")
-    parser.add_argument("--days", type=int, default=365, help="over so many days (default 365)")
+    parser.add_argument("--pipelines", type=int, default=1_000, help="number of pipelines (default 1000)")
+    parser.add_argument("--days", type=int, default=365, help="number of days (default 365)")
     parser.add_argument("--requests", type=int, default=100, help="of each kind (default 100)")
 
 

@@ -61,8 +61,8 @@ _HANG_ON = (
     ON CONFLICT DO NOTHING
     """,
     """
-    INSERT INTO alert (dedupe_key, level, title, message, created_at, delivered_at)
-    SELECT 'bench:' || id, 'WARNING', 'Anomaly Detected', 'bench', start_date, start_date
+    INSERT INTO alert (dedupe_key, level, title, message, created_at)
+    SELECT 'bench:' || id, 'WARNING', 'Anomaly Detected', 'bench', start_date
     FROM pipeline_execution WHERE id % 100 = 0
     """,
 )
@@ -100,7 +100,7 @@ class _Clock:
 
 
 def _clean(database_url: str, batch_size: int, answer: "multiprocessing.Queue[Cleaned]") -> None:
-    """The cleanup as a worker's process would do it, and beside it somebody who counts who waits for locks."""
+    """The cleanup as a worker's process would do it, and beside it a thread that counts sessions waiting for locks."""
     engine = create_engine(sqlalchemy_url(database_url))
     clock = _Clock()
     event.listen(engine, "begin", clock.begin)

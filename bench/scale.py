@@ -21,8 +21,9 @@ from bench.engines import empty_tables, engines, settle
 from bench.history import fill_executions
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.database.engine import sqlalchemy_url
-from watcher_server.executions.ingest import END_STATEMENT, START_STATEMENT, end_execution, start_execution
+from watcher_server.executions.ingest import end_execution, start_execution
 from watcher_server.executions.schemas import ExecutionEnd, ExecutionStart
+from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
 
 SMALL = 10_000
 AIM_MILLISECONDS, AIM_RATIO = 5, 1.5
@@ -145,7 +146,7 @@ def judge(engine: Engine, runs: Sequence[tuple[int, int]]) -> Spent:
 
 
 def _add_judged(database_url: str, *, pipelines: int, judgements: int, history: int) -> list[tuple[int, int]]:
-    """So many runs to be judged, as (pipeline, execution), each with so many of its pipeline and hour before it."""
+    """Runs to be judged, as (pipeline, execution), each with a history of runs of its pipeline and hour."""
     # Late in an hour of yesterday; all of the history is of that hour, and of 29 days.
     last = datetime.now(UTC).replace(minute=50, second=0, microsecond=0) - timedelta(days=1)
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -187,8 +188,8 @@ async def _cycle(database_url: str, pipelines: list[int], cycles: int) -> tuple[
     return starts, ends
 
 
-_START = dict.fromkeys(("parent_id", "start_date", "watermark", "next_watermark", "context"))
-_END = dict.fromkeys(("updates", "soft_deletes", "execution_metadata", "context"))
+_START = dict.fromkeys(("parent_id", "start_date", "watermark", "next_watermark", "context")) | {"backfill": False}
+_END = dict.fromkeys(("updates", "soft_deletes", "execution_metadata", "context")) | {"nothing_to_do": False}
 
 
 def _explain_cycle(engine: Engine, pipeline_id: int) -> tuple[list[str], list[str]]:

@@ -17,13 +17,17 @@ from sqlalchemy import Connection, text
 
 from tests.support.cluster import Cluster, Part, kill, start_cluster
 from tests.support.invariants import find_repeated_alerts, find_violations, wait_until_at_rest
+from tests.support.three_channels import three_channels
 from tests.support.workload import Ledger, Load, Workload, make_workload
 
 JUDGED_PIPELINES, PLAIN_PIPELINES = 20, 80
 THREADS = 16
+FAILING_SHARE = 0.01
 PAUSE_SECONDS = (10.0, 20.0)
 DEAD_SECONDS = (1.0, 3.0)
 DATABASE_AWAY_SECONDS = (2.0, 5.0)
+# What is told of the queues is over soon after the load is.
+OFTEN = {"WATCHER_CELERY_QUEUE_HEALTH_CHECK_SCHEDULE": "* * * * *"}
 # Every back-off of a task, one after the other.
 DRAIN_SECONDS = 1200
 
@@ -149,7 +153,9 @@ def _show_figures(console: Console, cluster: Cluster, ledger: Ledger, drained_in
     table.add_row("runs analysed", f"{figures.analysed:,}")
     table.add_row("tasks", f"{figures.tasks:,}, of which tried more than once {figures.run_again:,}")
     table.add_row("slowest task, from called for to done", f"{figures.slowest:.1f} s")
-    table.add_row("alerts raised, received", f"{raised:,}, {len(cluster.slack.texts):,}")
+    table.add_row("alerts raised", f"{raised:,}")
+    for name, sink in cluster.sinks.items():
+        table.add_row(f"messages that the channel {name} took, refused", f"{len(sink.texts):,}, {sink.refused:,}")
     table.add_row("alerts received more than once", f"{len(find_repeated_alerts(cluster)):,}")
     table.add_row("drained after the load's end in", f"{drained_in:.1f} s")
     console.print(table)
@@ -167,7 +173,8 @@ def _start(cluster: Cluster) -> Workload:
 def _soak(console: Console, cluster: Cluster, *, seconds: float, per_second: float, seed: int) -> list[str]:
     """Run it; what does not hold afterwards."""
     workload = _start(cluster)
-    load = Load(list(cluster.urls.values()), workload, per_second=per_second, threads=THREADS, seed=seed)
+    urls = list(cluster.urls.values())
+    load = Load(urls, workload, per_second=per_second, threads=THREADS, failing_share=FAILING_SHARE, seed=seed)
     chaos = Chaos(cluster, console, seed)
     load.start()
     try:
@@ -177,16 +184,20 @@ def _soak(console: Console, cluster: Cluster, *, seconds: float, per_second: flo
     drained_in = _drain(cluster)
     _show_faults(console, cluster, chaos.faults)
     _show_figures(console, cluster, load.ledger, drained_in)
-    died = [f"{name} ended by itself" for name in chaos.died]
-    return [*died, *find_violations(cluster, load.ledger.accepted)]
+    found = [f"{name} ended by itself" for name in chaos.died]
+    found += [f"received more than once: {message}" for message in find_repeated_alerts(cluster)]
+    return [*found, *find_violations(cluster, load.ledger.accepted)]
 
 
 def _drain(cluster: Cluster) -> float:
-    """Wait until no task waits or runs, or for so long that none will; the seconds that took."""
+    """Wait until all is done and told, or for so long that it will not be; the seconds until nothing waited or ran."""
     began = time.monotonic()
+    drained_in = float(DRAIN_SECONDS)
     with suppress(AssertionError):  # What did not end is among the violations.
         wait_until_at_rest(cluster, DRAIN_SECONDS)
-    return time.monotonic() - began
+        drained_in = time.monotonic() - began
+        wait_until_at_rest(cluster, DRAIN_SECONDS, settled=True)
+    return drained_in
 
 
 def main() -> None:
@@ -199,7 +210,7 @@ def main() -> None:
     # The cluster ends with the block that started it, which a plain SIGTERM would skip.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     console = Console(width=110)
-    with start_cluster({}) as cluster:
+    with start_cluster(OFTEN) as cluster, three_channels(cluster):
         violations = _soak(
             console, cluster, seconds=arguments.seconds, per_second=arguments.cycles, seed=arguments.seed
         )

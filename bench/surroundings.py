@@ -1,4 +1,4 @@
-"""What a Watcher in use has besides executions: lineage, rules and what they found, alerts, tasks, samples, a tree."""
+"""What a Watcher in use has besides executions: lineage, anomalies, alerts, incidents, tasks, samples, a tree."""
 
 import psycopg
 
@@ -63,11 +63,54 @@ FROM flagged JOIN event ON event.first_execution_id = flagged.execution_id
 """
 
 _ALERTS = """
-INSERT INTO alert (dedupe_key, level, title, message, details, created_at, delivered_at, delivered_to, attempts)
-SELECT 'bench:' || n, (ARRAY['INFO', 'WARNING', 'ERROR'])[1 + n %% 3], 'Anomaly Detection',
-    'Anomalies Detected for Pipeline ''history ' || n || ''' (ID: ' || n || ') - Execution ID ' || n || ' flagged',
-    '[["Total rows", "12 (expected 300 to 500)"]]', moment, moment + interval '1 second', 'slack', 1
-FROM generate_series(1, 20000) AS n, LATERAL (SELECT now() - make_interval(mins => 2 * (20000 - n))) AS at (moment)
+WITH told AS (
+    INSERT INTO alert (dedupe_key, level, title, message, details, created_at)
+    SELECT 'bench:' || n, (ARRAY['INFO', 'WARNING', 'ERROR'])[1 + n %% 3], 'Anomaly Detection',
+        'Anomalies Detected for Pipeline ''history ' || n || ''' (ID: ' || n || ') - Execution ID ' || n || ' flagged',
+        '[["Total rows", "12 (expected 300 to 500)"]]', now() - make_interval(mins => 2 * (20000 - n))
+    FROM generate_series(1, 20000) AS n
+    RETURNING id, created_at
+)
+INSERT INTO notification (alert_id, channel, state, created_at, attempts, sent_at, sent_to)
+SELECT id, 'default', 'sent', created_at, 1, created_at + interval '1 second', 'slack' FROM told
+"""
+
+# 1,000 that are not resolved, half of them because of ten others, and 10,000 that were resolved in the last month.
+_INCIDENTS = """
+WITH root AS (
+    INSERT INTO incident (kind, pipeline_id, level, detail, since, opened_at, told_at)
+    SELECT 'failing', %(first)s + n, 'ERROR', 'Execution ID 1: the connection timed out', moment, moment, moment
+    FROM generate_series(0, 9) AS n, LATERAL (SELECT now() - make_interval(mins => 60 + n)) AS at (moment)
+    RETURNING id
+), numbered AS (
+    SELECT id, row_number() OVER (ORDER BY id) - 1 AS number FROM root
+), live AS (
+    INSERT INTO incident (kind, pipeline_id, level, detail, since, opened_at, root_id, told_at, state, acknowledged_by)
+    SELECT (ARRAY['stale', 'late', 'missed'])[1 + n %% 3], %(first)s + n, 'WARNING',
+        'last DML 2026-11-01 00:00:00 UTC, expected every 1 day(s)', moment, moment, numbered.id,
+        CASE WHEN n %% 2 = 1 THEN moment END, CASE WHEN n %% 5 = 1 THEN 'acknowledged' ELSE 'open' END,
+        CASE WHEN n %% 5 = 1 THEN 'ada' END
+    FROM generate_series(10, 999) AS n
+    CROSS JOIN LATERAL (SELECT now() - make_interval(mins => n)) AS at (moment)
+    LEFT JOIN numbered ON n %% 2 = 0 AND number = n / 2 %% 10
+)
+INSERT INTO incident (kind, pipeline_id, level, detail, since, opened_at, state, resolved_at, resolution)
+SELECT 'late', %(first)s + n %% %(pipelines)s, 'WARNING', 'took 2h', moment, moment, 'resolved',
+    moment + interval '20 minutes', 'auto'
+FROM generate_series(1, 10000) AS n, LATERAL (SELECT now() - make_interval(mins => 30 + 4 * n)) AS at (moment)
+"""
+
+# What happened to each, and every other one with the alert that told of it.
+_TOLD = """
+WITH event AS (
+    INSERT INTO incident_event (incident_id, at, change, actor, text)
+    SELECT id, opened_at, change, 'watcher', CASE change WHEN 'told' THEN 'opened' END
+    FROM incident, unnest(ARRAY['opened', 'told', 'acknowledged']) AS change
+)
+INSERT INTO alert_subject (alert_id, incident_id, pipeline_id)
+SELECT alert.id, incident.id, incident.pipeline_id
+FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM incident WHERE id %% 2 = 0) AS incident
+JOIN (SELECT *, row_number() OVER (ORDER BY id DESC) AS n FROM alert) AS alert USING (n)
 """
 
 _TASKS = """
@@ -121,10 +164,10 @@ SELECT id FROM root
 
 
 def fill_surroundings(connection: Connection, *, first_pipeline: int, pipelines: int) -> int:
-    """Write them around so many pipelines of consecutive ids; the id of the execution that is a tree's root."""
+    """Write them around pipelines of consecutive ids; the id of the execution that is a tree's root."""
     parameters = {"first": first_pipeline, "pipelines": pipelines}
     connection.execute("SET session_replication_role = replica")
-    for statement in (_LINEAGE, _ANOMALIES, _ALERTS, _TASKS, _SAMPLES):
+    for statement in (_LINEAGE, _ANOMALIES, _ALERTS, _INCIDENTS, _TOLD, _TASKS, _SAMPLES):
         connection.execute(statement, parameters)
     root = connection.execute(_TREE, parameters).fetchone()
     assert root

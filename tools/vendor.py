@@ -1,8 +1,8 @@
-"""Brings the libraries of the pages: installs them with npm and copies what a browser loads into the package.
+"""Installs the libraries of the pages with npm and copies the files that a browser loads into the package.
 
-``python tools/vendor.py`` for what the pages need, ``--dev`` for what lint, type check and tests need too. It does
-nothing where everything is there already, and uses the system's npm or, where there is none, the one of PyPI. Only the
-standard library is imported: it runs before anything is installed, and inside the build of the package.
+``python tools/vendor.py`` installs the libraries of the pages, ``--dev`` also those of lint, type check and tests. It
+does nothing when all are there. It uses the system's npm or, where there is none, the one of PyPI. It imports the
+standard library only, because it runs before anything is installed, and inside the build of the package.
 """
 
 import argparse
@@ -27,12 +27,12 @@ _NPM_SECONDS = 600
 
 
 class VendorError(Exception):
-    """The libraries cannot be brought; the message says what to do."""
+    """The libraries could not be installed; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """What is served of one package: ``folder`` below ``vendor/``, and for each name in it the file of the package.
+    """The files of one package that are served from ``folder`` below ``vendor/``, by the names that they have there.
 
     Module files are served as ``.js``, because not every system knows the type of ``.mjs``.
     """
@@ -109,8 +109,8 @@ def _read(path: Path) -> str:
 
 
 def _fingerprint(root: Path) -> str:
-    tools = (file for file in (root / "tools").rglob("*") if file.suffix in {".py", ".ts"})
-    files = (root / "package.json", root / "package-lock.json", *sorted(tools))
+    types = sorted((root / "tools" / "types").rglob("*.ts"))
+    files = (root / "package.json", root / "package-lock.json", root / "tools" / "vendor.py", *types)
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -1,3 +1,3 @@
 """Watcher: knows what each data pipeline did, and tells people before their users do."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,40 +3,59 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from fastapi import FastAPI
 
 from watcher_server import __version__
 from watcher_server.addresses.routes import router as addresses_router
+from watcher_server.alerts.config.routes import router as alerting_router
+from watcher_server.alerts.routes import router as notifications_router
 from watcher_server.anomalies.routes import router as anomalies_router
+from watcher_server.archive.routes import router as archive_router
+from watcher_server.auth.book import TokenBook
+from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.middleware import AuthMiddleware
-from watcher_server.auth.routes import router as auth_router
+from watcher_server.config_file.routes import router as config_file_router
 from watcher_server.database.engine import create_ingest_pool, create_query_engine
+from watcher_server.dbt import ARTIFACTS_PATH
+from watcher_server.dbt.routes import router as dbt_router
 from watcher_server.executions.routes import ingest_router
 from watcher_server.executions.routes import router as executions_router
 from watcher_server.freshness.routes import router as freshness_router
 from watcher_server.health.routes import router as health_router
-from watcher_server.http.errors import register_error_handlers
 from watcher_server.http.head import HeadMiddleware
-from watcher_server.http.ingest import BodyMiddleware, IngestRoute
+from watcher_server.http.receiving import BodyLimit, BodyMiddleware, IngestRoute
 from watcher_server.http.request_id import NamedRequestsApp
-from watcher_server.keeper.keeper import Keeper
+from watcher_server.http.state import AppState
+from watcher_server.http.streams import StreamSlots
+from watcher_server.incidents.duties import keeper_duties
+from watcher_server.incidents.explain_routes import router as explain_router
+from watcher_server.incidents.queue_routes import router as queue_check_router
+from watcher_server.incidents.routes import router as incidents_router
+from watcher_server.lineage.landmarks import Landmarks
 from watcher_server.lineage.routes import router as lineage_router
+from watcher_server.mcp_server.routes import router as mcp_router
 from watcher_server.metrics.routes import router as metrics_router
-from watcher_server.pipelines.board import Board
+from watcher_server.missed_runs.routes import router as missed_runs_router
+from watcher_server.pings.receiving import PingMiddleware
+from watcher_server.pings.routes import router as pings_router
 from watcher_server.pipelines.routes import router as pipelines_router
-from watcher_server.queue_monitor.routes import router as queueing_router
-from watcher_server.queueing.relay import Relay
-from watcher_server.rate_limits.routes import router as rate_limits_router
+from watcher_server.registration.routes import router as registration_router
 from watcher_server.reporting.routes import router as reporting_router
 from watcher_server.retention.routes import router as retention_router
-from watcher_server.schedules.routes import router as schedules_router
 from watcher_server.settings import Settings, get_settings
-from watcher_server.task_history.routes import router as tasks_router
+from watcher_server.tasking.history.events import TaskFollower
+from watcher_server.tasking.history.routes import router as history_router
+from watcher_server.tasking.keeper.keeper import Keeper
+from watcher_server.tasking.limits.routes import router as limits_router
+from watcher_server.tasking.queues.routes import router as queues_router
+from watcher_server.tasking.sending.relay import Relay
 from watcher_server.telemetry.logs import configure_logging
 from watcher_server.telemetry.tracing import configure_tracing
 from watcher_server.timeliness.routes import router as timeliness_router
+from watcher_server.web.api_reference.document import complete
 from watcher_server.web.api_reference.routes import router as api_reference_router
 from watcher_server.web.errors import register_page_errors
 from watcher_server.web.routes import router as web_router
@@ -45,56 +64,107 @@ from watcher_server.web.tasks.gauge import QueueGauge
 # Starlette tries routes in order: what every run of every pipeline calls comes first.
 ROUTERS = (
     ingest_router,
+    registration_router,
     pipelines_router,
+    pings_router,
     executions_router,
     addresses_router,
     lineage_router,
     anomalies_router,
     freshness_router,
     timeliness_router,
-    schedules_router,
-    queueing_router,
-    rate_limits_router,
-    tasks_router,
+    missed_runs_router,
+    dbt_router,
+    incidents_router,
+    notifications_router,
+    alerting_router,
+    explain_router,
+    config_file_router,
+    queue_check_router,
+    queues_router,
+    limits_router,
+    history_router,
     reporting_router,
     retention_router,
-    auth_router,
+    archive_router,
     health_router,
     metrics_router,
+    mcp_router,
     api_reference_router,
     web_router,
 )
 
 _LAST_SPANS_SECONDS = 2.0
+# Anybody may send this form, so it gets no more than a token and a path need.
+_LOGIN_BYTES = 16 * 1024
+# A question has a few short arguments.
+_QUESTION_BYTES = 64 * 1024
+
+
+@dataclass
+class Services(AppState):
+    """Everything that hangs on ``app.state``."""
+
+    failed_logins: FailedLogins = field(init=False)
+    token_book: TokenBook = field(init=False)
+    landmarks: Landmarks = field(init=False)
+    queue_gauge: QueueGauge = field(init=False)
+    task_follower: TaskFollower = field(init=False)
+
+
+class WatcherApp(NamedRequestsApp):
+    """The application, whose reference names tokens and has examples."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of the API; made once, when it is first asked for."""
+        known = self.openapi_schema
+        document = super().openapi()
+        return document if document is known else complete(document)
+
+
+@asynccontextmanager
+async def fresh_memory(app: FastAPI) -> AsyncIterator[None]:
+    """What an application remembers of its database and its callers: nothing at first, and not beyond the block."""
+    state = cast("Services", app.state)
+    settings = state.settings
+    state.failed_logins = FailedLogins()
+    state.token_book = TokenBook(state.query_engine, state.failed_logins)
+    state.landmarks = Landmarks()
+    state.queue_gauge = QueueGauge(state.query_engine, settings)
+    state.stream_slots = StreamSlots(settings.max_streams, settings.max_streams_per_caller)
+    state.task_follower = TaskFollower(state.query_engine, state.stopping)
+    try:
+        yield
+    finally:
+        await state.task_follower.close()
+        await state.queue_gauge.close()
+        await state.token_book.close()
 
 
 @asynccontextmanager
 async def _run_services(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    settings: Settings = app.state.settings
-    app.state.query_engine = create_query_engine(settings)
-    app.state.ingest_pool = create_ingest_pool(settings)
-    app.state.board = Board(app.state.query_engine)
-    app.state.queue_gauge = QueueGauge(app.state.query_engine, settings)
+    state = cast("Services", app.state)
+    settings = state.settings
+    state.query_engine = create_query_engine(settings)
+    state.ingest_pool = create_ingest_pool(settings)
+    state.stopping = asyncio.Event()
     # Not waiting for connections: an api that starts while the database is away answers 503 until it is back.
-    await app.state.ingest_pool.open(wait=False)
-    app.state.relay = Relay(settings)
-    keeper = Keeper(settings)
+    await state.ingest_pool.open(wait=False)
+    state.relay = relay = Relay(settings)
+    keeper = Keeper(settings, keeper_duties(settings))
     if settings.relay_enabled:
-        app.state.relay.start()
+        relay.start()
         keeper.start()
-    # What answers without an end listens to it: the HTTP server sets it when it is told to stop.
-    app.state.stopping = asyncio.Event()
     try:
-        yield {"stopping": app.state.stopping}
+        async with fresh_memory(app):
+            yield {"stopping": state.stopping}
     finally:
         keeper.stop()
-        app.state.relay.stop()
-        await app.state.queue_gauge.close()
-        await app.state.board.close()
-        await app.state.ingest_pool.close()
-        await app.state.query_engine.dispose()
-        if app.state.tracing is not None:
-            await asyncio.to_thread(app.state.tracing.close, _LAST_SPANS_SECONDS)
+        relay.stop()
+        await state.ingest_pool.close()
+        await state.query_engine.dispose()
+        if state.tracing is not None:
+            await asyncio.to_thread(state.tracing.close, _LAST_SPANS_SECONDS)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -102,7 +172,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or get_settings()
     configure_logging(settings)
     tracing = configure_tracing("watcher-api", settings)
-    app = NamedRequestsApp(
+    app = WatcherApp(
         title="Watcher",
         version=__version__,
         summary="Knows what each data pipeline did, and tells people before their users do.",
@@ -112,13 +182,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tracing=tracing,
         ingest_paths={route.path for route in ingest_router.routes if isinstance(route, IngestRoute)},
     )
-    app.state.settings = settings
-    app.state.tracing = tracing
+    app.state = Services(settings, tracing)  # type: ignore[assignment]
     app.add_middleware(HeadMiddleware)
-    # The last one added is the first one asked: nobody's body is read before they may send it.
-    app.add_middleware(BodyMiddleware, max_body_bytes=settings.max_body_bytes, routes=ingest_router.routes)
+    # The last one added comes first: AuthMiddleware refuses a request before its body is read.
+    app.add_middleware(
+        BodyMiddleware,
+        max_body_bytes=settings.max_body_bytes,
+        path_limits={
+            "/login": BodyLimit(min(_LOGIN_BYTES, settings.max_body_bytes)),
+            "/mcp": BodyLimit(_QUESTION_BYTES),
+            ARTIFACTS_PATH: BodyLimit(settings.dbt_max_bytes, "WATCHER_DBT_MAX_BYTES"),
+        },
+        routes=ingest_router.routes,
+    )
+    app.add_middleware(PingMiddleware)
     app.add_middleware(AuthMiddleware)
-    register_error_handlers(app)
     register_page_errors(app)
     for router in ROUTERS:
         app.include_router(router)

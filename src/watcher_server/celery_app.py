@@ -2,12 +2,16 @@
 
 from celery import Celery
 
-from watcher_server.queueing.configuration import celery_configuration
+from watcher_server.incidents.duties import keeper_duties
+from watcher_server.incidents.task_failures import open_for_failed_task
 from watcher_server.settings import get_settings
+from watcher_server.tasking.history.backend import TaskBackend
+from watcher_server.tasking.sending.configuration import celery_configuration
+from watcher_server.tasking.workers import lifecycle
 from watcher_server.telemetry import celery_hooks
-from watcher_server.workers import lifecycle
 
 app = Celery("watcher", include=["watcher_server.celery_tasks"])
 app.conf.update(celery_configuration(get_settings()))
-lifecycle.install(app)
+TaskBackend.failure_hooks.append(open_for_failed_task)
+lifecycle.install(app, keeper_duties)
 celery_hooks.install()

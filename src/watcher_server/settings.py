@@ -5,27 +5,44 @@ compares the two.
 """
 
 import os
+import re
 import sys
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from celery.schedules import crontab
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from watcher_server.settings_files import FileSettingsSource, SettingsFileError
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot work; the message names it and says what would."""
 
 
+_SYSTEM_HOME = Path("/var/lib/watcher")
+
+
 def _default_home() -> Path:
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         # The embedded PostgreSQL runs as a user of its own, who may not enter root's home.
-        return Path("/var/lib/watcher")
-    return Path.home() / ".local" / "share" / "watcher"
+        return _SYSTEM_HOME
+    try:
+        return Path.home() / ".local" / "share" / "watcher"
+    except RuntimeError:
+        # A user id without an account, as containers have it: only `watcher up` needs a folder, and says so.
+        return _SYSTEM_HOME
+
+
+def _expand_home(home: Path) -> Path:
+    try:
+        return home.expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~, which stands for no folder: write the whole path") from None
 
 
 def _check_url(*schemes: str) -> AfterValidator:
@@ -61,6 +78,34 @@ def _check_cron(expression: str) -> str:
 
 Cron = Annotated[str, AfterValidator(_check_cron)]
 
+
+def _check_hosts(hosts: str | None) -> str | None:
+    for host in split_hosts(hosts):
+        if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
+            raise ValueError(f"must be names such as watcher.example.com, without scheme and port, not {host}")
+    return hosts
+
+
+def split_hosts(hosts: str | None) -> frozenset[str]:
+    """The hosts of such a setting, lower case."""
+    return frozenset(host.strip().lower() for host in (hosts or "").split(",") if host.strip())
+
+
+# A shorter one can be guessed; `openssl rand -base64 32` makes one of 44 characters.
+_SHORTEST_KEY = 32
+
+
+def split_keys(keys: SecretStr | None) -> list[str]:
+    """The keys of WATCHER_SECRET_KEY, the one that encrypts first."""
+    return [key.strip() for key in (keys.get_secret_value() if keys else "").split(",") if key.strip()]
+
+
+def _check_secret_keys(keys: SecretStr | None) -> SecretStr | None:
+    if any(len(key) < _SHORTEST_KEY for key in split_keys(keys)):
+        raise ValueError(f"needs {_SHORTEST_KEY} characters at least in each key; `openssl rand -base64 32` makes one")
+    return keys
+
+
 _SECONDS_PER = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -77,13 +122,10 @@ def rate_per_second(limit: str) -> float | None:
         rate = float(number) / _SECONDS_PER[unit]
     except (ValueError, KeyError):
         rate = 0.0
-    if not 0 < rate <= _HIGHEST_RATE:
+    # Beyond 100,000 per second the pacing costs more than the tasks, and `none` says the same.
+    if not 0 < rate <= 100_000:  # noqa: PLR2004
         raise ValueError('must be a rate such as "15/s", "90/m" or "500/h", or "none"')
     return rate
-
-
-# Beyond this the pacing costs more than the tasks; no limit says the same.
-_HIGHEST_RATE = 100_000
 
 
 def _check_rate(limit: str) -> str:
@@ -92,6 +134,14 @@ def _check_rate(limit: str) -> str:
 
 
 RateLimit = Annotated[str, AfterValidator(_check_rate)]
+
+
+def _ignore_service_link(port: object) -> object:
+    """Kubernetes sets WATCHER_PORT=tcp://10.0.0.1:80 in every pod beside a Service named ``watcher``."""
+    return _DEFAULT_PORT if isinstance(port, str) and port.startswith("tcp://") else port
+
+
+_DEFAULT_PORT = 8000
 
 
 class Settings(BaseSettings):
@@ -108,18 +158,23 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    home: Path = Field(default_factory=_default_home)
+    home: Annotated[Path, AfterValidator(_expand_home)] = Field(default_factory=_default_home)
     """Where the embedded engines keep their data, and `watcher up` its logs."""
     host: str = "127.0.0.1"
     """The address the api listens on; anything but loopback needs a token first (`watcher token create`)."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    port: Annotated[int, Field(ge=1, le=65535), BeforeValidator(_ignore_service_link)] = _DEFAULT_PORT
     """The port the api listens on."""
     api_processes: Annotated[int, Field(ge=1, le=64)] = 2
     """Api processes."""
     worker_processes: Annotated[int, Field(ge=1, le=256)] = 2
     """Processes of one worker."""
     allow_unauthenticated: bool = False
-    """Listen on any address without a token all the same."""
+    """Without tokens, answer requests from anywhere: everybody who reaches the api may do everything."""
+    require_token: bool = False
+    """Ask for a token always, also from this machine and while there is none."""
+    allowed_hosts: Annotated[str | None, AfterValidator(_check_hosts)] = None
+    """Names and addresses by which the api may be called (the Host header), separated by commas; localhost and loopback
+    addresses always may."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     log_format: Literal["text", "json"] = "text"
@@ -145,6 +200,20 @@ class Settings(BaseSettings):
         Field(validation_alias=AliasChoices("WATCHER_SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL")),
     ] = None
     """Where alerts go; `SLACK_WEBHOOK_URL` is read too."""
+    alert_resolved: bool = True
+    """People are told when an incident is over, too."""
+    public_url: Annotated[str | None, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)] = None
+    """Where people reach Watcher, such as `https://watcher.example`: messages link to it."""
+
+    alert_private_hosts: Annotated[str | None, AfterValidator(_check_hosts)] = None
+    """Names and addresses, separated by commas, that channels may reach although they are no public addresses."""
+    secret_key: Annotated[SecretStr | None, AfterValidator(_check_secret_keys)] = None
+    """Encrypts the secrets of channels that are entered over HTTP; several, separated by commas, while it changes: the
+    first encrypts, all of them decrypt."""
+    heartbeat_url: Annotated[SecretStr | None, _check_url("https", "http")] = None
+    """Called once a minute while Watcher is well, so that somebody else notices when it is not."""
+    apprise: bool = False
+    """Channels of the type apprise may be used; needs the extra `apprise`."""
 
     ingest_pool_size: Annotated[int, Field(ge=1, le=200)] = 8
     """Database connections of an api process for starts and ends of executions."""
@@ -154,18 +223,39 @@ class Settings(BaseSettings):
     """The longest that a request's statement may run."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * 1024
     """A larger request body is answered with 413."""
+    max_metadata_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
+    """A larger metadata object (of a pipeline, an address or an execution) is answered with 422."""
+    long_names: bool = False
+    """Names of pipelines and addresses may have 1,000 bytes instead of 150 characters, and the parts of an address 255
+    characters instead of 50. Names that `watcher dbt upload` shortened to 150 characters get longer, too, and are those
+    of new pipelines and addresses then."""
+    dbt_max_bytes: Annotated[int, Field(ge=1024, le=1024**3)] = 64 * 1024 * 1024
+    """The most that the files of a `watcher dbt upload` may have together, unpacked; more is answered with 413."""
+    max_connections: Annotated[int, Field(ge=10, le=100_000)] = 2000
+    """Open connections of an api process; one more is answered with 503 and closed."""
+    max_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """The same from one address (of IPv6: one /64 network); loopback and trusted proxies count towards the total
+    only."""
+    max_streams: Annotated[int, Field(ge=0, le=100_000)] = 500
+    """Event streams of an api process; one more is answered with 503, and pages ask every few seconds instead."""
+    max_streams_per_caller: Annotated[int, Field(ge=0, le=100_000)] = 100
+    """The same for one token, or for one address without a token; answered with 429."""
 
     auto_create_anomaly_detection_rules: bool = False
     """A new pipeline gets one rule per metric."""
     alert_max_age_hours: Annotated[int, Field(ge=1)] = 24
     """An execution that ended, or a run that was missed, longer ago is flagged and logged, not alerted."""
 
+    lost_after_hours: Annotated[float, Field(gt=0, le=87_600)] = 24
+    """A run that was silent for so long is ended as lost, unless its pipeline says otherwise or has shown how long it
+    usually takes."""
+
     freshness_check_schedule: Cron = "0 * * * *"
     """When freshness is checked."""
     timeliness_check_schedule: Cron = "*/15 * * * *"
     """When timeliness is checked."""
     timeliness_check_lookback_minutes: Annotated[int, Field(ge=5, le=5_256_000)] = 60
-    """How far back that check looks for starts; running executions are seen however old."""
+    """How far back that check looks for ends, or to the check before it; running executions are seen however old."""
     schedule_check_schedule: Cron = "* * * * *"
     """When schedules are checked for missed runs."""
     celery_queue_health_check_schedule: Cron = "*/5 * * * *"
@@ -178,8 +268,8 @@ class Settings(BaseSettings):
     """The same for CRITICAL."""
 
     retention_days: Annotated[int | None, Field(ge=90, le=365_000)] = None
-    """Finished executions that began so many days ago (90 at least) are deleted, with logs, alerts and daily figures of
-    that age."""
+    """Finished executions that began this number of days ago (90 at least) are deleted, with logs, alerts and daily
+    figures of that age."""
     retention_schedule: Cron = "30 2 * * *"
     """When that is done."""
 
@@ -219,11 +309,25 @@ class Settings(BaseSettings):
     lost_task_after_seconds: Annotated[int, Field(ge=4)] = 30
     """A task whose worker was not seen for so long, or that the broker has lost, runs again."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read ``NAME_FILE`` besides what pydantic-settings reads by itself."""
+        return (*sources, *named.values(), FileSettingsSource(settings_cls))
+
     @model_validator(mode="after")
-    def _check_levels(self) -> Self:
+    def _check_combinations(self) -> Self:
         if not self.queue_alert_info < self.queue_alert_warning < self.queue_alert_critical:
             raise ValueError("WATCHER_QUEUE_ALERT_INFO must be below ..._WARNING, and that below ..._CRITICAL")
+        if self.require_token and self.allow_unauthenticated:
+            raise ValueError("WATCHER_REQUIRE_TOKEN and WATCHER_ALLOW_UNAUTHENTICATED contradict each other")
         return self
+
+    @cached_property
+    def allowed_host_names(self) -> frozenset[str]:
+        """The names and addresses of WATCHER_ALLOWED_HOSTS, lower case."""
+        return split_hosts(self.allowed_hosts)
 
     @property
     def database(self) -> str:
@@ -265,6 +369,8 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except SettingsFileError as error:
+        raise SettingsError(str(error)) from None
 
 
 @cache

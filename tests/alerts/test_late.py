@@ -1,17 +1,18 @@
-"""Alerts that no worker delivered in time arrive all the same, and once."""
+"""Alerts that no worker sent in time arrive all the same, and once."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.support import queues
-from tests.support.rows import ago, rows
-from tests.support.slack import SlackSink, slack_sink
-from watcher_server.alerts.late import deliver_late_alerts
-from watcher_server.alerts.models import Alert
-from watcher_server.alerts.service import Level, NewAlert, deliver_alert, raise_alert
+from tests.support.notifications import CHANNEL, channel, deliver, make_due, notifications, put, states
+from tests.support.rows import ago
+from tests.support.slack import Answer, slack_sink
+from tests.support.tasks import waiting_rows
+from watcher_server.alerts.delivery import deliver_alert, deliver_late_alerts
+from watcher_server.alerts.duties import keeper_duties
+from watcher_server.alerts.lanes import Lane
+from watcher_server.celery_tasks import deliver_alert_task
 from watcher_server.settings import Settings, load_settings
 
 
@@ -20,120 +21,133 @@ def settings(database_url: str) -> Settings:
     return load_settings(database_url=database_url)
 
 
-def put(engine: Engine, message: str = "late", **fields: Any) -> None:
-    """An alert that was raised two minutes ago, unless the fields say otherwise."""
-    with engine.begin() as connection:
-        raise_alert(connection, NewAlert(dedupe_key=message, level=Level.ERROR, title="Alert", message=message))
-        values = {"created_at": ago(minutes=2), **fields}
-        columns = ", ".join(f"{name} = :{name}" for name in values)
-        connection.execute(text(f"UPDATE alert SET {columns} WHERE message = :message"), {**values, "message": message})
+def deliver_late(engine: Engine, settings: Settings) -> int:
+    return deliver_late_alerts(engine, settings, late_seconds=3, seconds=5)
 
 
-def alert(engine: Engine) -> dict[str, Any]:
-    with engine.connect() as connection:
-        (row,) = rows(connection, Alert)
-        return row
-
-
-def working(engine: Engine) -> None:
-    with engine.begin() as connection:
-        queues.add_worker(connection)
-
-
-def test_what_nobody_delivered_within_a_minute_is_delivered_once(engine: Engine, settings: Settings) -> None:
-    put(engine)
+def test_what_nobody_sent_is_sent_once(engine: Engine) -> None:
+    put(engine, "late", next_try_at=ago(seconds=10))
     with slack_sink() as slack:
         settings = load_settings(slack_webhook_url=slack.url)
-        assert deliver_late_alerts(engine, settings) == 1
-        assert deliver_late_alerts(engine, settings) == 0
+        assert deliver_late(engine, settings) == 1
+        assert deliver_late(engine, settings) == 0
 
     assert slack.messages() == {"late": 1}
-    assert (alert(engine)["delivered_to"], alert(engine)["attempts"]) == ("slack", 1)
+    assert states(engine) == ["sent"]
 
 
 def test_without_a_webhook_it_is_written_to_the_log(
     engine: Engine, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(engine)
+    put(engine, "late", next_try_at=ago(seconds=10))
 
-    assert deliver_late_alerts(engine, settings) == 1
+    assert deliver_late(engine, settings) == 1
     assert "Message: late" in caplog.text
-    assert "No worker delivered alert 1 within 60 s: the keeper did." in caplog.text
-
-
-def test_workers_that_live_but_are_busy_are_not_waited_for(engine: Engine, settings: Settings) -> None:
-    working(engine)
-    put(engine)
-
-    assert deliver_late_alerts(engine, settings) == 1
 
 
 def test_an_alert_of_a_moment_ago_is_left_to_the_workers(engine: Engine, settings: Settings) -> None:
-    put(engine, created_at=ago(seconds=30))
+    put(engine)
 
-    assert deliver_late_alerts(engine, settings) == 0
+    assert deliver_late(engine, settings) == 0
+
+
+def test_what_waits_for_others_is_sent_when_it_is_due(engine: Engine, settings: Settings) -> None:
+    put(engine, wait_seconds=30)
+    assert deliver_late(engine, settings) == 0
+
+    make_due(engine)
+    assert deliver_late_alerts(engine, settings, late_seconds=0, seconds=5) == 1
 
 
 def test_what_nobody_wants_to_know_any_more_is_left(engine: Engine, settings: Settings) -> None:
-    put(engine, created_at=ago(hours=25))
+    put(engine, created_at=ago(hours=25), next_try_at=ago(hours=25))
 
-    assert deliver_late_alerts(engine, settings) == 0
-    assert deliver_late_alerts(engine, settings.model_copy(update={"alert_max_age_hours": 26})) == 1
-
-
-def test_what_a_worker_has_tried_is_the_business_of_its_retries(engine: Engine, settings: Settings) -> None:
-    working(engine)
-    put(engine, attempts=1, created_at=ago(hours=1))
-
-    assert deliver_late_alerts(engine, settings) == 0
+    assert deliver_late(engine, settings.model_copy(update={"alert_max_age_hours": 26})) == 1
 
 
-@pytest.mark.parametrize(("attempts", "minutes", "delivered"), [(1, 4, 0), (1, 6, 1), (3, 14, 0), (3, 16, 1)])
-def test_while_no_worker_lives_it_is_tried_again_after_a_while(
-    engine: Engine, settings: Settings, attempts: int, minutes: int, delivered: int
-) -> None:
+def test_a_channel_that_is_sent_to_or_paused_is_left_alone(engine: Engine, settings: Settings) -> None:
+    put(engine, next_try_at=ago(seconds=10))
+    lane = Lane(engine, CHANNEL, settings)
+    assert lane.take()
+    assert deliver_late(engine, settings) == 0
+
+    lane.give_back()
     with engine.begin() as connection:
-        queues.add_worker(connection, seen_at=ago(minutes=5))
-        queues.add_worker(connection, stopped_at=ago(seconds=1))
-    put(engine, attempts=attempts, created_at=ago(minutes=minutes))
-
-    assert deliver_late_alerts(engine, settings) == delivered
+        connection.execute(text("UPDATE channel SET paused_until = now() + interval '1 minute'"))
+    assert deliver_late(engine, settings) == 0
 
 
-def test_what_slack_refuses_keeps_no_other_and_says_why(engine: Engine) -> None:
-    nobody = load_settings(slack_webhook_url="http://127.0.0.1:1/services/a-secret")
-    put(engine)
-
-    assert deliver_late_alerts(engine, nobody) == 0
-    refused = alert(engine)
-    assert (refused["delivered_at"], refused["attempts"]) == (None, 1)
-    assert refused["last_error"] == "Slack could not be reached (ConnectError)"
-    assert deliver_late_alerts(engine, nobody) == 0
-    assert alert(engine)["attempts"] == 1, "it was tried again at once"
-
-
-def test_the_oldest_go_first_and_not_all_at_once(engine: Engine) -> None:
-    for number in range(25):
-        put(engine, f"alert {number:02}")
+def test_a_round_of_the_keeper_ends_although_more_is_due(engine: Engine) -> None:
+    for number in range(4):
+        put(engine, f"alert {number}", next_try_at=ago(seconds=10))
     with slack_sink() as slack:
+        slack.script.extend(Answer(after_seconds=1) for _ in range(4))
         settings = load_settings(slack_webhook_url=slack.url)
-        assert deliver_late_alerts(engine, settings) == 20
-        assert sorted(slack.messages()) == [f"alert {number:02}" for number in range(20)]
-        assert deliver_late_alerts(engine, settings) == 5
+        told = deliver_late_alerts(engine, settings, late_seconds=3, seconds=1.5)
+        assert 0 < told < 4
+        assert channel(engine)["lease"] is None
+        assert deliver_late_alerts(engine, settings, late_seconds=3, seconds=30) == 4 - told
 
 
-def test_a_worker_that_delivers_it_at_the_same_moment_and_the_keeper_deliver_it_once(engine: Engine) -> None:
-    put(engine)
+def test_what_slack_refuses_is_tried_again_later_and_says_why(engine: Engine) -> None:
+    nobody = load_settings(slack_webhook_url="http://127.0.0.1:1/services/a-secret")
+    put(engine, next_try_at=ago(seconds=10))
 
-    def work(slack: SlackSink) -> None:
-        with engine.begin() as connection:
-            deliver_alert(connection, 1, load_settings(slack_webhook_url=slack.url))
+    assert deliver_late(engine, nobody) == 0
+    assert deliver_late(engine, nobody) == 0
+    (refused,) = notifications(engine)
+    assert (refused["state"], refused["attempts"]) == ("waiting", 1), "it was tried again at once"
+    assert refused["last_error"] == "Slack could not be reached (ConnectError)"
+
+
+def test_workers_and_the_keeper_at_the_same_moment_send_it_once(engine: Engine) -> None:
+    put(engine, "late", next_try_at=ago(seconds=10))
 
     with slack_sink() as slack, ThreadPoolExecutor(4) as pool:
         settings = load_settings(slack_webhook_url=slack.url)
-        workers = [pool.submit(work, slack) for _ in range(2)]
-        keepers = [pool.submit(deliver_late_alerts, engine, settings) for _ in range(2)]
+        workers = [pool.submit(deliver_alert, engine, 1, settings, seconds=5) for _ in range(2)]
+        keepers = [pool.submit(deliver_late, engine, settings) for _ in range(2)]
         assert sum(keeper.result() for keeper in keepers) in {0, 1}
-        assert all(worker.result() is None for worker in workers)
+        assert {worker.result().sent_to for worker in workers} <= {None, "slack"}
 
     assert slack.messages() == {"late": 1}
+
+
+def test_a_task_that_sends_for_long_leaves_the_rest_to_another(engine: Engine) -> None:
+    for number in range(3):
+        put(engine, f"alert {number}")
+    with slack_sink() as slack:
+        slack.script.append(Answer(after_seconds=1))
+        delivery = deliver_alert(engine, 1, load_settings(slack_webhook_url=slack.url), seconds=0.5)
+
+    assert (delivery.sent_to, delivery.more_is_due) == ("slack", True)
+
+
+def test_the_task_of_an_alert_that_is_gone_says_so(engine: Engine) -> None:
+    assert engine
+
+    assert deliver_alert_task(99) == {"delivered_to": None, "skipped": "no such alert"}
+
+
+def test_the_keeper_gives_up_what_is_too_old_although_its_channel_is_paused(engine: Engine, settings: Settings) -> None:
+    put(engine)
+    assert deliver(engine, load_settings(slack_webhook_url="http://127.0.0.1:1/")) == 0
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE channel SET paused_until = now() + interval '15 minutes'"))
+        connection.execute(text("UPDATE notification SET created_at = now() - interval '25 hours'"))
+
+    duties = {duty.name: duty for duty in keeper_duties(settings)}
+    duties["give up old alerts"].do(engine)
+
+    assert states(engine) == ["given_up"]
+    assert notifications(engine)[0]["last_error"] == "Slack could not be reached (ConnectError)"
+
+
+def test_nothing_is_queued_for_a_retry(engine: Engine) -> None:
+    put(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM outbox"))
+
+    assert deliver(engine, load_settings(slack_webhook_url="http://127.0.0.1:1/")) == 0
+    with engine.connect() as connection:
+        assert waiting_rows(connection) == []

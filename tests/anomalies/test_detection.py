@@ -5,13 +5,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 
 from tests.anomalies.conftest import JUDGED_END, Judge, judged_after
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, alerts, flags, now, rows
+from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
+from watcher_server.celery_tasks import detect_anomalies_task
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.queueing.models import OutboxMessage
+from watcher_server.tasking.models import OutboxMessage
 
 FLAGGED = {"total_rows": True}
 # Student's t for four degrees of freedom, at the probability of two standard deviations, of three, and of one.
@@ -201,12 +203,16 @@ def test_only_successful_runs_are_judged(engine: Engine, judge: Judge, fields: d
     assert judge(pipeline_id, run) == []
 
 
-def test_an_execution_that_is_unknown_or_of_another_pipeline_is_no_error(engine: Engine, judge: Judge) -> None:
+@pytest.mark.parametrize("unknown", [2**62, 2**70])
+def test_the_task_of_an_execution_or_a_pipeline_that_does_not_exist_says_so(engine: Engine, unknown: int) -> None:
     pipeline_id, run = judged_after(engine, [1000] * 5, 0)
+    with engine.begin() as connection:
+        other = add_pipeline(connection, "other")
 
-    assert judge(pipeline_id, 2**62) == []
-    assert judge(pipeline_id, 2**70) == []
-    assert judge(pipeline_id + 1, run) == []
+    no_execution = {"anomalies_found": 0, "skipped": "no such execution"}
+    assert detect_anomalies_task(pipeline_id, unknown) == no_execution
+    assert detect_anomalies_task(other, run) == no_execution
+    assert detect_anomalies_task(unknown, run) == {"anomalies_found": 0, "skipped": "no such pipeline"}
 
 
 @pytest.mark.parametrize("value", ["1", None, 1.0, True])
@@ -348,3 +354,14 @@ def test_a_season_with_enough_runs_looks_at_no_others(engine: Engine, judge: Jud
     (anomaly,) = judge(pipeline_id, run)
 
     assert (anomaly.expectation.bucket, anomaly.expectation.execution_count) == ("hour", 5)
+
+
+@pytest.mark.parametrize(("value", "mode"), [(1000, "off"), (0, "on")], ids=["nothing found", "an anomaly"])
+def test_only_what_was_found_waits_for_the_disk(engine: Engine, value: float, mode: str) -> None:
+    pipeline_id, execution_id = judged_after(engine, [990, 1000, 1010] * 5, value)
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL synchronous_commit = off"))
+        found = detect_anomalies(connection, pipeline_id, execution_id, alert_max_age_hours=24)
+        assert connection.scalar(text("SHOW synchronous_commit")) == mode
+
+    assert bool(found) == (mode == "on")

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from tests.support.rows import add_pipeline
+from watcher_server.anomalies.baseline import MEANS, MEDIANS
 from watcher_server.anomalies.rules import Metric
-from watcher_server.anomalies.statements import MEANS, MEDIANS
 
 # Half a year of two pipelines that run every hour, and once moved a thousand times as much.
 HISTORY = """

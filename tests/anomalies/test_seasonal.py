@@ -63,6 +63,39 @@ def test_anomalies_in_the_history_do_not_widen_the_band() -> None:
     assert hit.upper - hit.lower < 2 * (clean.upper - clean.lower)
 
 
+def spiked(share: float) -> list[Observation]:
+    """Four weeks in which this share of the runs, at any hour, loaded eight times as much."""
+    dice = random.Random(7)  # noqa: S311 - the same runs each time
+    return hourly(28, change=lambda _, value: 8 * value if dice.random() < share else value)
+
+
+@pytest.mark.parametrize("hours", [3, 12, 40])
+def test_a_few_runs_that_are_far_off_do_not_widen_the_band(hours: int) -> None:
+    """They are a twentieth of the runs, more than the tail that the band is measured by."""
+    clean, usual = band_after(hourly(28), hours)
+    band, _ = band_after(spiked(0.05), hours)
+
+    assert band.lower < usual < band.upper
+    assert band.upper < 2 * clean.upper
+
+
+def test_runs_that_are_often_far_off_are_expected() -> None:
+    """An eighth of the runs is no accident: three a day would be flagged for ever."""
+    band, usual = band_after(spiked(0.125), hours=12)
+
+    assert band.upper > 5 * usual
+
+
+@pytest.mark.parametrize("times", [0.0, 100.0])
+def test_the_run_after_one_that_is_far_off_is_expected_where_it_was(times: float) -> None:
+    clean, usual = band_after(hourly(28))
+    last = MONDAY + timedelta(days=28, hours=-1)
+    band, _ = band_after(hourly(28, change=lambda at, value: times * value if at == last else value))
+
+    assert band.center == pytest.approx(clean.center, rel=0.03)
+    assert band.lower < usual < band.upper
+
+
 def test_a_lasting_change_becomes_the_new_level_by_itself() -> None:
     since = MONDAY + timedelta(days=21)
     band, usual = band_after(hourly(28, change=lambda at, value: 2 * value if at >= since else value))

@@ -49,7 +49,7 @@ async def test_a_page_sends_a_stranger_to_the_login_and_back(browser: httpx.Asyn
 
 
 async def test_over_https_the_cookie_is_secure(browser: httpx.AsyncClient, token: str) -> None:
-    answer = await browser.post("https://watcher.test/login", data={"token": token})
+    answer = await browser.post("https://localhost/login", data={"token": token})
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
@@ -70,7 +70,7 @@ async def _log_in(browser: httpx.AsyncClient, engine: Engine, scope: str) -> Non
     assert (await browser.get("/pipeline")).status_code == 200
 
 
-@pytest.mark.parametrize("proof", [SAME_ORIGIN, {"Origin": "http://watcher.test"}])
+@pytest.mark.parametrize("proof", [SAME_ORIGIN, {"Origin": "http://localhost"}])
 async def test_our_own_pages_change_what_the_login_may(
     browser: httpx.AsyncClient, engine: Engine, proof: dict[str, str]
 ) -> None:
@@ -89,7 +89,7 @@ async def test_a_login_that_may_read_changes_nothing(browser: httpx.AsyncClient,
 FOREIGN = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
-    {"Sec-Fetch-Site": "cross-site", "Origin": "http://watcher.test"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"},
     {"Origin": "http://evil.test"},
     {"Origin": "null"},
     {"Origin": "http://[broken"},
@@ -104,6 +104,29 @@ async def test_no_other_site_makes_a_browser_change_anything(
     assert (await browser.post("/pipeline", json=PIPELINE, headers=foreign)).status_code == 403
     assert (await browser.post("/logout", headers=foreign)).status_code == 403
     assert (await browser.get("/pipeline")).json() == []
+
+
+@pytest.mark.parametrize(
+    "authorization", ["Basic dXNlcjpwYXNzd29yZA==", "Negotiate YII=", "Digest a=b", "", "Bearers x"]
+)
+async def test_what_browsers_attach_by_themselves_does_not_let_another_site_in(
+    browser: httpx.AsyncClient, engine: Engine, client: httpx.AsyncClient, authorization: str
+) -> None:
+    await _log_in(browser, engine, "admin")
+    for foreign in FOREIGN:
+        headers = {**foreign, "Authorization": authorization}
+        assert (await browser.post("/pipeline", json=PIPELINE, headers=headers)).status_code == 403
+        assert (await client.post("/pipeline", json=PIPELINE, headers=headers)).status_code == 403
+    assert (await browser.get("/pipeline")).json() == []
+
+
+async def test_a_login_works_behind_a_proxy_that_asks_for_a_password_too(
+    browser: httpx.AsyncClient, token: str
+) -> None:
+    browser.headers["Authorization"] = "Basic dXNlcjpwYXNzd29yZA=="
+    assert (await browser.get("/reporting")).status_code == 303
+    await browser.post("/login", data={"token": token})
+    assert (await browser.get("/reporting")).status_code == 200
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
@@ -130,7 +153,7 @@ async def test_the_front_door_shows_a_stranger_the_login_and_nothing_else(
 
 
 async def test_a_part_of_a_page_sends_the_whole_page_to_the_login(browser: httpx.AsyncClient) -> None:
-    asked = {"HX-Request": "true", "HX-Current-URL": "http://watcher.test/ui/pipelines?q=a"}
+    asked = {"HX-Request": "true", "HX-Current-URL": "http://localhost/ui/pipelines?q=a"}
     answer = await browser.get("/ui/pipelines?q=a", headers=asked)
     assert answer.status_code == 401
     assert answer.headers["hx-redirect"] == "/login?next=/ui/pipelines%3Fq%3Da"

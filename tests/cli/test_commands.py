@@ -1,9 +1,17 @@
 """The commands that work alone."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sqlalchemy import NullPool, create_engine
 
-from tests.cli.commands import Watcher, free_port
+from tests.cli.commands import LIMIT_SECONDS, Watcher, free_port
+from tests.support.old_server import server_of_version
 from watcher_server.auth.service import create_token
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
@@ -81,6 +89,15 @@ def test_a_database_that_is_down_is_refused(watcher: Watcher, command: str) -> N
     assert len(refused.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["migrate", "api", "worker", "beat"])
+def test_a_database_server_that_is_too_old_is_refused(watcher: Watcher, command: str) -> None:
+    with server_of_version("15.4") as old:
+        refused = watcher.run(command, database_url=old, broker_url="redis://127.0.0.1:1")
+    assert refused.returncode == 1
+    assert "PostgreSQL 15.4, and Watcher needs 16 or newer: upgrade it" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", ["api", "worker"])
 def test_a_database_that_was_never_migrated_is_refused(watcher: Watcher, command: str) -> None:
     with EmbeddedServices(watcher.home, valkey=False) as services:
@@ -93,3 +110,73 @@ def test_a_database_that_was_never_migrated_is_refused(watcher: Watcher, command
 def test_help_and_version_need_nothing(watcher: Watcher) -> None:
     assert "watcher up" in watcher.run("--help").stdout
     assert watcher.run("--version").stdout.startswith("watcher ")
+
+
+def run_as_nobody_known(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command as a user id without an account, as containers have it, and without a home folder."""
+    # It may read the Python of this test, which may be in root's home.
+    reading = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    command = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups", *reading]
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    return subprocess.run(
+        [*command, sys.executable, "-m", "watcher_server.cli.main", *arguments],
+        env={**kept, **variables},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+
+becomes_nobody_known = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root becomes another user, by setpriv"
+)
+
+
+@becomes_nobody_known
+@pytest.mark.parametrize(
+    "command", ["up", "api", "worker", "beat", "migrate", "status", "demo", "limits", "tasks list"]
+)
+def test_without_an_account_and_a_home_it_is_one_sentence(command: str) -> None:
+    refused = run_as_nobody_known(*command.split())
+    assert refused.returncode == 1
+    assert re.search("set WATCHER_HOME|set WATCHER_DATABASE_URL|`watcher up`", refused.stderr)
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@becomes_nobody_known
+@pytest.mark.parametrize("command", ["up", "status"])
+def test_a_home_below_a_home_folder_that_is_not_there_is_one_sentence(command: str) -> None:
+    refused = run_as_nobody_known(command, WATCHER_HOME="~/watcher")
+    assert refused.returncode == 1
+    assert refused.stderr == "watcher: WATCHER_HOME begins with ~, which stands for no folder: write the whole path.\n"
+
+
+@becomes_nobody_known
+def test_without_an_account_a_folder_of_its_own_is_enough(home: Path) -> None:
+    home.mkdir()
+    os.chown(home, 54321, 54321)
+    migrated = run_as_nobody_known("migrate", WATCHER_HOME=str(home))
+    if migrated.returncode != 0:
+        # A container may forbid the user namespace in which initdb finds a name.
+        assert "PostgreSQL needs a name for the user id 54321" in migrated.stderr
+        assert len(migrated.stderr.splitlines()) == 1
+        return
+    assert (home / "postgres" / "PG_VERSION").stat().st_uid == 54321
+    assert "There is no task yet" in run_as_nobody_known("tasks", "list", WATCHER_HOME=str(home)).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+@pytest.mark.parametrize(
+    "command", ["up", "api", "worker", "beat", "migrate", "status", "demo", "limits", "tasks list"]
+)
+def test_a_home_of_another_user_is_refused(watcher: Watcher, command: str) -> None:
+    run = watcher.home / "run"
+    run.mkdir(parents=True)
+    os.chown(watcher.home, 54321, 54321)
+    refused = watcher.run(*command.split())
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"watcher: {watcher.home} belongs to 54321")
+    assert len(refused.stderr.splitlines()) == 1
+    assert list(watcher.home.rglob("*")) == [run]

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from tests.support.live import LiveServer, wait_until
+from tests.support.old_server import server_of_version
 
 ROOT = Path(__file__).parents[2]
 CELERY = [sys.executable, "-m", "celery", "-A", "src.celery_app"]
@@ -91,19 +93,43 @@ def test_a_worker_starts_and_stops(database_url: str, broker_url: str, tmp_path:
     assert all(f". {name}" in text for name in CALLS)
 
 
+@pytest.mark.parametrize("program", ["worker", "beat"])
+def test_a_database_server_that_is_too_old_is_refused(broker_url: str, tmp_path: Path, program: str) -> None:
+    with server_of_version("15.4") as old:
+        ran = run([*CELERY, program], environment(tmp_path, database_url=old, broker_url=broker_url))
+    assert ran.returncode == 1
+    assert "PostgreSQL 15.4, and Watcher needs 16 or newer: upgrade it" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_workers_on_one_machine_have_names_of_their_own(
+    engine: Engine, database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    variables = environment(tmp_path, database_url=database_url, broker_url=broker_url, worker_metrics_port="0")
+    command = [*CELERY, "worker", "--concurrency=1"]
+
+    def names() -> list[str]:
+        with engine.connect() as connection:
+            return list(connection.scalars(text("SELECT name FROM worker WHERE stopped_at IS NULL")))
+
+    with (
+        started(command, variables, tmp_path / "one.log"),
+        started(command, variables, tmp_path / "two.log"),
+        started([*command, "--hostname", "nightly@%h"], variables, tmp_path / "three.log"),
+    ):
+        wait_until(lambda: len(names()) == 3, "three workers", 60)
+        assert len(set(names())) == 3
+        assert sum(name.startswith("nightly@") for name in names()) == 1
+
+
 def test_beat_starts_and_stops(database_url: str, broker_url: str, tmp_path: Path) -> None:
     variables = environment(tmp_path, database_url=database_url, broker_url=broker_url)
     log = tmp_path / "beat.log"
     command = [*CELERY, "beat", "--loglevel=info", "--schedule", str(tmp_path / "schedule")]
-
-    def has_stored_its_schedule() -> bool:
-        return any(b"timeliness_check_task" in file.read_bytes() for file in tmp_path.glob("schedule*"))
-
     with started(command, variables, log) as beat:
-        # Stopped before it has, Celery's beat fails.
-        wait_until(has_stored_its_schedule, "the start of beat")
+        wait_until(lambda: "beat: Starting..." in log.read_text(), "the start of beat")
         assert stop(beat) == 0
-    assert "beat: Starting..." in log.read_text()
+    assert not list(tmp_path.glob("schedule*"))
     assert not list(ROOT.glob("celerybeat*"))
 
 
@@ -120,4 +146,13 @@ def test_without_a_broker_it_says_which_setting_is_missing(command: list[str], t
     refused = run(command, environment(tmp_path))
     assert refused.returncode == 1
     assert refused.stderr.startswith("watcher: No broker is configured: set WATCHER_BROKER_URL")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [[*CELERY, "worker"], [sys.executable, "-c", "import src.celery_tasks"]])
+def test_a_home_that_others_may_write_is_refused(command: list[str], tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    refused = run(command, environment(tmp_path))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"watcher: Other users may write to {tmp_path}")
     assert len(refused.stderr.splitlines()) == 1

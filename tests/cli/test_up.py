@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,11 +16,27 @@ import pytest
 from celery import Celery
 
 from tests.cli.commands import LIMIT_SECONDS, Watcher
+from tests.embedded.homes import temporary_home
+from watcher_server.database.migrate import migrate
 from watcher_server.embedded.running import find_running
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queueing.broker import redis_client
+from watcher_server.tasking.sending.broker import redis_client
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the tests look into /proc")
+
+
+@pytest.fixture(scope="module")
+def _migrated_home() -> Iterator[Path]:
+    with temporary_home() as home:
+        with EmbeddedServices(home) as services:
+            migrate(services.database_url)
+        yield home
+
+
+@pytest.fixture
+def used_home(home: Path, _migrated_home: Path) -> None:
+    """Make the data folder a copy of one with a migrated database, on which `watcher up` starts in seconds."""
+    subprocess.run(["cp", "-a", _migrated_home, home], check=True)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -51,6 +68,7 @@ def test_ctrl_c_ends_everything_and_the_data_is_there_again_at_the_next_start(wa
     assert watcher.processes() == []
 
 
+@pytest.mark.usefixtures("used_home")
 def test_it_starts_again_after_it_was_killed(watcher: Watcher) -> None:
     watcher.up().process.kill()
     up = watcher.up()
@@ -58,12 +76,14 @@ def test_it_starts_again_after_it_was_killed(watcher: Watcher) -> None:
     assert up.stop() == 0
 
 
+@pytest.mark.usefixtures("used_home")
 def test_killed_it_takes_everything_it_started_along(watcher: Watcher) -> None:
     watcher.up().process.kill()
     watcher.ups[0].process.wait()
     wait_for(lambda: watcher.processes() == [])
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_second_start_names_the_first(watcher: Watcher) -> None:
     up = watcher.up()
     second = watcher.run("up")
@@ -73,6 +93,7 @@ def test_a_second_start_names_the_first(watcher: Watcher) -> None:
     assert watcher.get("/health/ready").status_code == 200
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_child_that_dies_is_started_again(watcher: Watcher) -> None:
     up = watcher.up()
     before = published_children(watcher.home)
@@ -84,6 +105,7 @@ def test_a_child_that_dies_is_started_again(watcher: Watcher) -> None:
     assert watcher.processes() == []
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_child_that_keeps_dying_ends_it_with_a_sentence(watcher: Watcher) -> None:
     up = watcher.up()
     for deaths in range(1, 5):
@@ -129,12 +151,14 @@ def test_it_listens_to_others_only_with_a_token(watcher: Watcher) -> None:
     assert up.stop() == 0
 
 
+@pytest.mark.usefixtures("used_home")
 def test_it_can_be_told_to_stay_open(watcher: Watcher) -> None:
     up = watcher.up(host="0.0.0.0", allow_unauthenticated="true")  # noqa: S104 - what is tested
     assert watcher.get("/pipeline").status_code == 200
     assert up.stop() == 0
 
 
+@pytest.mark.usefixtures("used_home")
 def test_a_task_that_an_impatient_stop_drops_is_back_in_its_queue(watcher: Watcher) -> None:
     up = watcher.up()
     running = find_running(watcher.home)

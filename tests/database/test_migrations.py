@@ -1,14 +1,23 @@
 """The migrations build what the models describe."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, NullPool, create_engine, text
 
+from tests.conftest import create_database
+from watcher_server.database import engine as engines
+from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
-from watcher_server.database.models import Base
+from watcher_server.models import Base
+
+MIGRATIONS = Path(engines.__file__).parent / "migrations"
 
 
 def test_the_migrated_tables_are_the_models(engine: Engine) -> None:
@@ -50,3 +59,50 @@ def test_months_quarters_and_years_follow_the_calendar(
 
     with engine.connect() as connection:
         assert connection.scalar(statement, {"number": number, "datepart": datepart}) == expected
+
+
+@pytest.fixture
+def version_before(engine: Engine, worker_id: str) -> Engine:
+    """A database as it was before the revision that resolves thresholds."""
+    assert engine
+    url = create_database(f"watcher_before_{worker_id}", "template0")
+    before = create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    revision = ScriptDirectory.from_config(config).get_revision("0016")
+    assert revision is not None
+    with before.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, str(revision.down_revision))
+    return before
+
+
+THRESHOLDS = """
+INSERT INTO pipeline_type (name, freshness_number, freshness_datepart, mute_timeliness_check)
+VALUES ('daily', 1, 'day', true);
+INSERT INTO pipeline (name, pipeline_type_id, freshness_number, freshness_datepart, timeliness_number,
+    timeliness_datepart, mute_freshness_check, last_target_insert, created_at, pipeline_metadata)
+VALUES
+    ('of its type', 1, NULL, NULL, NULL, NULL, false, NULL, '2026-01-01Z', '{"tags": ["a", 1]}'),
+    ('its own', 1, 2, 'hour', 2000000000, 'year', true, '2026-02-01Z', '2026-01-01Z', NULL);
+"""
+
+
+def test_a_database_with_pipelines_gets_the_thresholds_in_force(version_before: Engine) -> None:
+    with version_before.begin() as connection:
+        connection.execute(text(THRESHOLDS))
+
+    migrate(version_before.url.render_as_string(hide_password=False).replace("+psycopg", ""))
+
+    columns = """
+        name, tags, freshness_number, freshness_datepart, freshness_own, freshness_muted_by, freshness_muted,
+        timeliness_number, timeliness_muted_by, stale_at,
+        watcher_due(created_at, timeliness_number, timeliness_datepart)
+    """
+    with version_before.connect() as connection:
+        rows = connection.execute(text(f"SELECT {columns} FROM pipeline_effective ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [
+        ("of its type", ["a"], 1, "day", False, None, False, None, "type", datetime(2026, 1, 2, tzinfo=UTC), None),
+        ("its own", [], 2, "hour", True, "pipeline", True, 2_000_000_000, "type",
+         datetime(2026, 2, 1, 2, tzinfo=UTC), None),
+    ]  # fmt: skip

@@ -36,6 +36,12 @@ def test_something_that_is_no_address_says_what_one_looks_like(capsys: pytest.Ca
     assert "give one like http://127.0.0.1:8000" in _says(capsys)
 
 
+def test_what_it_quotes_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        demo(url="gopher://\x9b2J", warehouse_url=WAREHOUSE)
+    assert r"gopher://\x9b2J is not an address" in _says(capsys)
+
+
 def test_days_outside_the_year_are_refused(closed_url: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         demo(url=closed_url, first=datetime(2014, 1, 1))  # noqa: DTZ001 - a calendar day

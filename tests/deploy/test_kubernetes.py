@@ -15,8 +15,8 @@ from typer.main import get_command
 
 from tests.deploy.tools import DEPLOY, ROOT, find_program, miss
 from watcher_server.cli.main import app
-from watcher_server.queueing.configuration import QUEUES
 from watcher_server.settings import Settings
+from watcher_server.tasking.wire import QUEUES
 
 FOLDER = DEPLOY / "kubernetes"
 # The oldest that the schemas are checked for, and the newest there is.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from sqlalchemy import NullPool, create_engine, insert
@@ -28,10 +29,11 @@ from tests.deploy.expressions import (
 )
 from tests.deploy.tools import DEPLOY, find_program
 from tests.support.live import free_port, wait_until, watcher_process
-from watcher_server.alerts.service import Level, NewAlert, raise_alert
+from watcher_server.alerts.levels import Level
+from watcher_server.alerts.service import NewAlert, raise_alert
 from watcher_server.database.engine import sqlalchemy_url
-from watcher_server.queueing.broker import redis_client
-from watcher_server.queueing.models import OutboxMessage
+from watcher_server.tasking.models import OutboxMessage
+from watcher_server.tasking.sending.broker import redis_client
 
 CONFIGURATION = DEPLOY / "prometheus" / "prometheus.yml"
 HOW_TO_GET_IT = "run tests/debian-packages.sh, or apt-get install prometheus"
@@ -61,7 +63,6 @@ class Monitored:
         with engine.begin() as connection:
             broken = {"task_name": "detect_anomalies_task", "kwargs": {"unheard": "of"}}
             connection.execute(insert(OutboxMessage).values(broken))
-            # Nobody listens where it is to be delivered.
             raise_alert(connection, NewAlert(f"test {number}", Level.INFO, "Test", "A test.", ()))
 
 
@@ -90,7 +91,17 @@ def monitored(worker_id: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         prometheus_url = stack.enter_context(_prometheus(folder, prometheus_port, api_port))
         watched = Monitored(f"http://127.0.0.1:{api_port}", prometheus_url, database_url)
         wait_until(lambda: _all_targets_are_up(watched), f"the first scrapes (the logs are in {folder})", 40)
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(_BUSY)
         yield watched
+
+
+# Each delivery of an alert fails with an error that passes.
+_BUSY = """
+CREATE FUNCTION be_busy() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'the table is busy' USING ERRCODE = 'lock_not_available'; END $$;
+CREATE TRIGGER busy BEFORE INSERT ON channel EXECUTE FUNCTION be_busy();
+"""
 
 
 @contextmanager

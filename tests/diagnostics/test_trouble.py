@@ -15,9 +15,9 @@ from sqlalchemy import Connection, Engine, insert, make_url, text
 
 from tests.conftest import MakeClient
 from tests.support.rows import ago
-from watcher_server.diagnostics.judging import sessions
+from watcher_server.diagnostics import sessions
 from watcher_server.embedded.services import EmbeddedServices
-from watcher_server.queue_monitor.models import QueueDepthSample
+from watcher_server.tasking.models import QueueDepthSample
 
 Checks = dict[str, dict[str, str]]
 

@@ -71,7 +71,7 @@ def test_data_of_another_major_version_is_left_alone(home: Path) -> None:
     (home / "postgres").mkdir(parents=True)
     home.chmod(0o755)
     (home / "postgres" / "PG_VERSION").write_text("15\n")
-    with pytest.raises(EmbeddedError, match=r"PostgreSQL 15 .* pg_dump") as caught, EmbeddedServices(home):
+    with pytest.raises(EmbeddedError, match=r"PostgreSQL 15 .*`watcher backup FILE`") as caught, EmbeddedServices(home):
         pass
     assert "\n" not in str(caught.value)
     assert list((home / "postgres").iterdir()) == [home / "postgres" / "PG_VERSION"]

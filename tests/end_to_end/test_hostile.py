@@ -54,7 +54,7 @@ def _send_raw(url: str, request: bytes, *, then_close: bool) -> bytes:
 def test_half_a_request_changes_nothing(live: LiveServer) -> None:
     whole = httpx.post(f"{live.url}/pipeline", json={"name": "half", "pipeline_type_name": "t"}).json()
     body = b'{"pipeline_id": %d}' % whole["id"]
-    head = b"POST /start_pipeline_execution HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /start_pipeline_execution HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     _send_raw(live.url, head + b"Content-Length: 500\r\n\r\n" + body, then_close=True)
 
@@ -62,7 +62,7 @@ def test_half_a_request_changes_nothing(live: LiveServer) -> None:
 
 
 def test_a_body_that_says_it_is_too_long_is_refused_before_it_comes(live: LiveServer) -> None:
-    head = b"POST /pipeline HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /pipeline HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
     answer = _send_raw(live.url, head + b"Content-Length: 999999999999\r\n\r\n{}", then_close=False)
 
@@ -76,7 +76,7 @@ def test_a_body_that_nobody_asked_for_is_limited_too(live: LiveServer) -> None:
 
 
 def test_a_client_that_waits_to_be_asked_is_refused_at_once(live: LiveServer) -> None:
-    head = b"POST /pipeline HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    head = b"POST /pipeline HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
 
     answer = _send_raw(live.url, head + b"Content-Length: 99999999\r\n\r\n", then_close=False)
 
@@ -86,7 +86,7 @@ def test_a_client_that_waits_to_be_asked_is_refused_at_once(live: LiveServer) ->
 def test_an_offer_of_http_2_does_not_cost_the_body(live: LiveServer) -> None:
     body = b'{"name": "from java", "pipeline_type_name": "t"}'
     head = (
-        b"POST /pipeline HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: x\r\n"
+        b"POST /pipeline HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: localhost\r\n"
         b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
         b"Content-Type: application/json\r\n\r\n" % len(body)
     )

@@ -49,5 +49,7 @@ async def test_a_second_run_writes_nothing(client: httpx.AsyncClient, engine: En
     assert maintain(child, root) == {"rows_written": 0}
 
 
-def test_an_execution_that_is_gone_is_no_error(engine: Engine) -> None:
-    assert maintain(execution_id=99, parent_id=98) == {"rows_written": 0}
+def test_the_task_of_an_execution_that_is_gone_says_so(engine: Engine) -> None:
+    assert engine
+
+    assert maintain(execution_id=99, parent_id=98) == {"rows_written": 0, "skipped": "no such execution"}

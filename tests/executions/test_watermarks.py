@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from tests.support.factories import START, end, make_pipeline, start
 from tests.support.live import wait_until
 from tests.support.rows import add_pipeline
-from watcher_server.executions.ingest import END_PAST_STATEMENT
+from watcher_server.executions.statements import END_RARE_STATEMENT
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -77,9 +77,10 @@ async def test_of_two_that_started_together_the_one_that_ended_last_counts(clien
 
 async def test_a_start_in_the_future_does_not_hold_the_watermark_for_ever(client: httpx.AsyncClient) -> None:
     pipeline_id = await make_pipeline(client)
-    await _run(client, pipeline_id, datetime(9999, 1, 1, tzinfo=UTC), next_watermark="mistaken")
+    await _run(client, pipeline_id, datetime.now(UTC) + timedelta(hours=12), next_watermark="mistaken")
 
-    await _run(client, pipeline_id, START, next_watermark="right")
+    await client.post("/start_pipeline_execution", json={"pipeline_id": pipeline_id, "next_watermark": "right"})
+    await client.post("/end_pipeline_execution", json={"id": 2, "completed_successfully": True})
 
     assert await _watermark(client, pipeline_id) == "right"
 
@@ -141,9 +142,9 @@ def _end(session: Connection, execution_id: int, *, success: bool = True) -> Non
     parameters: dict[str, Any] = dict.fromkeys(
         ("inserts", "updates", "soft_deletes", "total_rows", "execution_metadata", "context")
     )
-    parameters["context"] = Jsonb({})
+    parameters |= {"context": Jsonb({}), "nothing_to_do": False}
     parameters |= {"id": execution_id, "end_date": LATER, "completed_successfully": success}
-    assert session.execute(END_PAST_STATEMENT, parameters).fetchone()
+    assert session.execute(END_RARE_STATEMENT, parameters).fetchone()
 
 
 @contextmanager

@@ -1,14 +1,19 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
+import httpx
 import pytest
 from sqlalchemy import text
 
 from tests.support.cluster import Cluster, start_cluster
+from tests.support.http_sink import HttpSink, http_sink
+from tests.support.live import wait_until
 from tests.support.workload import Workload, make_workload
-from watcher_server.database.models import Base
+from watcher_server.models import Base
 
-# What is lost is found within seconds, and what fails is tried again as soon, but often enough to outlast a stop of
-# the database.
+# Lost tasks are found within seconds. Failed tasks are tried again after seconds, and often enough to outlast a restart
+# of the database.
 QUICK = {
     "WATCHER_WORKER_STOP_SECONDS": "3",
     "WATCHER_LOST_TASK_AFTER_SECONDS": "4",
@@ -19,13 +24,25 @@ QUICK = {
     "WATCHER_TASK_TIME_LIMIT_SECONDS": "20",
     "WATCHER_FRESHNESS_CHECK_SCHEDULE": "* * * * *",
 }
-# Who is there, which every test begins with as it is.
+# A check of Healthchecks.
+PING = "/ping/0c8983c9-9d73-446f-adb5-0641fdacc9d4"
+_UNDER_WAY = """
+SELECT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM task WHERE state IN ('PENDING', 'PROGRESS', 'RETRY'))
+"""
+# The workers that are running stay in their table between tests.
 KEPT = {"worker"}
 
 
 @pytest.fixture(scope="session")
-def _shared_cluster() -> Iterator[Cluster]:
-    with start_cluster(QUICK) as cluster:
+def heartbeats() -> Iterator[HttpSink]:
+    """The other side of the heartbeat URL."""
+    with http_sink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def _shared_cluster(heartbeats: HttpSink) -> Iterator[Cluster]:
+    with start_cluster({**QUICK, "WATCHER_HEARTBEAT_URL": f"{heartbeats.url}{PING}"}) as cluster:
         for number in (1, 2):
             cluster.add_api(f"api-{number}")
             cluster.add_worker(f"worker-{number}")
@@ -37,11 +54,26 @@ def _shared_cluster() -> Iterator[Cluster]:
 def cluster(_shared_cluster: Cluster) -> Cluster:
     """Two apis, two workers and beat, all of them running, on empty tables."""
     _shared_cluster.start_all()
+    # A task that the test before left would be one too many for the run of its number in this test.
+    with suppress(AssertionError), _shared_cluster.connect() as connection:
+        wait_until(lambda: not connection.scalar(text(_UNDER_WAY)), "the end of the tasks of the test before", 60)
     tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name not in KEPT)
     with _shared_cluster.connect() as connection:
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    for url in _shared_cluster.urls.values():
+        wait_until(lambda url=url: _has_sessions(url), f"{url} having sessions of the database")  # type: ignore[misc]
     _shared_cluster.slack.texts.clear()
     return _shared_cluster
+
+
+def _has_sessions(url: str) -> bool:
+    """Whether no session that the api keeps was ended by the test before: the first request of such a one is a 503."""
+    with ThreadPoolExecutor(32) as threads:
+        body = {"pipeline_id": 1}
+        asked = [
+            threads.submit(httpx.post, f"{url}/start_pipeline_execution", json=body, timeout=30) for _ in range(32)
+        ]
+        return {answer.result().status_code for answer in asked} == {404}
 
 
 @pytest.fixture

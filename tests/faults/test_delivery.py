@@ -10,7 +10,7 @@ from tests.support.held import held_analysis
 from tests.support.invariants import check_everything_done_once, wait_until_at_rest
 from tests.support.live import wait_until
 from tests.support.workload import Client, Workload, under_load
-from watcher_server.queueing.outbox import enqueue_call
+from watcher_server.tasking.sending.outbox import enqueue_call
 
 
 def deliver_again(cluster: Cluster, task_id: UUID, times: int) -> None:

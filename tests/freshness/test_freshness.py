@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from tests.support.rows import add_pipeline, ago, alerts, change_pipeline, rows
 from watcher_server.celery_tasks import freshness_check_task
 from watcher_server.freshness.models import FreshnessPipelineLog
-from watcher_server.queueing.models import OutboxMessage
+from watcher_server.tasking.models import OutboxMessage
 
 HOURLY: dict[str, Any] = {"freshness_number": 1, "freshness_datepart": "hour"}
 DAILY: dict[str, Any] = {"freshness_number": 1, "freshness_datepart": "day"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from watcher_server.kit.aliases import prefer_given
+from watcher_server.kit.fields import prefer_given
 
 
 @pytest.mark.parametrize(

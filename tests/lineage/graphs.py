@@ -1,11 +1,14 @@
 """Graphs straight in the tables, and the closure by the plainest possible means."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import networkx as nx
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+
+from watcher_server.lineage.closure import rebuild_part
+from watcher_server.lineage.walk import ClosureChange
 
 Edge = tuple[int, int]
 Closure = dict[Edge, tuple[int, list[int]]]
@@ -105,3 +108,14 @@ def layered_edges(layers: int, width: int, edges: int) -> set[Edge]:
         first = layer * width + 1
         drawn.add((first + dice.randrange(width), first + width + dice.randrange(width)))
     return drawn
+
+
+def rebuild_closure(
+    connection: Connection, connected_addresses: Sequence[int], *, everything: bool = False
+) -> ClosureChange:
+    """All parts of a rebuild in the transaction at hand; see :func:`rebuild_part`."""
+    change = ClosureChange()
+    remaining = rebuild_part(connection, connected_addresses, change, everything=everything)
+    while remaining:
+        remaining = rebuild_part(connection, (), change)
+    return change

@@ -11,11 +11,12 @@ from tests.lineage.graphs import (
     draw_edges,
     expected_closure,
     layered_edges,
+    rebuild_closure,
     row_versions,
     stored_closure,
 )
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
-from watcher_server.lineage.closure import rebuild_closure, rebuild_part
+from watcher_server.lineage.closure import rebuild_part
 from watcher_server.lineage.walk import ClosureChange
 
 
@@ -44,6 +45,19 @@ def test_each_connected_pair_is_one_row_at_its_least_depth(engine: Engine, edges
     assert stored_closure(engine) == expected_closure(range(1, 6), edges)
 
 
+def test_the_task_of_an_address_or_a_pipeline_that_does_not_exist_says_so_and_does_the_rest(engine: Engine) -> None:
+    draw_addresses(engine, 2)
+    draw_edges(engine, [(1, 2)])
+
+    assert rebuild_task([99], 1)["skipped"] == "no such address"
+    assert stored_closure(engine) == {}
+    assert rebuild_task([1, 99, 98], 1)["skipped"] == "no such address: 98, 99"
+    assert rebuild_task([1, 2], 99)["skipped"] == "no such pipeline"
+    assert stored_closure(engine) == expected_closure([1, 2], [(1, 2)])
+    assert "skipped" not in rebuild_task([1, 2], 1)
+    assert "skipped" not in rebuild_task([], 0)
+
+
 def test_a_diamond_is_one_row_with_the_first_of_its_paths(engine: Engine) -> None:
     draw_addresses(engine, 4)
     draw_edges(engine, [(1, 3), (1, 2), (2, 4), (3, 4)])
@@ -51,6 +65,41 @@ def test_a_diamond_is_one_row_with_the_first_of_its_paths(engine: Engine) -> Non
     rebuild(engine, 1, 2, 3, 4)
 
     assert stored_closure(engine)[1, 4] == (2, [1, 2, 4])
+
+
+def test_of_equally_short_paths_the_first_by_ids_stays_stored_whichever_edge_came_first(engine: Engine) -> None:
+    # By number and not as text: 9 comes before 10.
+    draw_addresses(engine, 12)
+    by_10 = [(1, 9), (1, 10), (10, 11), (11, 12)]
+
+    draw_edges(engine, by_10)
+    rebuild(engine, 1, 9, 10, 11, 12)
+    draw_edges(engine, [*by_10, (9, 11)])
+    added = rebuild(engine, 9, 11)
+    both = stored_closure(engine)
+    draw_edges(engine, by_10)
+    rebuild(engine, 9, 11)
+    without_9 = stored_closure(engine)
+
+    assert both[1, 11] == (2, [1, 9, 11])
+    assert both[1, 12] == (3, [1, 9, 11, 12])
+    # 1-11 and 1-12 have another path of the same length; 9-11 and 9-12 are new.
+    assert (added.rows_updated, added.rows_inserted) == (2, 2)
+    assert without_9[1, 12] == (3, [1, 10, 11, 12])
+
+
+def test_an_equally_short_path_that_comes_later_by_ids_writes_nothing(engine: Engine) -> None:
+    draw_addresses(engine, 4)
+    first = [(1, 2), (2, 4), (1, 3)]
+    draw_edges(engine, first)
+    rebuild(engine, 1, 2, 3, 4)
+
+    draw_edges(engine, [*first, (3, 4)])
+    change = rebuild(engine, 3, 4)
+
+    assert stored_closure(engine)[1, 4] == (2, [1, 2, 4])
+    # 3-4 itself; 1 is not even walked from.
+    assert (change.sources, change.rows_inserted, change.rows_updated) == (1, 1, 0)
 
 
 def test_rebuilds_that_come_late_and_out_of_order_end_in_the_same_closure(engine: Engine) -> None:

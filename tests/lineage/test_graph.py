@@ -21,6 +21,35 @@ async def ask(client: httpx.AsyncClient, address_id: int, **parameters: Any) -> 
     return [node["id"] for node in graph["nodes"]], edges
 
 
+async def test_of_too_many_edges_those_among_the_nearest_addresses_are_there(
+    client: httpx.AsyncClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watcher_server.lineage.graph.MOST_EDGES", 3)
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+
+    near = (await client.get("/lineage-graph/?source_address_id=5")).json()
+
+    assert near["truncated"] is True
+    edges = [(edge["source_address_id"], edge["target_address_id"]) for edge in near["edges"]]
+    assert edges == [(1, 3), (1, 5), (4, 5)]
+    assert len(near["nodes"]) == 6
+
+
+async def test_a_pipeline_of_the_greatest_size_makes_an_answer_of_a_few_megabytes(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    draw_addresses(engine, 641)
+    sources, targets = range(2, 322), range(322, 642)
+    draw_edges(engine, [(1, source) for source in sources] + [(s, t) for s in sources for t in targets])
+
+    answer = await client.get("/lineage-graph/?source_address_id=1")
+
+    assert answer.json()["truncated"] is True
+    assert (len(answer.json()["edges"]), len(answer.json()["nodes"])) == (20_000, 641)
+    assert len(answer.content) < 8_000_000
+
+
 async def test_it_has_the_shape_that_clients_read(client: httpx.AsyncClient, engine: Engine) -> None:
     draw_addresses(engine, 2)
     draw_edges(engine, [(1, 2)])
@@ -30,6 +59,7 @@ async def test_it_has_the_shape_that_clients_read(client: httpx.AsyncClient, eng
     assert graph["nodes"][0] == {
         "id": 1,
         "name": "address 1",
+        "display_name": None,
         "address_type_name": "table",
         "address_type_group_name": "database",
         "address_metadata": None,

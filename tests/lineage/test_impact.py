@@ -6,9 +6,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from tests.lineage.graphs import draw_addresses, draw_edges
+from tests.lineage.graphs import draw_addresses, draw_edges, rebuild_closure
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
-from watcher_server.lineage.closure import rebuild_closure
 from watcher_server.lineage.impact import count_downstream, downstream_text
 
 # 1 feeds 2 and 3, both feed 4, 4 feeds 5, 5 feeds 4 back; 6 feeds 5; 7 is alone.

@@ -16,11 +16,14 @@ def address(name: str, **fields: Any) -> dict[str, Any]:
     return {"name": name, "address_type_name": "postgres", "address_type_group_name": "database", **fields}
 
 
-async def load(client: httpx.AsyncClient, pipeline_id: int, sources: list[str], targets: list[str]) -> httpx.Response:
+async def load(
+    client: httpx.AsyncClient, pipeline_id: int, sources: list[str], targets: list[str], **fields: Any
+) -> httpx.Response:
     body = {
         "pipeline_id": pipeline_id,
         "source_addresses": [address(name) for name in sources],
         "target_addresses": [address(name) for name in targets],
+        **fields,
     }
     return await client.post("/address_lineage", json=body)
 
@@ -108,6 +111,23 @@ async def test_a_pipeline_that_asks_for_no_lineage_is_left_alone(client: httpx.A
     assert answer.json()["lineage_relationships_created"] == 0
     assert "load_lineage" in answer.json()["message"]
     assert (await client.get("/address")).json() == queued(engine) == []
+
+
+async def test_who_sends_a_changed_lineage_in_vain_is_told_how_to_replace_it(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    pipeline_id = await make_pipeline(client)
+    await load(client, pipeline_id, ["a"], ["b"])
+    await client.patch("/pipeline", json={"id": pipeline_id, "load_lineage": False})
+
+    refused = await load(client, pipeline_id, ["a"], ["c"])
+    replaced = await load(client, pipeline_id, ["a"], ["c"], replace=True)
+
+    assert (refused.status_code, '"replace": true' in refused.json()["what_to_do"]) == (200, True)
+    assert (replaced.status_code, replaced.json().get("what_to_do")) == (201, None)
+    assert edges(engine) == [(1, "a", "c")]
+    assert queued(engine)[1] == {"connected_addresses": [1, 2, 3], "pipeline_id": 1}
+    assert (await client.get(f"/pipeline/{pipeline_id}")).json()["load_lineage"] is False
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,9 @@ from tests.support.rows import ago, now
 from watcher_server.auth.scopes import Scope
 from watcher_server.auth.service import create_token
 from watcher_server.database.engine import create_query_engine
-from watcher_server.queueing.broker import redis_client
-from watcher_server.queueing.models import OutboxMessage
 from watcher_server.settings import load_settings
-from watcher_server.task_history.models import TaskRun
-from watcher_server.workers.models import Worker
+from watcher_server.tasking.models import OutboxMessage, TaskRun, Worker
+from watcher_server.tasking.sending.broker import redis_client
 
 HOURLY = "freshness_check_task"
 

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from tests.support.rows import add_pipeline, change_pipeline, now
+from tests.support.rows import add_pipeline, change_pipeline, now, rows
+from watcher_server.pipelines.models import Pipeline
 
 BODY: dict[str, Any] = {"name": "orders", "pipeline_type_name": "extraction"}
 HOURLY: dict[str, Any] = {**BODY, "schedule": "0 * * * *"}
@@ -91,7 +92,11 @@ async def test_the_same_body_again_leaves_what_is_expected(client: httpx.AsyncCl
     await client.patch("/pipeline", json={"id": 1, "schedule": "0 * * * *", "active": True})
 
     stored = await read(client)
-    assert (stored["schedule"], stored["expected_next_run"]) == ("0 * * * *", due)
+    with engine.connect() as connection:
+        (pipeline,) = rows(connection, Pipeline)
+    # The one that is due stays so, and the next is the one after it.
+    assert (pipeline["schedule"], pipeline["expected_next_run"]) == ("0 * * * *", due)
+    assert stored["expected_next_run"] in {due + timedelta(hours=1), next_hour()}
     assert datetime.fromisoformat(stored["last_missed_run"]) == missed
 
 

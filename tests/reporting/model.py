@@ -1,11 +1,27 @@
-"""The figures of a month as one statement over the executions: slow, and plain enough to believe."""
+"""Runs at chosen moments, and what a report must say of them: one slow statement over all executions."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 PATH = "/reporting/daily-pipeline-metrics"
+
+# Midnight at the beginning of what the clock takes for today: later than the machine's own clock.
+TODAY = datetime(2040, 1, 15, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def day(days_ago: int) -> datetime:
+    """The first moment of a day."""
+    return TODAY - timedelta(days=days_ago)
+
+
+def noon(days_ago: int) -> datetime:
+    """The middle of a day."""
+    return day(days_ago) + timedelta(hours=12)
+
 
 _MODEL = text("""
 SELECT date_recorded::text, pipeline.name AS pipeline_name, pipeline_type.name AS pipeline_type_name,
@@ -31,12 +47,12 @@ ORDER BY date_recorded DESC, pipeline.name
 
 
 def counted(connection: Connection, days: int = 30) -> list[dict[str, Any]]:
-    """What a report is to say, counted from all executions of its days."""
+    """The rows that a report must have, counted from all executions of its days."""
     return [dict(row) for row in connection.execute(_MODEL, {"days": days}).mappings()]
 
 
 async def reported(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
-    """What it says, all pages of it."""
+    """The rows of a report, from all its pages."""
     rows: list[dict[str, Any]] = []
     page = 1
     while True:
@@ -48,3 +64,25 @@ async def reported(client: httpx.AsyncClient, **query: Any) -> list[dict[str, An
             assert report["pagination"]["total_records"] == len(rows)
             return rows
         page += 1
+
+
+async def check_report(client: httpx.AsyncClient, engine: Engine, days: int = 30) -> None:
+    """Fail unless the report has the figures of the executions."""
+    with engine.connect() as connection:
+        expected = counted(connection, days)
+    assert await reported(client, days=days) == expected
+
+
+async def start_run(client: httpx.AsyncClient, pipeline_id: int, at: datetime) -> int:
+    """Report the start of a run; its id."""
+    body = {"pipeline_id": pipeline_id, "start_date": at.isoformat()}
+    answer = await client.post("/start_pipeline_execution", json=body)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["id"])
+
+
+async def end_run(client: httpx.AsyncClient, execution_id: int, at: datetime, **fields: Any) -> None:
+    """Report the end of a run, successful unless the fields say otherwise."""
+    body = {"id": execution_id, "end_date": at.isoformat(), "completed_successfully": True, **fields}
+    answer = await client.post("/end_pipeline_execution", json=body)
+    assert answer.status_code == 204, answer.text

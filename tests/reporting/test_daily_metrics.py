@@ -1,25 +1,20 @@
 """What the pipelines did, day by day."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
+from tests.reporting.model import PATH, noon
 from tests.support.rows import add_pipeline, add_run, add_type
 
-PATH = "/reporting/daily-pipeline-metrics"
 BIGINT_MAX = 2**63 - 1
 
 
-def _noon(days_ago: int) -> datetime:
-    today = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
-    return today - timedelta(days=days_ago)
-
-
 def _run(engine: Engine, pipeline_id: int, days_ago: int = 1, seconds: int = 100, **fields: Any) -> None:
-    start = _noon(days_ago)
+    start = noon(days_ago)
     values = {"end_date": start + timedelta(seconds=seconds), "duration_seconds": seconds, **fields}
     with engine.begin() as connection:
         add_run(connection, pipeline_id, start_date=start, **values)
@@ -48,7 +43,7 @@ async def test_a_day_of_a_pipeline_is_one_row(client: httpx.AsyncClient, engine:
 
     assert report["data"] == [
         {
-            "date_recorded": _noon(1).date().isoformat(),
+            "date_recorded": noon(1).date().isoformat(),
             "pipeline_name": "orders",
             "pipeline_type_name": "extraction",
             "total_executions": 4,
@@ -102,7 +97,7 @@ async def test_newest_day_first_then_by_name_page_by_page(client: httpx.AsyncCli
     pages = [await _report(client, page=page, page_size=4) for page in (1, 2, 3)]
 
     found = [(row["date_recorded"], row["pipeline_name"]) for page in pages for row in page["data"]]
-    days = [_noon(days_ago).date().isoformat() for days_ago in (0, 1, 2)]
+    days = [noon(days_ago).date().isoformat() for days_ago in (0, 1, 2)]
     assert found == [(day, name) for day in days for name in ("a", "b")]
     assert [(page["pagination"]["has_prev"], page["pagination"]["has_next"]) for page in pages] == [
         (False, True),
@@ -118,7 +113,7 @@ async def test_what_claims_to_start_after_today_is_not_shown(client: httpx.Async
     for days_ago in (0, -1, -10_000):
         _run(engine, pipeline, days_ago)
     days = [row["date_recorded"] for row in (await _report(client))["data"]]
-    assert days == [_noon(0).date().isoformat()]
+    assert days == [noon(0).date().isoformat()]
 
 
 async def test_days_are_whole_days_up_to_today(client: httpx.AsyncClient, engine: Engine) -> None:

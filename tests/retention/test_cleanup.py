@@ -13,8 +13,8 @@ from tests.support.rows import add_pipeline, add_rule, add_run, ago, alerts, cha
 from watcher_server.anomalies.models import AnomalyDetectionResult
 from watcher_server.celery_tasks import freshness_check_task
 from watcher_server.database.locks import CLEANUP_LOCK
-from watcher_server.executions.closure import maintain_closure
 from watcher_server.executions.models import PipelineExecution
+from watcher_server.executions.tasks import maintain_closure
 from watcher_server.freshness.models import FreshnessPipelineLog
 from watcher_server.timeliness.models import TimelinessExecutionLog
 
@@ -28,8 +28,10 @@ NOTHING = {
     "total_missed_run_logs_deleted": 0,
     "total_anomaly_events_deleted": 0,
     "total_alerts_deleted": 0,
+    "total_incidents_deleted": 0,
     "total_daily_pipeline_metrics_deleted": 0,
     "total_daily_pipeline_metric_changes_deleted": 0,
+    "total_dbt_artifacts_deleted": 0,
 }
 OLD, NEW = 100.0, 10.0
 
@@ -245,6 +247,21 @@ async def test_the_state_a_pipeline_is_still_in_stays_logged_and_is_not_alerted_
         # It writes again: what was logged is history, and goes.
         change_pipeline(connection, pipeline, last_target_soft_delete=ago(hours=1))
     assert await _clean(client) == {**NOTHING, "total_freshness_pipeline_logs_deleted": 1}
+
+
+async def test_a_state_since_a_look_that_found_nothing_stays_logged_too(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        daily: dict[str, Any] = {"freshness_number": 1, "freshness_datepart": "day"}
+        pipeline = add_pipeline(connection, last_target_insert=ago(days=200), **daily)
+        add_run(connection, pipeline, end_date=ago(days=2), nothing_to_do=True)
+    assert freshness_check_task()["new_stale_pipelines"] == 1
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE freshness_pipeline_log SET evaluated_at = :old"), {"old": ago(days=OLD)})
+
+    assert await _clean(client) == NOTHING
+    assert freshness_check_task()["new_stale_pipelines"] == 0
 
 
 async def test_the_longest_retention_works(client: httpx.AsyncClient) -> None:

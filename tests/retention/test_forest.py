@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.support.rows import add_pipeline, add_run, ago, now
-from watcher_server.executions.closure import maintain_closure
 from watcher_server.executions.models import PipelineExecution, PipelineExecutionClosure
+from watcher_server.executions.tasks import maintain_closure
 from watcher_server.retention.schemas import CleanupRequest
 from watcher_server.retention.service import clean_up
 from watcher_server.timeliness.models import TimelinessExecutionLog

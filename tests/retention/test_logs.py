@@ -5,13 +5,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from tests.incidents.records import add_incident
+from tests.support.notifications import add_alert
 from tests.support.rows import add_pipeline, add_rule, add_run, ago, change_pipeline
 from watcher_server.alerts.models import Alert
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyEvent
+from watcher_server.dbt.models import DbtArtifact
+from watcher_server.incidents.models import Incident, IncidentEvent
+from watcher_server.missed_runs.models import MissedRunLog
 from watcher_server.reporting.models import DailyPipelineMetric, DailyPipelineMetricChange
 from watcher_server.retention.schemas import CleanupRequest
 from watcher_server.retention.service import clean_up
-from watcher_server.schedules.models import MissedRunLog
 
 OLD, NEW = ago(days=100), ago(days=10)
 
@@ -82,11 +86,11 @@ def test_an_event_goes_when_it_is_old_and_its_last_result_is_gone(engine: Engine
 
 def test_alerts_go_when_they_were_delivered(engine: Engine) -> None:
     with engine.begin() as connection:
-        for key, created_at, delivered_at in (("a", OLD, OLD), ("b", OLD, None), ("c", NEW, NEW)):
-            values = {"dedupe_key": key, "level": "INFO", "title": "t", "message": "m"}
-            connection.execute(insert(Alert).values(**values, created_at=created_at, delivered_at=delivered_at))
+        for key, created_at, state in (("a", OLD, "sent"), ("b", OLD, "given_up"), ("c", NEW, "sent")):
+            add_alert(connection, key, created_at=created_at, state=state)
+        add_alert(connection, "d", created_at=OLD, state="merged")
 
-    assert _clean(engine) == {"total_alerts_deleted": 1}
+    assert _clean(engine) == {"total_alerts_deleted": 2}
     assert _left(engine, Alert.dedupe_key) == ["b", "c"]
 
 
@@ -106,6 +110,16 @@ def test_daily_figures_go_with_the_days_that_lie_wholly_before(engine: Engine) -
     assert set(_left(engine, DailyPipelineMetricChange.date_recorded)) == {edge, NEW.date()}
 
 
+def test_files_of_dbt_are_forgotten(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for invocation, applied_at in (("a", OLD), ("b", OLD), ("c", NEW)):
+            file = {"invocation_id": invocation, "kind": "sources", "generated_at": OLD, "applied_at": applied_at}
+            connection.execute(insert(DbtArtifact).values(file))
+
+    assert _clean(engine) == {"total_dbt_artifacts_deleted": 2}
+    assert _left(engine, DbtArtifact.invocation_id) == ["c"]
+
+
 def _add_figures(connection: Connection, day: date, pipeline: int) -> None:
     key = {"date_recorded": day, "pipeline_id": pipeline}
     counts = dict.fromkeys(("total_executions", "ended_executions", "failed_executions", "measured_durations"), 1)
@@ -120,3 +134,27 @@ def test_an_event_that_is_being_extended_is_left_for_the_next_time(engine: Engin
         extending.execute(select(AnomalyEvent.id).where(AnomalyEvent.id == event).with_for_update())
         assert _clean(engine) == {}
     assert _clean(engine) == {"total_anomaly_events_deleted": 1}
+
+
+def test_resolved_incidents_go_with_their_timeline_and_open_ones_stay(engine: Engine) -> None:
+    with engine.begin() as connection:
+        pipeline = add_pipeline(connection)
+        old = {"opened_at": OLD, "resolved_at": OLD}
+        root = add_incident(connection, pipeline, "stale", **old)
+        kept = [
+            add_incident(connection, pipeline, "failing", opened_at=OLD, root_id=root),
+            add_incident(connection, pipeline, "late", opened_at=OLD, state="acknowledged"),
+            add_incident(connection, pipeline, "late", opened_at=OLD, resolved_at=NEW),
+            # It keeps the check from opening another.
+            add_incident(connection, pipeline, "missed", **old, resolution="hand", quiet=True),
+        ]
+        for _ in range(3):
+            add_incident(connection, pipeline, "stale", **old)
+        for id_ in (root, kept[0]):
+            event = {"incident_id": id_, "change": "opened", "actor": "watcher"}
+            connection.execute(insert(IncidentEvent).values(event))
+
+    assert _clean(engine) == {"total_incidents_deleted": 4}
+    assert _left(engine, Incident.id) == kept
+    assert _left(engine, IncidentEvent.incident_id) == [kept[0]]
+    assert _left(engine, Incident.root_id) == [None] * 4

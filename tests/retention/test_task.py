@@ -11,11 +11,11 @@ from watcher_server.celery_tasks import retention_task
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.locks import CLEANUP_LOCK
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.queueing.configuration import celery_configuration
 from watcher_server.retention import tasks
 from watcher_server.retention.schemas import CleanupRequest
 from watcher_server.retention.service import clean_up
 from watcher_server.settings import SettingsError, load_settings
+from watcher_server.tasking.sending.configuration import celery_configuration
 
 EXECUTIONS = "total_pipeline_executions_deleted"
 

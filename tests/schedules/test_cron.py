@@ -159,6 +159,14 @@ AROUND = st.sampled_from(
 )
 
 
+def test_the_last_run_before_a_moment_may_lie_in_the_first_of_two_equal_hours() -> None:
+    schedule = Schedule("32 0,1,2 * * *", "Europe/Berlin")
+
+    found = schedule.last_before(datetime(2026, 10, 25, 1, 1, tzinfo=UTC))
+
+    assert found == datetime(2026, 10, 25, 0, 32, tzinfo=UTC)
+
+
 @settings(max_examples=60, deadline=None)
 @given(cron=CRONS, around=AROUND, before=st.integers(0, 1500), after=st.integers(0, 1500))
 def test_runs_are_those_of_a_clock_that_is_watched_minute_by_minute(

@@ -13,13 +13,14 @@ from tests.support.live import wait_until
 from watcher_server.database.engine import sqlalchemy_url
 
 # Where a call is stored, and where its result is read.
-_PLACES = ("queueing.sending", "task_history.backend")
+_PLACES = ("tasking.sending.calls", "tasking.history.backend")
 
 
 def watcher_app() -> Celery:
-    """Watcher's Celery application, which is needed to read results."""
+    """Watcher's Celery application with all its tasks, as worker and beat have it."""
     from watcher_server.celery_app import app  # noqa: PLC0415 - it reads the settings when it is imported
 
+    app.loader.import_default_modules()
     return app
 
 

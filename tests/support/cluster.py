@@ -1,4 +1,4 @@
-"""A whole Watcher of real processes on engines of its own, any of which can be killed and started again."""
+"""A whole Watcher as real processes on its own engines. Each process and engine can be killed and started again."""
 
 import os
 import shutil
@@ -16,16 +16,17 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 
 from tests.support.live import free_port, wait_until, watcher_process
 from tests.support.slack import SlackSink, slack_sink
+from watcher_server.alerts.config.schemas import DEFAULT
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import migrate
 from watcher_server.embedded.postgres import EmbeddedPostgres
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.embedded.valkey import EmbeddedValkey
 
-# For a machine that does much else at the same time.
+# Long enough for a busy machine.
 LIMIT_SECONDS = 90
 
-# Rates are another subject than faults.
+# Rate limits would only slow the tests of faults down.
 WITHOUT_LIMITS = {
     "WATCHER_DETECT_ANOMALIES_RATE_LIMIT": "none",
     "WATCHER_FRESHNESS_CHECK_RATE_LIMIT": "none",
@@ -36,7 +37,7 @@ WITHOUT_LIMITS = {
 
 
 class Part:
-    """A command of Watcher as a process, started again under the same name as often as one likes."""
+    """One command of Watcher as a process that can be started again under the same name."""
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
@@ -49,24 +50,24 @@ class Part:
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
-        """Its main process, of the last start."""
+        """The main process of the last start."""
         assert self._process is not None, f"{self.name} was never started"
         return self._process
 
     @property
     def runs(self) -> bool:
-        """Whether its main process is there."""
+        """Whether the main process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def output(self) -> str:
-        """What it has written since the last start."""
+        """The log lines since the last start."""
         with self.log.open(errors="replace") as stream:
             stream.seek(self._log_begins)
             return stream.read()
 
     def start(self) -> None:
-        """Start it, without waiting until it is of use."""
+        """Start it, without waiting until it is ready."""
         assert not self.runs, f"{self.name} runs already"
         self._log_begins = self.log.stat().st_size if self.log.exists() else 0
         self._process = self._started.enter_context(watcher_process(self._arguments, self._environment, self.log))
@@ -76,48 +77,48 @@ class Part:
         return psutil.Process(self.process.pid).children(recursive=True) if self.runs else []
 
     def kill(self) -> None:
-        """End it and its children as a machine that fails does: at once, and without a word."""
+        """Kill it and its children at once, as when their machine fails."""
         children = self.children()
         self.kill_main()
         for child in children:
             kill(child)
 
     def kill_main(self) -> None:
-        """End its main process alone; its children are orphans then."""
+        """Kill the main process only, so that its children become orphans."""
         self.process.kill()
         self.process.wait()
 
     def suspend(self) -> None:
-        """Stop the clock for it and its children, as a machine that hangs does."""
+        """Suspend it and its children, as when their machine hangs."""
         for process in (psutil.Process(self.process.pid), *self.children()):
             process.suspend()
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it and its children go on after :meth:`suspend`."""
         for process in (psutil.Process(self.process.pid), *self.children()):
             process.resume()
 
     def stop(self, seconds: float) -> None:
-        """Ask it to stop, as a service manager does, and wait so long until it has."""
+        """Terminate it as a service manager does, and wait up to ``seconds`` for its end."""
         self.process.terminate()
         wait_until(lambda: not self.runs, f"the end of {self.name}", seconds)
 
     def close(self) -> None:
-        """End all of it."""
+        """Kill it and its children if they run."""
         if self.runs:
             self.kill()
         self._started.close()
 
 
 def kill(process: psutil.Process) -> None:
-    """End a process at once, if it is still there."""
+    """Kill a process if it still runs, and wait for its end."""
     with suppress(psutil.NoSuchProcess):
         process.kill()
     wait_until(lambda: _is_dead(process), f"the end of process {process.pid}")
 
 
 def _is_dead(process: psutil.Process) -> bool:
-    # What lost its parent stays a zombie until somebody else looks after it.
+    # A process whose parent has died stays a zombie until another process reaps it.
     try:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -125,14 +126,17 @@ def _is_dead(process: psutil.Process) -> bool:
 
 
 class Cluster:
-    """Parts by name, the engines below them, and the Slack that they tell.
+    """Processes by name, their engines, and the Slack that their alerts go to.
 
-    Each api listens on a port of its own; ``urls`` has where.
+    Each api listens on a port of its own: ``urls`` has its address by its name. ``sinks`` has what stands for each
+    channel by its name, ``dead`` the names of those that take nothing.
     """
 
     def __init__(self, home: Path, slack: SlackSink, settings: Mapping[str, str]) -> None:
         self.home = home
         self.slack = slack
+        self.sinks: dict[str, SlackSink] = {DEFAULT: slack}
+        self.dead: set[str] = set()
         self.parts: dict[str, Part] = {}
         self.urls: dict[str, str] = {}
         self._settings = settings
@@ -165,7 +169,7 @@ class Cluster:
 
     def _add(self, name: str, arguments: list[str], settings: dict[str, str]) -> Part:
         environment = {
-            # The api is known by its port, and a worker's port is of no use here.
+            # Killing one process must end the api, and no test asks a worker for its metrics.
             "WATCHER_API_PROCESSES": "1",
             "WATCHER_WORKER_METRICS_PORT": "0",
             **WITHOUT_LIMITS,
@@ -181,7 +185,7 @@ class Cluster:
         return part
 
     def start_all(self) -> None:
-        """Start whatever does not run, engines first, and wait until all of it is of use."""
+        """Start the engines and processes that do not run, and wait until all are ready."""
         for engine in self._services.engines:
             if engine.pid is None:
                 engine.start()
@@ -192,7 +196,7 @@ class Cluster:
             self.wait_until_ready(part)
 
     def wait_until_ready(self, part: Part) -> None:
-        """Wait until a part is of use: an api answers, a worker and beat say that they run."""
+        """Wait until an api answers, a worker has reported itself alive, or beat has logged its start."""
         wait_until(lambda: self._is_ready(part), f"the start of {part.name}", LIMIT_SECONDS)
 
     def _is_ready(self, part: Part) -> bool:
@@ -204,13 +208,13 @@ class Cluster:
         return part.process.pid in self.workers_alive()
 
     def workers_alive(self) -> set[int]:
-        """The process ids of the workers that say so, and lately."""
+        """The process ids of the workers that reported themselves alive within the last 4 seconds."""
         with self.connect() as connection:
             alive = "stopped_at IS NULL AND seen_at > now() - interval '4 seconds'"
             return set(connection.scalars(text(f"SELECT pid FROM worker WHERE {alive}")))
 
     def wait_until_published(self) -> None:
-        """Wait until the broker has everything that is due."""
+        """Wait until the relay has published the whole outbox."""
         with self.connect() as connection:
             empty = text("SELECT NOT EXISTS (SELECT FROM outbox)")
             wait_until(lambda: bool(connection.scalar(empty)), "the outbox emptying", LIMIT_SECONDS)
@@ -227,18 +231,18 @@ class Cluster:
 
     @property
     def broker_url(self) -> str:
-        """Where the broker is."""
+        """The URL of the broker."""
         return self._services.broker_url
 
     def kill_broker(self) -> None:
-        """End Valkey at once; ``broker.start()`` starts it again with what was on disk."""
+        """Kill Valkey; ``broker.start()`` starts it again with the data on disk."""
         pid = self.broker.pid
         assert pid is not None, "the broker does not run"
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: self.broker.pid is None, "the broker's end")
 
     def kill_database(self) -> None:
-        """End PostgreSQL at once, all of it; ``database.start()`` starts it again with what was on disk."""
+        """Kill every process of PostgreSQL; ``database.start()`` starts it again with the data on disk."""
         pid = self.database.pid
         assert pid is not None, "the database does not run"
         server = psutil.Process(pid)
@@ -248,7 +252,7 @@ class Cluster:
         wait_until(lambda: self.database.pid is None, "the database's end")
 
     def empty_broker(self) -> None:
-        """Delete what a dead broker had on disk, as if it had been replaced."""
+        """Delete the data of a broker that does not run, as if it had been replaced by a new one."""
         for path in (self.home / "engines" / "valkey").iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -271,11 +275,11 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def start_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
-    """An empty cluster in a folder of its own: engines that run, and a Slack. All of it is gone at the end.
+    """Start engines and a Slack for processes that the caller adds. Their folder is deleted when the block ends.
 
-    The settings are those of all its parts, by the names of their variables.
+    ``settings`` are environment variables of all processes.
     """
-    # The engines have an account of their own, which pytest's temporary folders are closed to.
+    # The engines run as another user, who may not enter pytest's temporary folders.
     home = Path(tempfile.mkdtemp(prefix="watcher-cluster-"))
     home.chmod(0o755)
     try:

@@ -1,4 +1,4 @@
-"""Small builders over the HTTP API, so that a test says only what it is about."""
+"""Builders over the HTTP API: a test names only the fields that matter to it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

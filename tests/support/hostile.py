@@ -1,28 +1,35 @@
-"""One of everything that a page can show, each with markup where people and programs may write what they like."""
+"""Rows for every kind of thing that a page shows, with markup in each field that users can fill."""
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
+from tests.incidents.records import add_incident
+from tests.support.notifications import add_alert
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, now
 from tests.support.tasks import add_task, add_waiting
 from watcher_server.addresses.models import Address, AddressType
-from watcher_server.alerts.models import Alert
+from watcher_server.alerts.models import AlertSubject, Notification
+from watcher_server.alerts.service import Subject
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyEvent
+from watcher_server.incidents.models import IncidentEvent
 from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
-from watcher_server.schedules.models import MissedRunLog
+from watcher_server.missed_runs.models import MissedRunLog
+from watcher_server.pipelines.models import Pipeline
 
-# Ends a script and an attribute, is an element, a template, and two ends of a line that JavaScript knows.
+# Closes a script and an attribute, adds an element and a template expression, and has JavaScript's two line separators.
 MARKUP = "</script><img src=x onerror=alert(1)>'\"{{7*7}}\u2028\u2029"
-# What no page holds, unless it forgets to escape.
+# A page holds none of these if it escapes the markup.
 RAW = ("<img src=x", "49\u2028", "</script><img")
+
+RUNBOOK = f"javascript:{MARKUP}"
 
 Ids = dict[str, Any]
 
 
 def add_hostile_scene(connection: Connection) -> Ids:
-    """Build it; the ids by the names that paths have for them."""
+    """Insert the rows; returns their ids under the names of the path parameters."""
     pipeline = add_pipeline(
         connection,
         MARKUP,
@@ -45,13 +52,17 @@ def add_hostile_scene(connection: Connection) -> Ids:
     assert detect_anomalies(connection, pipeline, run, alert_max_age_hours=24)
     _add_lineage(connection, pipeline)
     alert = _add_alert(connection, pipeline)
+    incident = _add_incidents(connection, pipeline, failed, alert)
     return {
         "pipeline_id": pipeline,
+        "address_id": connection.scalar(select(func.min(Address.id))),
         "execution_id": run,
         "rule_id": rule,
         "result_id": connection.scalar(select(AnomalyDetectionResult.id)),
         "event_id": connection.scalar(select(AnomalyEvent.id)),
         "alert_id": alert,
+        "incident_id": incident,
+        "notification_id": connection.scalar(select(Notification.id)),
         "task_id": _add_tasks(connection, pipeline, run),
         "failed_id": failed,
         "change": "set",
@@ -73,16 +84,24 @@ def _add_lineage(connection: Connection, pipeline: int) -> None:
 def _add_alert(connection: Connection, pipeline: int) -> int:
     missed = {"pipeline_id": pipeline, "expected_at": ago(hours=2), "evaluated_at": now(), "schedule": "0 * * * *"}
     connection.execute(insert(MissedRunLog).values(**missed, schedule_timezone="UTC", schedule_grace_minutes=10))
-    values = {
-        "dedupe_key": "freshness:hostile",
-        "level": "WARNING",
-        "title": MARKUP,
-        "message": MARKUP,
-        "details": [[MARKUP, MARKUP], ["Task ID", MARKUP]],
-        "attempts": 1,
-        "last_error": MARKUP,
-    }
-    return int(connection.execute(insert(Alert).values(values).returning(Alert.id)).scalar_one())
+    details = [[MARKUP, MARKUP], ["Task ID", MARKUP]]
+    said = {"title": MARKUP, "message": MARKUP, "details": details, "attempts": 1, "last_error": MARKUP}
+    return add_alert(connection, "hostile", Subject(pipeline_id=pipeline), kind="missed", **said)
+
+
+def _add_incidents(connection: Connection, pipeline: int, run: int, alert: int) -> int:
+    """One that explains another, with everything that people write of incidents; its id."""
+    connection.execute(update(Pipeline).where(Pipeline.id == pipeline).values(owner=MARKUP, runbook_url=RUNBOOK))
+    said = {"detail": MARKUP, "assignee": MARKUP, "acknowledged_by": MARKUP, "subject": MARKUP}
+    root = add_incident(connection, pipeline, "failing", execution_id=run, state="acknowledged", **said)
+    add_incident(connection, None, "queue", root_id=root, **said)
+    add_incident(connection, None, "task", resolved_at=ago(hours=1), **said)
+    event = {"incident_id": root, "actor": MARKUP, "text": MARKUP}
+    connection.execute(
+        insert(IncidentEvent), [{**event, "change": each} for each in ("commented", "told", MARKUP[:16])]
+    )
+    connection.execute(insert(AlertSubject).values(alert_id=alert, incident_id=root))
+    return root
 
 
 def _add_tasks(connection: Connection, pipeline: int, run: int) -> str:

@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -18,7 +19,7 @@ STOP_WITHIN_SECONDS = 20
 
 @dataclass(frozen=True)
 class LiveServer:
-    """Where the api answers, and what it and its worker use."""
+    """The api's URL, and the database, broker and log folder of the api and its worker."""
 
     url: str
     database_url: str
@@ -34,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Wait for something to become true, and fail with its name when it does not."""
+    """Wait until the condition is true; after ``seconds`` fail, naming ``what`` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -44,7 +45,7 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) ->
 
 @contextmanager
 def watcher_process(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``watcher …`` as a process; its output goes to the log; it is stopped at the end."""
+    """Run ``watcher`` with these arguments until the block ends; its output goes to the log."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "watcher_server.cli.main", *arguments],
@@ -71,8 +72,15 @@ def _is_ready(url: str) -> bool:
 
 
 @contextmanager
-def start_live(database_url: str, broker_url: str, logs: Path, *, api_processes: int = 1) -> Iterator[LiveServer]:
-    """An api and a worker that are ready."""
+def start_live(
+    database_url: str,
+    broker_url: str,
+    logs: Path,
+    *,
+    api_processes: int = 1,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[LiveServer]:
+    """Start an api and a worker; both are ready when the block begins, and stopped when it ends."""
     port = free_port()
     environment = {
         "WATCHER_HOME": str(logs / "home"),
@@ -80,6 +88,7 @@ def start_live(database_url: str, broker_url: str, logs: Path, *, api_processes:
         "WATCHER_BROKER_URL": broker_url,
         "WATCHER_PORT": str(port),
         "WATCHER_API_PROCESSES": str(api_processes),
+        **settings,
     }
     url = f"http://127.0.0.1:{port}"
     with ExitStack() as stack:

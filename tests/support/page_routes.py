@@ -1,4 +1,4 @@
-"""Every route that a browser may come to, found in the application itself so that none is forgotten."""
+"""All routes for browsers, read from the application so that no test forgets one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
-from watcher_server.web.pipeline.wording import FIELDS
+from watcher_server.web.pipelines.detail.wording import FIELDS
 
 FRONT_DOOR = "/"
 
 
 @dataclass(frozen=True)
 class PageRoute:
-    """A route of a page: its method and path, and the names of what it reads from the query and from a form."""
+    """A route of a page: its method and path, and the names of its query parameters and form fields."""
 
     method: str
     path: str
@@ -32,7 +32,7 @@ class PageRoute:
 
 
 def page_routes(app: FastAPI) -> list[PageRoute]:
-    """Everything that answers but is not of the API, by path."""
+    """The routes that are not part of the API, by path."""
     pages = [route for route in _walk(app) if not route.include_in_schema or route.path == FRONT_DOOR]
     return sorted((_page_route(route) for route in pages), key=lambda route: (route.path, route.method))
 
@@ -48,7 +48,7 @@ def _walk(router: Any) -> Iterator[APIRoute]:
 def _page_route(route: APIRoute) -> PageRoute:
     method = next(iter(route.methods or ()))
     form = _names(route.dependant, "body_params")
-    # These read their form by themselves, and say nothing of its fields.
+    # These read their form from the request, so their signature does not name its fields.
     if route.path.endswith(("/rules", "/rules/{rule_id}")):
         form = list(FIELDS)
     return PageRoute(method, route.path, tuple(_names(route.dependant, "query_params")), tuple(form))

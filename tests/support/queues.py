@@ -7,9 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, insert
 
 from tests.support.rows import ago, now
-from watcher_server.queueing.models import OutboxMessage
-from watcher_server.task_history.models import TaskRun
-from watcher_server.workers.models import Worker
+from watcher_server.tasking.models import OutboxMessage, TaskRun, Worker
 
 DETECT = "detect_anomalies_task"
 FRESHNESS = "freshness_check_task"
@@ -44,13 +42,13 @@ def add_finished(connection: Connection, number: int = 1, task: str = DETECT, **
 def add_worker(
     connection: Connection, name: str = "celery@one", *, seen_at: datetime | None = None, **fields: Any
 ) -> UUID:
-    """A worker of both queues, seen now unless the fields say otherwise; its id."""
+    """A worker of all queues, seen now unless the fields say otherwise; its id."""
     values = {
         "id": uuid4(),
         "name": name,
         "host": "one",
         "pid": 4711,
-        "queues": ["celery", "scheduled"],
+        "queues": ["celery", "scheduled", "alerts"],
         "processes": 2,
         "seen_at": seen_at or now(),
         **fields,

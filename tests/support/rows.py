@@ -1,4 +1,4 @@
-"""Small builders straight into the tables, for histories that would take too long over HTTP."""
+"""Builders that insert rows directly, for histories that would take too long over HTTP."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from watcher_server.alerts.models import Alert
-from watcher_server.anomalies.models import AnomalyDetectionRule
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.pipelines.models import Pipeline, PipelineType
 
@@ -79,6 +79,25 @@ def add_history(connection: Connection, pipeline_id: int, values: Iterable[float
         add_run(connection, pipeline_id, end_date=before - timedelta(days=days), **{metric: value, **fields})
         for days, value in enumerate(reversed(list(values)), start=1)
     ]
+
+
+def add_anomaly(connection: Connection, pipeline_id: int, execution_id: int, metric: str = "total_rows") -> int:
+    """A flag of the metric of that run by a rule of its own, and the numbers behind it; the id of these."""
+    numbers = ("violation_value", "z_score", "historical_mean", "historical_std", "lower_bound", "upper_bound")
+    flagged = PipelineExecution.anomaly_flags.concat({metric: True})
+    connection.execute(
+        update(PipelineExecution).where(PipelineExecution.id == execution_id).values(anomaly_flags=flagged)
+    )
+    values: dict[str, Any] = {
+        "rule_id": add_rule(connection, pipeline_id, metric),
+        "pipeline_execution_id": execution_id,
+        "metric_field": metric,
+        "z_threshold": 3.0,
+        "execution_count": 30,
+        "context": {},
+        **dict.fromkeys(numbers, 1.0),
+    }
+    return _insert(connection, AnomalyDetectionResult, values)
 
 
 def flags(connection: Connection, execution_id: int) -> dict[str, bool]:

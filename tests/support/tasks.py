@@ -6,9 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tests.support.rows import ago, now
-from watcher_server.queueing.models import OutboxMessage
-from watcher_server.task_history.models import TaskRun
-from watcher_server.workers.models import Worker
+from watcher_server.tasking.models import OutboxMessage, TaskRun, Worker
 
 PROGRESS = {"status": "Processing anomaly detection...", "current_step": "Calculating z-scores", "progress": 75}
 ERROR = {"exc_type": "DatabaseError", "exc_message": "Connection timeout", "retry_count": 2, "max_retries": 3}

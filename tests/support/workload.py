@@ -20,20 +20,20 @@ from tests.support.rows import add_history, add_pipeline, add_rule
 
 METRICS = ("inserts", "total_rows")
 USUAL, OUTLYING = 1_000, 0
-# The runs before, from which the baseline comes. They were never reported, and no task judged them.
+# Marks the earlier runs that the baselines come from. They are inserted, not reported, so no task judges them.
 HISTORY = {"history": True}
 
 _TIMEOUT_SECONDS = 15
 _PAUSE_SECONDS = 0.2
 _GIVE_UP_SECONDS = 60
-# Who falls behind by more than this lets the missed cycles be.
+# A load that is late by more than this skips the cycles that it missed.
 _LATE_SECONDS = 1.0
 
 Body = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """The api did not take a request; ``status`` is None when it did not even answer."""
+    """The api refused a request with this status; ``status`` is None when no answer came."""
 
     def __init__(self, status: int | None) -> None:
         super().__init__(f"status {status}")
@@ -41,7 +41,7 @@ class RefusedError(Exception):
 
 
 class Client:
-    """A pipeline's way to the apis, each of which it asks in turn."""
+    """Posts to the apis in turn."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._hosts = itertools.cycle([urlsplit(url).netloc for url in urls])
@@ -50,9 +50,9 @@ class Client:
         """The answer of the next api.
 
         Raises:
-            RefusedError: it is no 2xx, or there is none.
+            RefusedError: the answer is not a 2xx, or none came.
         """
-        # A connection each: one that is kept may be closed by the api at the same moment, which is no fault.
+        # A new connection each time: the api may close a kept one just as the request is sent.
         connection = http.client.HTTPConnection(next(self._hosts), timeout=_TIMEOUT_SECONDS)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
@@ -71,8 +71,7 @@ class Client:
 class Workload:
     """Pipelines, and the moment at which all their runs start.
 
-    All end at the same moment too, so none is part of another's baseline, whatever the order they are judged in: that
-    is the history alone.
+    All runs end at the same moment too, so no run is in the baseline of another: the order of judging does not matter.
     """
 
     pipelines: Sequence[int]
@@ -82,14 +81,14 @@ class Workload:
         """The report of a run that starts."""
         return {"pipeline_id": pipeline_id, "start_date": self.at.isoformat(), **fields}
 
-    def end_body(self, execution_id: int, *, outlier: bool) -> Body:
-        """The report of a run that ends; an outlier is an anomaly by every rule."""
+    def end_body(self, execution_id: int, *, outlier: bool, fails: bool = False) -> Body:
+        """The report of a run that ends; an outlier is an anomaly by every rule, unless the run fails."""
         end = (self.at + timedelta(seconds=42)).isoformat()
         rows = OUTLYING if outlier else USUAL
         return {
             "id": execution_id,
             "end_date": end,
-            "completed_successfully": True,
+            "completed_successfully": not fails,
             "inserts": rows,
             "updates": 10,
             "total_rows": rows,
@@ -97,7 +96,7 @@ class Workload:
 
 
 def make_workload(engine: Engine, name: str, *, judged: int, plain: int = 0) -> Workload:
-    """So many pipelines with a history and a rule for each metric, and so many with neither."""
+    """Create ``judged`` pipelines with a history and a rule for each metric, and ``plain`` ones with neither."""
     at = datetime.now(UTC) - timedelta(hours=1)
     pipelines = []
     with engine.begin() as connection:
@@ -115,7 +114,7 @@ def make_workload(engine: Engine, name: str, *, judged: int, plain: int = 0) -> 
 
 @dataclass
 class Ledger:
-    """What the reporting side saw; ``refused`` counts by status, None where no answer came."""
+    """What the load's clients saw; ``refused`` counts refusals by status, None where no answer came."""
 
     accepted: list[int] = field(default_factory=list)
     outliers: int = 0
@@ -126,7 +125,7 @@ class Ledger:
 class Load:
     """Cycles of start and end at a steady rate, from several threads.
 
-    A refused start is let be; a refused end is sent again until it is accepted, as a pipeline's client does.
+    A refused start is dropped. A refused end is sent again until it is accepted, as a pipeline's client does.
     """
 
     def __init__(
@@ -138,6 +137,7 @@ class Load:
         threads: int = 4,
         outlier_share: float = 0.02,
         child_share: float = 0.2,
+        failing_share: float = 0.0,
         seed: int = 1,
     ) -> None:
         self.ledger = Ledger()
@@ -146,6 +146,7 @@ class Load:
         self._every = 1 / per_second
         self._outlier_share = outlier_share
         self._child_share = child_share
+        self._failing_share = failing_share
         self._lock = threading.Lock()
         self._next_at = time.monotonic()
         self._stopping = threading.Event()
@@ -153,12 +154,12 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=[chance], daemon=True) for chance in chances]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the threads."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Begin no further cycle, and wait for those under way."""
+        """Start no further cycle, and wait for the running ones."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -179,6 +180,7 @@ class Load:
         pipeline_id = chance.choice(self._workload.pipelines)
         parent = chance.choice(parents) if parents and chance.random() < self._child_share else None
         outlier = chance.random() < self._outlier_share
+        fails = chance.random() < self._failing_share
         try:
             answer = client.post("/start_pipeline_execution", self._workload.start_body(pipeline_id, parent_id=parent))
         except RefusedError as refused:
@@ -186,10 +188,10 @@ class Load:
             return
         execution_id = int(json.loads(answer)["id"])
         parents[:] = [*parents[-20:], execution_id]
-        if self._end(client, self._workload.end_body(execution_id, outlier=outlier)):
+        if self._end(client, self._workload.end_body(execution_id, outlier=outlier, fails=fails)):
             with self._lock:
                 self.ledger.accepted.append(execution_id)
-                self.ledger.outliers += outlier
+                self.ledger.outliers += outlier and not fails
 
     def _end(self, client: Client, body: Body) -> bool:
         deadline = time.monotonic() + _GIVE_UP_SECONDS
@@ -212,7 +214,7 @@ class Load:
 
 @contextmanager
 def under_load(urls: Sequence[str], workload: Workload, *, per_second: float, **options: Any) -> Iterator[Load]:
-    """A load that runs for as long as the block does."""
+    """Run a load until the block ends."""
     load = Load(urls, workload, per_second=per_second, **options)
     load.start()
     try:

@@ -79,7 +79,7 @@ def run_api_and_worker(
         **settings,
     }
     url = f"http://127.0.0.1:{port}"
-    options = ["--concurrency=2", "--loglevel=info", *(worker_options or []), "--queues=celery,scheduled"]
+    options = ["--concurrency=2", "--loglevel=info", *(worker_options or []), "--queues=celery,scheduled,alerts"]
     with ExitStack() as stack:
         api = stack.enter_context(watcher_process(["api"], environment, logs / "api.log"))
         worker = stack.enter_context(_celery_worker(options, environment, logs / "worker.log"))

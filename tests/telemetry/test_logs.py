@@ -15,8 +15,8 @@ import pytest
 from tests.conftest import create_database, worker_broker
 from tests.support.live import wait_until, watcher_process
 from tests.telemetry.processes import Running, run_api_and_worker, run_command
-from watcher_server.queueing.broker import redis_client
 from watcher_server.settings import get_settings
+from watcher_server.tasking.sending.broker import redis_client
 from watcher_server.telemetry import redaction
 from watcher_server.telemetry.context import request_context, task_context
 from watcher_server.telemetry.logs import JsonLogFormatter, PlainFormatter

@@ -64,7 +64,7 @@ async def test_the_answer_to_a_bug_carries_it_too() -> None:
     app = create_app(load_settings(relay_enabled=False))
     app.router.routes.insert(0, Route("/health/live", fail))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://watcher.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/health/live", headers=named("unlucky"))
 
     assert (answer.status_code, answer.headers["x-request-id"]) == (500, "unlucky")

@@ -235,5 +235,18 @@ def test_without_its_packages_it_says_what_to_install(command: str) -> None:
     )
 
     assert ran.returncode == 1
-    assert "pip install watcher-server[telemetry]" in ran.stderr
+    assert "with its extra `telemetry`" in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_ping_has_no_span(traced: Settings, collector: Collector, tmp_path: Path) -> None:
+    with run_api_and_worker(traced, tmp_path) as running:
+        pipeline_id = create_pipeline(running.api)
+        url = running.api.get(f"/pipeline/{pipeline_id}").json()["ping_url"]
+        answer = running.api.get(f"{url}/fail")
+        assert (answer.text, "traceparent" in answer.headers) == ("OK", False)
+        wait_until_done(traced, "judge_failure_task", 1)
+        running.stop_api()
+    assert collector.named("GET /pipeline/{pipeline_id}")
+    secret = url.rpartition("/")[2]
+    assert [span.name for span in collector.spans if secret in f"{span.name} {span.attributes}"] == []

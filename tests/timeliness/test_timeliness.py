@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, update
 
 from tests.support.rows import add_pipeline, add_run, ago, alerts, change_pipeline, rows
+from tests.support.tasks import add_task
 from watcher_server.celery_tasks import timeliness_check_task
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.queueing.models import OutboxMessage
+from watcher_server.tasking.models import OutboxMessage
 from watcher_server.timeliness.models import TimelinessExecutionLog
 
 WITHIN_10_MINUTES: dict[str, Any] = {"timeliness_number": 10, "timeliness_datepart": "minute"}
@@ -89,11 +90,41 @@ def test_a_running_one_is_found_whatever_its_start_and_not_told_again_at_its_end
     assert log["duration_seconds"] == pytest.approx(40 * 86_400, abs=60)
 
 
-@pytest.mark.parametrize(("lookback", "found"), [(49, 0), (51, 1)])
-def test_an_ended_one_is_found_within_the_lookback_of_its_start(engine: Engine, lookback: int, found: int) -> None:
+@pytest.mark.parametrize(("lookback", "found"), [(29, 0), (31, 1)])
+def test_an_ended_one_is_found_within_the_lookback_of_its_end(engine: Engine, lookback: int, found: int) -> None:
     run(engine, add(engine, **WITHIN_10_MINUTES), started_ago=50, took=20)
 
     assert check(lookback) == (found, found)
+
+
+def test_one_that_began_before_the_lookback_is_found_when_it_ends(engine: Engine) -> None:
+    pipeline_id = add(engine, timeliness_number=2, timeliness_datepart="hour")
+    late = run(engine, pipeline_id, started_ago=125, took=124)
+
+    assert (check(lookback_minutes=60), check(lookback_minutes=60)) == ((1, 1), (0, 0))
+
+    (log,) = logged(engine)
+    assert (log["pipeline_execution_id"], log["execution_status"]) == (late, "completed")
+
+
+@pytest.mark.parametrize(("state", "found"), [("SUCCESS", 1), ("FAILURE", 0)])
+def test_after_beat_was_away_the_check_looks_back_to_the_last_one_that_succeeded(
+    engine: Engine, state: str, found: int
+) -> None:
+    run(engine, add(engine, **WITHIN_10_MINUTES), started_ago=200, took=20)
+    with engine.begin() as connection:
+        add_task(connection, state, "timeliness_check_task", created_at=ago(hours=4))
+
+    assert check() == (found, found)
+
+
+def test_a_backfill_is_judged_when_it_has_ended(engine: Engine) -> None:
+    pipeline_id = add(engine, **WITHIN_10_MINUTES)
+    run(engine, pipeline_id, started_ago=60 * 24, backfill=True)
+    late = run(engine, pipeline_id, started_ago=50, took=20, backfill=True)
+
+    assert check() == (1, 1)
+    assert [log["pipeline_execution_id"] for log in logged(engine)] == [late]
 
 
 def test_a_failed_one_is_skipped(engine: Engine) -> None:

@@ -1,7 +1,7 @@
 """A browser, and Watchers for it to visit.
 
-Playwright's sync API keeps an event loop running between tests, which asyncio's own tests in the same process do not
-survive: so tests of pages are async.
+Tests of pages are async: Playwright's sync API leaves an event loop running, which breaks async tests in the same
+process.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.conftest import create_database
 from tests.ui.support.accessibility import check_accessibility
 from tests.ui.support.browser import Watch, find_chromium, new_context, start_browser
 from tests.ui.support.site import Site, start_demo_site, start_empty_site, start_guarded_site
-from watcher_server.auth.middleware import COOKIE
+from watcher_server.auth.credentials import COOKIE
 from watcher_server.embedded.services import EmbeddedServices
 
 OpenPage = Callable[..., Awaitable[Page]]
@@ -35,7 +35,7 @@ def _brokers() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def demo_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A Watcher with the demo's flights and a shop in trouble; its ids are those of ``support/scene.py``."""
+    """A Watcher with the demo's flights and the shop of ``support/scene.py``, which names the ids of the site."""
     logs = tmp_path_factory.mktemp("demo_site")
     with start_demo_site(create_database(f"watcher_ui_demo_{worker_id}"), f"{_brokers}?virtual_host=0", logs) as site:
         yield site
@@ -43,7 +43,7 @@ def demo_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def empty_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A Watcher that holds nothing."""
+    """A Watcher without data."""
     logs = tmp_path_factory.mktemp("empty_site")
     with start_empty_site(create_database(f"watcher_ui_empty_{worker_id}"), f"{_brokers}?virtual_host=1", logs) as site:
         yield site
@@ -51,7 +51,7 @@ def empty_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def guarded_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A Watcher that asks for a token; ``site.tokens`` has one that reads and one that writes."""
+    """A Watcher that asks for a token; ``site.tokens`` has one of the scope read and one of write."""
     logs = tmp_path_factory.mktemp("guarded_site")
     url = create_database(f"watcher_ui_guarded_{worker_id}")
     with start_guarded_site(url, f"{_brokers}?virtual_host=2", logs) as site:
@@ -66,7 +66,7 @@ def _give_up(reason: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium. Without it the tests of pages are skipped, and fail in CI."""
+    """Debian's Chromium. Without it the tests of pages are skipped; in CI they fail."""
     program = find_chromium()
     if program is None:
         _give_up("There is no chromium: tests/debian-packages.sh installs it.")
@@ -78,9 +78,9 @@ async def browser() -> AsyncIterator[Browser]:
 async def open_page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
     """Open a page of a site: ``page = await open_page("/ui/pipelines/{failed}", scheme="dark", width=360)``.
 
-    ``site`` is the demo's unless it is given, ``scope`` (read, write) logs in to one that asks for a token,
-    ``expects`` are texts of problems that may happen. With ``clock`` the test says how time passes (``page.clock``).
-    Whatever else the console complains of, fails to load, or is asked of another host, fails the test at its end.
+    ``site`` is the demo's by default. ``scope`` (read, write) logs in to a site that asks for a token. ``expects`` are
+    texts of problems that are allowed. With ``clock`` the test controls the time of the page (``page.clock``).
+    Any other error in the console, failed request, or request to another host fails the test at its end.
     """
     watches: list[Watch] = []
     async with AsyncExitStack() as stack:
@@ -104,7 +104,7 @@ async def open_page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIt
                 browser, scheme=scheme, width=width, height=height, javascript=javascript, timezone=timezone
             )
             stack.push_async_callback(context.close)
-            # An answer of 400 or more is an error of the console.
+            # The browser logs an answer of 400 or more as an error.
             watches.append(Watch(visited.host, (*expects, f"status of {status} ")))
             context.on("page", watches[-1].follow)
             if scope is not None:
@@ -115,7 +115,7 @@ async def open_page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIt
             answer = await page.goto(visited.address(path))
             assert answer is not None
             if answer.status != status:
-                # Said once: not again as what the console complained of.
+                # The failure names the status; the console's errors would only repeat it.
                 watches.pop()
                 pytest.fail(f"{page.url} answered {answer.status}")
             return page

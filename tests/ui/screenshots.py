@@ -1,6 +1,7 @@
-"""Writes the pictures of the pages into docs/images: ``python -m tests.ui.screenshots [page ...]``."""
+"""Writes the pictures that documents show into docs/images: ``python -m tests.ui.screenshots [page ...]``."""
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from tests.ui.support.site import Site, start_demo_site
 from watcher_server.database.migrate import migrate
 from watcher_server.embedded.services import EmbeddedServices
 
-FOLDER = Path(__file__).parents[2] / "docs" / "images"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "images"
 WIDTH, HEIGHT, LONGEST = 1280, 800, 1100
 PHONE_WIDTH, PHONE_HEIGHT = 390, 844
 # Charts and graphs are drawn, and what comes after the page has come.
@@ -22,6 +24,8 @@ SETTLED_MS = 700
 
 PAGES = {
     "overview": "/ui",
+    "incidents": "/ui/incidents",
+    "incident": "/ui/incidents/{incident}",
     "pipelines": "/ui/pipelines",
     "pipeline": "/ui/pipelines/{anomalous}",
     "execution": "/ui/executions/{tree_execution}",
@@ -66,13 +70,17 @@ async def _shoot_all(site: Site, program: str, names: Sequence[str]) -> None:
     async with start_browser(program) as browser:
         for name in names:
             url = site.address(PAGES[name])
-            for scheme in ("light", "dark"):
-                file = FOLDER / f"{name}-{scheme}.png"
-                await _shoot(browser, url, file, scheme=scheme, width=WIDTH, height=HEIGHT)
-        if "overview" in names:
-            file = FOLDER / "overview-phone.png"
-            url = site.address(PAGES["overview"])
-            await _shoot(browser, url, file, scheme="light", width=PHONE_WIDTH, height=PHONE_HEIGHT)
+            for kind in kinds_shown(name):
+                file = FOLDER / f"{name}-{kind}.png"
+                scheme = "dark" if kind == "dark" else "light"
+                width, height = (PHONE_WIDTH, PHONE_HEIGHT) if kind == "phone" else (WIDTH, HEIGHT)
+                await _shoot(browser, url, file, scheme=scheme, width=width, height=height)
+
+
+def kinds_shown(name: str) -> list[str]:
+    """How documents show that page: ``light``, ``dark``, on a ``phone``, or not at all."""
+    texts = [file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    return sorted(set(re.findall(rf"images/{name}-(light|dark|phone)\.png", "".join(texts))))
 
 
 def main(names: Sequence[str]) -> None:

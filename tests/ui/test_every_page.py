@@ -35,12 +35,20 @@ PAGES = (
     Subject("lineage", "/lineage-graph", "crm.public.contacts", timed=False),
     Subject("lineage-of-one", LINEAGE_OF_ONE, "mart_daily_performance", always=False, timed=False),
     Subject("anomalies", "/ui/anomalies", "flights"),
+    Subject("incidents", "/ui/incidents", "crm contacts is failing"),
+    Subject("incident", "/ui/incidents/{incident}", "connection to crm.example", always=False),
     Subject("alerts", "/ui/alerts", "Freshness Check - Pipeline DML"),
+    Subject("channels", "/ui/channels", "from the settings", timed=False),
+    Subject("channel", "/ui/channels/edit?type=email", "SMTP server", timed=False, empty=False),
+    Subject("routes", "/ui/routes", "what no other did", timed=False),
+    Subject("route", "/ui/routes/edit", "What it says", timed=False, empty=False),
+    Subject("windows", "/ui/windows", "Be quiet from now on", timed=False),
     Subject("reporting", "/reporting", "warehouse build", timed=False),
     Subject("tasks", "/ui/tasks", "detect_anomalies_task"),
     Subject("task", "/ui/tasks/{failed_task}", "Connection timeout", always=False),
     Subject("diagnostics", "/diagnostics", "pipeline_execution", timed=False, empty=False),
     Subject("settings", "/ui/settings", "WATCHER_DATABASE_URL", timed=False, empty=False),
+    Subject("archive", "/ui/archive", "None is archived", timed=False, empty=False),
     Subject("login", "/login", "token", timed=False, empty=False),
 )
 REFERENCES = ("/docs", "/scalar")
@@ -51,6 +59,7 @@ HOSTILE = (
     "/ui/pipelines/{hostile}",
     "/ui/executions/{hostile_execution}",
     "/lineage-graph",
+    "/ui/incidents",
     "/ui/alerts",
     "/reporting",
 )

@@ -32,7 +32,7 @@ _WAREHOUSE = """async ({drawing, icons, layers, width}) => {
     const {readIcons} = await import(icons);
     const nodes = Array.from({length: layers * width}, (_, place) => ({
         id: place + 1, name: `warehouse.layer_${place / width | 0}.a_table_with_a_long_name_${place}`,
-        type: "postgresql table", group: "database", status: ["ok", "failed", "running"][place % 3],
+        type: "postgresql table", group: "database", status: ["ok", "failing", "running"][place % 3],
         hops: place, hiddenUpstream: 0, hiddenDownstream: place % 50 ? 0 : 3,
     }));
     const edges = nodes.slice(width).flatMap(({id}) => [0, 1, 7].slice(0, 2 + id % 2).map(step => ({
@@ -173,9 +173,9 @@ async def test_the_drawing_is_saved_as_pictures_named_after_the_address(
 
 async def test_five_hundred_addresses_are_laid_out_one_beside_the_other(open_page: OpenPage) -> None:
     page = await _open(open_page, "?source_address_id={flights}")
-    script = await page.locator('script[src$="/lineage.js"]').get_attribute("src")
+    script = await page.locator('script[src$="/lineage/page.js"]').get_attribute("src")
     assert script is not None
-    modules = {name: script.replace("lineage.js", f"lineage-{name}.js") for name in ("drawing", "icons")}
+    modules = {name: script.replace("page.js", f"{name}.js") for name in ("drawing", "icons")}
 
     found = await page.evaluate(_WAREHOUSE, {**modules, "layers": 10, "width": 50})
 

@@ -23,9 +23,9 @@ async def test_search_as_you_type_narrows_the_list_and_its_address(open_page: Op
     await page.get_by_label("Tag", exact=True).select_option("finance")
     await expect(page.locator("#list tbody tr")).to_have_count(2)
 
-    await page.locator(".states").get_by_role("link", name=re.compile("^overdue")).click()
+    await page.locator(".states").get_by_role("link", name=re.compile("^late")).click()
     await expect(page.locator("#list tbody tr")).to_have_count(1)
-    await expect(page).to_have_url(re.compile("tag=finance&state=overdue"))
+    await expect(page).to_have_url(re.compile("tag=finance&state=late"))
 
 
 async def test_thresholds_are_changed_in_place_after_a_confirmation(open_page: OpenPage, axe: Axe) -> None:

@@ -2,29 +2,28 @@
 
 import re
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Engine, select
 
 from tests.conftest import MakeClient
+from tests.support.notifications import add_alert
 from tests.support.rows import add_pipeline, ago
-from tests.support.tasks import add_task, waiting_rows
-from watcher_server.alerts.models import Alert
+from tests.support.tasks import waiting_rows
+from watcher_server.alerts.models import Notification
+from watcher_server.alerts.service import Subject
 from watcher_server.auth.service import create_token
 
 WEBHOOK = "https://hooks.slack.example/services/T0/B0/very-secret"
 
 
-def _add_alert(connection: Connection, key: str = "k", **fields: Any) -> int:
-    values = {"dedupe_key": key, "level": "WARNING", "title": "Title", "message": "A message", **fields}
-    return int(connection.execute(insert(Alert).values(values).returning(Alert.id)).scalar_one())
-
-
 def _delivered(**fields: Any) -> dict[str, Any]:
     return {
-        "delivered_at": ago(minutes=1),
-        "delivered_to": "slack",
+        "state": "sent",
+        "sent_at": ago(minutes=1),
+        "sent_to": "slack",
         "attempts": 1,
         "created_at": ago(minutes=1),
         **fields,
@@ -42,13 +41,13 @@ async def _open(client: httpx.AsyncClient, **query: Any) -> str:
 
 
 async def test_without_alerts_it_says_what_makes_them(client: httpx.AsyncClient) -> None:
-    assert "Nobody had to be told anything yet" in await _open(client)
+    assert "No alert so far" in await _open(client)
     assert "No alert fits" in await _open(client, q="x")
 
 
 async def test_the_newest_fifty_come_first(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        ids = [_add_alert(connection, f"k{number}") for number in range(60)]
+        ids = [add_alert(connection, f"k{number}") for number in range(60)]
 
     first = await _open(client)
     assert _shown(first) == ids[:9:-1]
@@ -63,10 +62,10 @@ async def test_the_newest_fifty_come_first(client: httpx.AsyncClient, engine: En
 
 async def test_filters(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        critical = _add_alert(connection, "a", level="CRITICAL", title="Celery Queue Alert", **_delivered())
-        failed = _add_alert(connection, "b", attempts=4, last_error="Slack answered with status 404")
-        waiting = _add_alert(connection, "c", message="100% of _it_")
-        old = _add_alert(connection, "d", **_delivered(created_at=ago(days=9)))
+        critical = add_alert(connection, "a", level="CRITICAL", title="Celery Queue Alert", **_delivered())
+        failed = add_alert(connection, "b", attempts=4, last_error="Slack answered with status 404")
+        waiting = add_alert(connection, "c", message="100% of _it_")
+        old = add_alert(connection, "d", **_delivered(created_at=ago(days=9)))
 
     async def shown(**query: Any) -> list[int]:
         return _shown(await _open(client, **query))
@@ -84,16 +83,19 @@ async def test_filters(client: httpx.AsyncClient, engine: Engine) -> None:
     assert await shown(delivered="yes", days=7) == [critical]
 
 
-async def test_it_links_what_it_names(client: httpx.AsyncClient, engine: Engine) -> None:
-    anomaly = "Anomalies Detected for Pipeline 'x (ID: 1) - Execution ID 2 flagged' (ID: 7) - Execution ID 8 flagged"
-    normal = "New Normal for Pipeline 'orders' (ID: 17) - inserts has been high 10 times in a row"
+async def test_it_links_what_it_is_about(client: httpx.AsyncClient, engine: Engine) -> None:
+    task = uuid4()
     with engine.begin() as connection:
         stale = add_pipeline(connection, "<i>stale</i>")
-        _add_alert(connection, "anomaly:8", message=anomaly)
-        _add_alert(connection, "new normal:3", message=normal)
-        _add_alert(connection, "freshness:1", details=[["<i>stale</i>", "last DML"], ["Others", "and 5 more"]])
-        _add_alert(connection, "timeliness:1", details=[["orders (execution 99)", "took 2:00:00"]])
-        _add_alert(connection, "task-failure:x:1", details=[["Task ID", "6a3c2c8e"]])
+        late = add_pipeline(connection, "orders")
+        add_alert(connection, "a", Subject(pipeline_id=7, execution_id=8), message="(ID: 1) - Execution ID 2 flagged")
+        add_alert(connection, "b", Subject(pipeline_id=17))
+        both = [Subject(pipeline_id=stale), Subject(pipeline_id=late)]
+        add_alert(connection, "c", *both, details=[["<i>stale</i>", "last DML"], ["Others", "and 5 more"]])
+        runs = [Subject(pipeline_id=late, execution_id=99), Subject(pipeline_id=late, execution_id=98)]
+        add_alert(connection, "d", *runs, details=[["orders (execution 99)", "took 2:00:00"]])
+        add_alert(connection, "e", Subject(task_id=task), details=[["Task ID", str(task)]])
+        add_alert(connection, "f", kind="queue")
 
     page = await _open(client)
 
@@ -103,7 +105,8 @@ async def test_it_links_what_it_names(client: httpx.AsyncClient, engine: Engine)
         "pipelines/17",
         f"pipelines/{stale}",
         "executions/99",
-        "tasks/6a3c2c8e",
+        f"tasks/{task}",
+        "tasks",
     ):
         assert f'href="/ui/{href}"' in page
     assert 'href="/ui/executions/2"' not in page
@@ -112,8 +115,8 @@ async def test_it_links_what_it_names(client: httpx.AsyncClient, engine: Engine)
 
 async def test_the_channel_says_how_it_does_and_never_its_url(make_client: MakeClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        _add_alert(connection, "a", **_delivered())
-        _add_alert(connection, "b", attempts=1, last_error="Slack could not be reached (ConnectTimeout)")
+        add_alert(connection, "a", **_delivered())
+        add_alert(connection, "b", attempts=1, last_error="Slack could not be reached (ConnectTimeout)")
     async with make_client(slack_webhook_url=WEBHOOK) as client:
         page = await _open(client)
     assert "Alerts go to a Slack webhook" in page
@@ -138,20 +141,19 @@ async def test_what_did_not_arrive_says_what_to_do(
     client: httpx.AsyncClient, engine: Engine, error: str, advice: str
 ) -> None:
     with engine.begin() as connection:
-        _add_alert(connection, attempts=4, last_error=error)
+        add_alert(connection, attempts=4, last_error=error)
     page = await _open(client)
     assert f"Tried 4 times: {error}." in page
     assert advice in page
-    assert "Tried again every quarter of an hour" in page
+    assert "Tried again <time" in page
 
 
 async def test_what_was_given_up_is_sent_again_by_hand(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        alert = _add_alert(connection, attempts=4, last_error="Slack answered with status 404", created_at=ago(days=3))
-        task = add_task(connection, "FAILURE", "deliver_alert_task", kwargs={"alert_id": alert})
+        error = "Slack answered with status 404"
+        alert = add_alert(connection, state="given_up", attempts=4, last_error=error, created_at=ago(days=3))
     page = await _open(client)
     assert "not tried again by itself" in page
-    assert f'href="/ui/tasks/{task}"' in page
 
     answer = await client.post(f"/ui/alerts/{alert}/send")
 
@@ -159,12 +161,12 @@ async def test_what_was_given_up_is_sent_again_by_hand(client: httpx.AsyncClient
     assert answer.headers["location"] == f"/ui/alerts?alert={alert}"
     with engine.connect() as connection:
         (row,) = waiting_rows(connection)
-    assert (row["task_name"], row["kwargs"], row["queue"]) == ("deliver_alert_task", {"alert_id": alert}, "scheduled")
+    assert (row["task_name"], row["kwargs"], row["queue"]) == ("deliver_alert_task", {"alert_id": alert}, "alerts")
 
 
 async def test_what_arrived_is_not_sent_again(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        alert = _add_alert(connection, **_delivered())
+        alert = add_alert(connection, **_delivered())
     assert (await client.post(f"/ui/alerts/{alert}/send")).status_code == 409
     assert (await client.post("/ui/alerts/99/send")).status_code == 404
     with engine.connect() as connection:
@@ -173,7 +175,7 @@ async def test_what_arrived_is_not_sent_again(client: httpx.AsyncClient, engine:
 
 async def test_only_who_may_write_sends_again(make_client: MakeClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        alert = _add_alert(connection, attempts=1, last_error="Slack answered with status 404")
+        alert = add_alert(connection, attempts=1, last_error="Slack answered with status 404")
         reader = create_token(connection, "reader", "read")
     headers = {"Authorization": f"Bearer {reader}"}
     async with make_client() as client:
@@ -182,13 +184,13 @@ async def test_only_who_may_write_sends_again(make_client: MakeClient, engine: E
         assert (await client.post(f"/ui/alerts/{alert}/send", headers=headers)).status_code == 403
         assert (await client.post(f"/ui/alerts/{alert}/send")).status_code == 401
     with engine.connect() as connection:
-        assert connection.scalar(select(Alert.attempts)) == 1
+        assert connection.scalar(select(Notification.attempts)) == 1
         assert waiting_rows(connection) == []
 
 
 async def test_htmx_gets_the_part(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        _add_alert(connection)
+        add_alert(connection)
     part = (await client.get("/ui/alerts", headers={"HX-Request": "true"})).text
     assert "<html" not in part
     assert 'id="alert-1"' in part

@@ -12,7 +12,7 @@ from tests.conftest import MakeClient
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, flags, now, rows
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.auth.service import create_token
-from watcher_server.web.anomalies import summary
+from watcher_server.web.anomalies import reading
 
 PAGE = "/ui/anomalies"
 
@@ -183,7 +183,7 @@ async def test_the_list_has_pages_that_keep_the_filters(client: httpx.AsyncClien
 async def test_where_counting_takes_long_the_summary_comes_after_the_page(
     client: httpx.AsyncClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary, "_COUNTED_AT_ONCE", 0)
+    monkeypatch.setattr(reading, "_COUNTED_AT_ONCE", 0)
     with engine.begin() as connection:
         _add_bad_nights(connection)
 
@@ -212,7 +212,7 @@ async def test_an_empty_watcher_says_what_a_rule_is(client: httpx.AsyncClient, e
     assert engine is not None
     page = await _page(client)
     assert "No rule judges any pipeline yet" in page
-    assert "curl -X POST http://watcher.test/anomaly_detection_rule" in page
+    assert "curl -X POST http://localhost/anomaly_detection_rule" in page
     assert "No event matches" in await _page(client, pipeline='"><script>')
 
 

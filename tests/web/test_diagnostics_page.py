@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, text
 
 from tests.conftest import MakeClient
+from tests.support.notifications import add_alert
 from tests.support.rows import add_pipeline, add_run, ago
 from tests.support.tasks import add_task, add_waiting
-from watcher_server.alerts.models import Alert
 from watcher_server.auth.service import create_token
-from watcher_server.workers.models import Worker
+from watcher_server.tasking.models import Worker
 
 SECRET = "billing of ACME"
 
@@ -55,8 +55,7 @@ async def test_trouble_of_the_work_is_found(client: httpx.AsyncClient, engine: E
         add_task(connection, "FAILURE", finished_at=ago(hours=25))
         add_waiting(connection, due_at=ago(minutes=10))
         add_waiting(connection, due_at=ago(minutes=-10))
-        alert = {"level": "ERROR", "title": "T", "message": "M", "dedupe_key": "1", "created_at": ago(minutes=3)}
-        connection.execute(insert(Alert).values(alert))
+        add_alert(connection, created_at=ago(minutes=3))
 
     sections = (await client.get("/diagnostics/report.json")).json()["sections"]
     found = {check["check"]: (check["verdict"], check["now"]) for checks in sections.values() for check in checks}

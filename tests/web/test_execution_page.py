@@ -8,9 +8,10 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, insert, text, update
 
+from tests.support.notifications import add_alert
 from tests.support.rows import add_history, add_pipeline, add_run, ago, now
 from tests.support.tasks import add_task
-from watcher_server.alerts.models import Alert
+from watcher_server.alerts.service import Subject
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionRule
 from watcher_server.executions.models import PipelineExecution
@@ -168,7 +169,7 @@ async def test_what_was_found_and_told(client: httpx.AsyncClient, engine: Engine
     found = page.split("What was found")[1].split("Tree of executions")[0]
     assert re.search(r"<td class=\"number\">5</td>\s*<td class=\"number\">[\d.]+ to [\d.]+</td>", found)
     assert re.search(r'href="/ui/alerts\?alert=\d+">Anomaly Detection</a>', found)
-    assert "not delivered" in found
+    assert "waiting" in found
 
 
 async def test_the_tasks_that_it_caused(client: httpx.AsyncClient, engine: Engine) -> None:
@@ -246,6 +247,10 @@ async def test_odd_ids_never_break_it(client: httpx.AsyncClient, execution_id: s
 async def test_an_alert_of_another_execution_is_not_its_own(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
         run = add_run(connection, add_pipeline(connection))
-        values = {"level": "WARNING", "title": "Of another", "message": "x", "dedupe_key": f"anomaly:{run}0"}
-        connection.execute(insert(Alert).values(values))
-    assert "Of another" not in await _open(client, run)
+        error = "Slack answered with status 500"
+        add_alert(connection, "a", Subject(execution_id=run * 10), title="Of another")
+        add_alert(connection, "b", Subject(execution_id=run), title="Its own", attempts=1, last_error=error)
+    page = await _open(client, run)
+    assert "Of another" not in page
+    assert "Its own" in page
+    assert f'not delivered</span> <span class="muted small">{error}' in page

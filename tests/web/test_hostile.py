@@ -41,6 +41,9 @@ VALUES = (
 )
 # Of each form the fields without which nothing else is looked at.
 FILLED = {
+    "/ui/incidents/bulk": {"choice": "acknowledge-1h", "selected": "1.1"},
+    "/ui/incidents/{incident_id}/change": {"choice": "snooze-time", "version": "1", "at": "2090-01-01T00:00"},
+    "/ui/incidents/{incident_id}/comment": {"text": "I look at it"},
     "/ui/pipelines/bulk": {"action": "mute", "selected": "1"},
     "/ui/pipelines/{pipeline_id}/edit": {"original": "{}", "freshness_number": "3", "freshness_datepart": "day"},
     "/ui/pipelines/{pipeline_id}/accept": {"execution_id": "12", "metric": "total_rows"},
@@ -60,7 +63,9 @@ BODIES = (
 )
 # With an address to look from: without one, the rest of the view is not read.
 LOOKING_FROM = "source_address_id=1&"
-TABS = tuple(f"tab={tab}&" for tab in ("charts", "runs", "watermarks", "rules", "lineage", "alerts"))
+TABS = tuple(
+    f"tab={tab}&" for tab in ("charts", "runs", "watermarks", "rules", "lineage", "incidents", "alerts", "ping")
+)
 
 
 @pytest.fixture
@@ -73,7 +78,7 @@ def _check(answer: httpx.Response) -> None:
     asked = f"{answer.request.method} {answer.request.url!s:.200}: {answer.status_code}"
     assert answer.status_code < 500, asked
     for name in LEADING:
-        target = answer.headers.get(name, "/").removeprefix("http://watcher.test")
+        target = answer.headers.get(name, "/").removeprefix("http://localhost")
         assert re.match(r"/(?![/\\])", target), f"{asked} {name}"
     for name, value in answer.headers.items():
         assert value.isprintable(), f"{asked} {name}"
@@ -128,7 +133,7 @@ async def test_no_form_breaks_a_page(client: httpx.AsyncClient, ids: Ids, route:
     for name in route.form:
         others = urlencode({field: value for field, value in filled.items() if field != name})
         # These may end up in the header that says where to go.
-        for headers in (HTML, HTML | PART) if name in {"back", "name", "next"} else (HTML,):
+        for headers in (HTML, HTML | PART) if name in {"back", "name", "next", "choice"} else (HTML,):
             for value in (*VALUES, "a" * 100_000, f"1&{name}=2"):
                 body = f"{others}&{name}={value}"
                 _check(await client.post(route.at(**ids), content=body, headers={**headers, "Content-Type": FORM}))
@@ -172,6 +177,9 @@ async def test_where_a_form_says_to_go_is_never_the_end_of_a_header(client: http
         "/lineage-graph",
         "/lineage-graph?source_address_id=1",
         "/ui/anomalies?summary=true",
+        "/ui/incidents",
+        "/ui/incidents?state=all",
+        "/ui/incidents/{incident_id}",
         "/ui/alerts",
         "/reporting?summary=true",
         "/ui/tasks",

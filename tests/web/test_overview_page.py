@@ -7,10 +7,11 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, insert
 
+from tests.incidents.records import add_incident
 from tests.lineage.graphs import draw_addresses, draw_edges
+from tests.support.checks import run_checks
 from tests.support.rows import add_pipeline, add_run, ago, now
-from watcher_server.alerts.models import Alert
-from watcher_server.queue_monitor.models import QueueDepthSample
+from watcher_server.tasking.models import QueueDepthSample
 
 HTML = {"Accept": "text/html"}
 
@@ -39,7 +40,7 @@ async def test_all_is_well(client: httpx.AsyncClient, engine: Engine) -> None:
     page = await _overview(client)
     assert "All is well" in page
     assert "What is wrong" not in page
-    assert [_tile(page, state) for state in ("failed", "missed", "late", "stale", "anomalous", "running")] == ["0"] * 6
+    assert [_tile(page, state) for state in ("failing", "missed", "late", "stale", "anomalous", "running")] == ["0"] * 6
 
 
 async def test_a_failing_pipeline_comes_with_since_when_what_it_touches_and_what_to_do(
@@ -47,15 +48,14 @@ async def test_a_failing_pipeline_comes_with_since_when_what_it_touches_and_what
 ) -> None:
     with engine.begin() as connection:
         connection.execute(insert(QueueDepthSample), [_sample("celery", 60)])
-        connection.execute(
-            insert(Alert).values(dedupe_key="a", level="WARNING", title="t", message="<b>look</b>", details=[])
-        )
+        add_incident(connection, None, "queue", subject="<b>look</b>", acknowledged_by="ada", state="acknowledged")
     draw_addresses(engine, 3)
     draw_edges(engine, [(1, 2)])
     with engine.begin() as connection:
         run = add_run(connection, 1, completed_successfully=False, start_date=ago(hours=2))
+    run_checks(engine)
     page = await _overview(client)
-    assert _tile(page, "failed") == "1"
+    assert _tile(page, "failing") == "1"
     assert "needs attention" in page
     assert f'<a href="/ui/executions/{run}">Look at the run</a>' in page
     assert "the last run failed" in page
@@ -115,9 +115,11 @@ async def test_the_address_itself_answers_programs_and_people(client: httpx.Asyn
 
 async def test_the_worst_comes_first_in_the_list_and_on_the_timeline(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        for name, flags, success in (("odd", {"inserts": True}, True), ("good", {}, True), ("broken", {}, False)):
+        for name, kind in (("odd", "anomalous"), ("good", None), ("broken", "failing")):
             pipeline = add_pipeline(connection, name)
-            add_run(connection, pipeline, anomaly_flags=flags, completed_successfully=success)
+            add_run(connection, pipeline)
+            if kind is not None:
+                add_incident(connection, pipeline, kind)
     page = await _overview(client)
     listed, _, lanes = page.partition('<div class="timeline')
     assert listed.index("broken") < listed.index("odd")

@@ -10,15 +10,17 @@ import pytest
 from sqlalchemy import Connection, Engine, insert
 
 from tests.conftest import MakeClient
+from tests.support.checks import run_checks
+from tests.support.notifications import add_alert
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, change_pipeline, flags, now, rows
 from watcher_server.addresses.models import Address, AddressType
-from watcher_server.alerts.models import Alert
+from watcher_server.alerts.service import Subject
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
 from watcher_server.auth.service import create_token
 from watcher_server.freshness.models import FreshnessPipelineLog
 from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
-from watcher_server.schedules.models import MissedRunLog
+from watcher_server.missed_runs.models import MissedRunLog
 from watcher_server.timeliness.models import TimelinessExecutionLog
 
 TABS = ("charts", "runs", "watermarks", "rules", "lineage", "alerts")
@@ -83,6 +85,7 @@ async def test_failures_since_the_last_success(client: httpx.AsyncClient, engine
         first = add_run(connection, pipeline, end_date=ago(days=2), completed_successfully=False)
         error = {"error": "no <space> left"}
         last = add_run(connection, pipeline, completed_successfully=False, execution_metadata=error)
+    run_checks(engine)
     page = await _text(client, f"/ui/pipelines/{pipeline}")
     assert "The last 2 runs failed, since" in page
     assert "the last success was 3d ago" in page
@@ -98,23 +101,16 @@ async def test_every_trouble_has_a_since_and_a_next_step(client: httpx.AsyncClie
         pipeline = add_pipeline(
             connection,
             freshness_number=1, freshness_datepart="day", timeliness_number=10, timeliness_datepart="minute",
-            schedule="0 3 * * *", last_missed_run=ago(hours=1), last_target_insert=written,
+            schedule="* * * * *", overlap="expected", expected_next_run=ago(hours=1), due_since=ago(hours=47),
+            last_target_insert=written,
         )  # fmt: skip
-        run = add_run(connection, pipeline, start_date=ago(hours=2), end_date=None)
-        log = {"pipeline_id": pipeline, "used_child_config": True}
-        connection.execute(
-            insert(FreshnessPipelineLog).values(
-                **log, last_dml_timestamp=written, freshness_number=1, freshness_datepart="day"
-            )
-        )
-        connection.execute(
-            insert(TimelinessExecutionLog).values(
-                **log, pipeline_execution_id=run, execution_status="running", timely_number=10, timely_datepart="minute"
-            )
-        )
+        add_run(connection, pipeline, start_date=ago(hours=2), end_date=None)
+    run_checks(engine)
     page = await _text(client, f"/ui/pipelines/{pipeline}")
+    counted = (await client.get("/incident?kind=missed")).json()[0]["count"]
+    assert f"the latest of {counted} that were missed, the first at" in page
     assert "missed The run expected at" in page
-    assert "overdue The run that began 2h ago is still going; it should have ended by" in page
+    assert "late The run that began 2h ago is still going; it should have ended by" in page
     assert "within 10 minutes" in page
     assert "stale It last wrote 2d ago" in page
     assert "it is to write every 1 day" in page
@@ -178,7 +174,7 @@ async def test_the_charts_carry_the_series_and_its_anomalies(client: httpx.Async
     assert f'"{run}": {{"id": 1,' in data[1]
     assert '"failed": [' in data[1]
     page = await _text(client, f"/ui/pipelines/{pipeline}")
-    assert "The last run is out of" not in page
+    assert "Out of what was expected since" in page
     assert "Total rows Its rule" in page
     assert "Not drawn, because always zero: updates." in page
     assert "10, expected 9" in page
@@ -188,7 +184,7 @@ async def test_the_numbers_behind_an_anomaly(client: httpx.AsyncClient, engine: 
     with engine.begin() as connection:
         pipeline, run = _add_anomaly(connection)
     page = await _text(client, f"/ui/pipelines/{pipeline}")
-    assert "anomalous The last run is out of what was expected, since" in page
+    assert "anomalous Out of what was expected since" in page
     assert "total rows 10, expected 9" in page
     page = await _text(client, f"/ui/pipelines/{pipeline}?anomaly=1")
     assert f"Run {run}" in page
@@ -358,8 +354,9 @@ async def test_what_the_checks_found_and_whether_it_was_told(client: httpx.Async
         log = {"pipeline_id": pipeline, "used_child_config": False}
         stale = {"last_dml_timestamp": ago(days=3), "freshness_number": 1, "freshness_datepart": "day"}
         connection.execute(insert(FreshnessPipelineLog).values(**log, **stale))
-        alert = {"dedupe_key": "freshness:1", "level": "WARNING", "title": "Freshness Check - Pipeline DML"}
-        connection.execute(insert(Alert).values(**alert, message="", delivered_at=now(), delivered_to="slack"))
+        of_pipeline, of_run = Subject(pipeline_id=pipeline), Subject(pipeline_id=pipeline, execution_id=run)
+        add_alert(connection, "a", of_pipeline, kind="stale", state="sent", sent_at=now(), sent_to="slack")
+        add_alert(connection, "b", of_run, kind="late", attempts=1, last_error="Slack answered with status 500")
         late = {"pipeline_execution_id": run, "execution_status": "completed", "duration_seconds": 7_200}
         connection.execute(
             insert(TimelinessExecutionLog).values(
@@ -369,11 +366,11 @@ async def test_what_the_checks_found_and_whether_it_was_told(client: httpx.Async
         schedule = {"schedule": "0 3 * * *", "schedule_timezone": "UTC", "schedule_grace_minutes": 10}
         connection.execute(insert(MissedRunLog).values(pipeline_id=pipeline, expected_at=ago(hours=9), **schedule))
     page = await _text(client, f"/ui/pipelines/{pipeline}?tab=alerts")
-    assert "expected every 1 day by its type delivered slack" in page
-    assert f"Run {run} took 2h, at most 1 hour by its type raised" in page
+    assert "expected every 1 day by its type delivered to slack" in page
+    assert f"Run {run} took 2h, at most 1 hour by its type not delivered Slack answered with status 500" in page
     assert "No run by 10 minutes after" in page
     assert "Total rows 10, expected 9" in page
-    assert "undelivered" in page
+    assert "expected 974 to 1,035 waiting" in page
 
 
 async def test_who_may_only_read_sees_what_cannot_be_changed(make_client: MakeClient, engine: Engine) -> None:
@@ -383,7 +380,7 @@ async def test_who_may_only_read_sees_what_cannot_be_changed(make_client: MakeCl
         token = (await client.post("/login", data={"token": _token(engine)})).cookies["watcher_token"]
         cookie = {"Cookie": f"watcher_token={token}", "Sec-Fetch-Site": "same-origin"}
         page = (await client.get(f"/ui/pipelines/{pipeline}?anomaly=1", headers=cookie)).text
-        assert page.count('disabled title="This login may only read"') == 2
+        assert page.count('disabled title="This login may only read"') == 3
         form = {"execution_id": run, "metric": "total_rows"}
         refused = await client.post(f"/ui/pipelines/{pipeline}/unflag", data=form, headers=cookie)
         assert refused.status_code == 403

@@ -57,7 +57,7 @@ async def test_a_pipeline_is_edited_step_by_step_without_a_script(client: httpx.
     assert _changes(answer.text) == [
         ("Timeliness check", "on", "muted"),
         ("Stale after", "its type’s: 2 days", "36 hours"),  # noqa: RUF001 - as it is shown
-        ("Overdue after", "30 minutes", "none, nor has its type one"),
+        ("Late after", "30 minutes", "none, nor has its type one"),
     ]
     assert _stored(engine, pipeline)["freshness_number"] is None
 
@@ -122,7 +122,7 @@ async def test_who_confirms_what_is_no_longer_so_is_shown_what_is(client: httpx.
         change_pipeline(connection, pipeline, freshness_number=2, mute_freshness_check=True)
 
     again = await client.post(url, data={**_fields(seen.text), "confirmed": "true"})
-    assert "Somebody has changed this pipeline meanwhile" in again.text
+    assert "This pipeline has been changed meanwhile" in again.text
     assert _changes(again.text) == [("Stale after", "2 days", "3 days")]
     assert _stored(engine, pipeline)["freshness_number"] == 2
 
@@ -241,7 +241,7 @@ async def test_many_are_confirmed_again_when_somebody_was_faster(client: httpx.A
     with engine.begin() as connection:
         change_pipeline(connection, pipelines[0], active=False)
     again = await client.post(f"{PATH}/bulk", data={**data, "seen": seen[1], "confirmed": "true"})
-    assert "Somebody has changed some of them meanwhile" in again.text
+    assert "Some of them have been changed meanwhile" in again.text
     assert "2 pipelines" in again.text
     assert _stored(engine, pipelines[1])["active"] is True
 

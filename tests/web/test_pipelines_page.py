@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine
 
+from tests.incidents.records import add_incident
 from tests.support.rows import add_pipeline, add_run, add_type, ago, now
 
 PATH = "/ui/pipelines"
@@ -32,13 +33,13 @@ def _counts(html: str) -> dict[str, int]:
 def _add_trouble(connection: Connection) -> None:
     """One pipeline of each kind, with tags and types of their own."""
     add_run(connection, add_pipeline(connection, "good", pipeline_metadata={"tags": ["nightly", "sales"]}))
-    failed = add_pipeline(connection, "bad", type_fields={"name": "mart"}, pipeline_metadata={"tags": ["nightly", 7]})
-    add_run(connection, failed, completed_successfully=False)
-    add_run(connection, add_pipeline(connection, "odd"), anomaly_flags={"inserts": True})
+    failing = add_pipeline(connection, "bad", type_fields={"name": "mart"}, pipeline_metadata={"tags": ["nightly", 7]})
+    add_incident(connection, failing, "failing")
+    add_incident(connection, add_pipeline(connection, "odd"), "anomalous")
     add_run(connection, add_pipeline(connection, "busy", mute_freshness_check=True), end_date=None)
     add_pipeline(connection, "new one")
     resting = add_pipeline(connection, "resting", active=False)
-    add_run(connection, resting, completed_successfully=False)
+    add_incident(connection, resting, "failing")
 
 
 async def test_an_empty_watcher_says_how_to_register_a_pipeline(client: httpx.AsyncClient) -> None:
@@ -51,7 +52,7 @@ async def test_the_worst_comes_first_and_each_state_is_counted(client: httpx.Asy
     html = (await client.get(PATH)).text
     assert _names(html) == ["bad", "odd", "busy", "good", "new one", "resting"]
     assert _counts(html) == {
-        "failed": 1, "anomalous": 1, "running": 1, "ok": 1, "unknown": 1, "paused": 1, "muted": 1,
+        "failing": 1, "anomalous": 1, "running": 1, "ok": 1, "unknown": 1, "paused": 1, "muted": 1,
     }  # fmt: skip
 
 
@@ -64,12 +65,13 @@ async def test_the_worst_comes_first_and_each_state_is_counted(client: httpx.Asy
         ("type=mart", ["bad"]),
         ("tag=nightly", ["bad", "good"]),
         ("tag=night", []),
+        ("state=failing", ["bad"]),
         ("state=failed", ["bad"]),
         ("state=paused", ["resting"]),
         ("state=muted", ["busy"]),
         ("state=ok", ["good"]),
         ("state=unknown&tag=&q=&type=&order=&page=1", ["new one"]),
-        ("state=failed&q=good", []),
+        ("state=failing&q=good", []),
         ("state=late", []),
     ],
 )
@@ -87,7 +89,7 @@ async def test_the_list_is_narrowed(client: httpx.AsyncClient, engine: Engine, q
         ("name", ["a", "b", "c"]),
         ("-name", ["c", "b", "a"]),
         ("type", ["c", "a", "b"]),
-        ("-status", ["c", "a", "b"]),
+        ("-status", ["a", "c", "b"]),
         ("last_run", ["b", "a", "c"]),
         ("-last_run", ["a", "b", "c"]),
         ("duration", ["a", "b", "c"]),
@@ -106,6 +108,7 @@ async def test_it_is_sorted_and_what_has_no_value_comes_last(
         add_run(connection, first, duration_seconds=1)
         second = add_pipeline(connection, "b", expected_next_run=now() + timedelta(hours=1), schedule="0 * * * *")
         add_run(connection, second, end_date=ago(hours=2), duration_seconds=9, completed_successfully=False)
+        add_incident(connection, second, "failing")
         daily: dict[str, Any] = {"freshness_number": 1, "freshness_datepart": "day"}
         add_pipeline(connection, "c", type_fields={"name": "a type"}, last_target_update=ago(hours=3), **daily)
     assert _names((await client.get(f"{PATH}?order={order}")).text) == names
@@ -168,7 +171,7 @@ async def test_freshness_and_timeliness_at_a_glance(client: httpx.AsyncClient, e
     assert "glance fresh" in _row(html, "fresh")
     assert "1h of 2 days (its type's)" in _row(html, "fresh")
     assert _row(html, "close").count('<span class="word">close</span>') == 2
-    assert '<span class="word">stale</span>' in _row(html, "past")
+    assert '<span class="word">over</span>' in _row(html, "past")
     assert "2h of 90 minutes (its own)" in _row(html, "past")
     assert "1h 6m of 1 hour (its type's); muted" in _row(html, "past")
     assert "2,147,483,647 years (its own)" in _row(html, "endless")

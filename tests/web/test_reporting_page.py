@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from tests.conftest import MakeClient
 from tests.support.rows import add_pipeline, add_run, now
 from watcher_server.auth.service import create_token
-from watcher_server.queueing.models import OutboxMessage
 from watcher_server.reporting.models import DailyPipelineMetricChange, DailyPipelineMetricProgress
 from watcher_server.reporting.tasks import daily_metrics_task
-from watcher_server.web.reporting import reading, summary
+from watcher_server.tasking.models import OutboxMessage
+from watcher_server.web.reporting import reading
 
 PAGE = "/reporting"
 FILE = "/reporting/daily-pipeline-metrics.csv"
@@ -155,7 +155,7 @@ async def test_a_day_of_the_summary_is_the_whole_report(client: httpx.AsyncClien
 async def test_the_summary_of_a_long_report_comes_after_the_page(
     client: httpx.AsyncClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(summary, "_SUMMED_AT_ONCE", 0)
+    monkeypatch.setattr(reading, "_SUMMED_AT_ONCE", 0)
     with engine.begin() as connection:
         _add_days(connection)
     page = await _page(client, pipeline_name="orders")

@@ -10,8 +10,8 @@ from sqlalchemy import Engine
 
 from tests.conftest import MakeClient
 from watcher_server.auth.service import create_token
-from watcher_server.rate_limits.service import override_limit
 from watcher_server.settings import Settings, load_settings
+from watcher_server.tasking.limits.service import override_limit
 from watcher_server.web.configuration.values import place_of, shown_settings
 
 SECRETS = {
@@ -98,7 +98,7 @@ def test_what_the_home_holds_is_embedded(tmp_path: Path) -> None:
 
 async def test_tokens_are_for_administrators(make_client: MakeClient, engine: Engine) -> None:
     async with make_client() as client:
-        assert "There is none: whoever reaches this address" in await _open(client)
+        assert "There is none, so every caller may do everything" in await _open(client)
 
     with engine.begin() as connection:
         admin = create_token(connection, "the admin's", "admin")

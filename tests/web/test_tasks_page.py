@@ -15,9 +15,8 @@ from tests.auth.test_access import make_token
 from tests.conftest import MakeClient
 from tests.support.rows import add_pipeline, ago
 from tests.support.tasks import UNKNOWN_ID, add_task, add_waiting, add_worker, task_row, waiting_rows
-from watcher_server.queue_monitor.history import start_of_minute
-from watcher_server.queue_monitor.models import QueueDepthSample
-from watcher_server.workers.models import Worker
+from watcher_server.tasking.models import QueueDepthSample, Worker
+from watcher_server.tasking.queues.history import start_of_minute
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -176,7 +175,7 @@ class TestQueues:
         async with make_client() as client:
             page = _words((await client.get("/ui/tasks/parts/queues")).text)
         assert "celery info 21 0 21" in page
-        assert "no worker lives" in page
+        assert "no worker is alive" in page
 
     async def test_a_broker_that_is_away_is_told(self, make_client: MakeClient, engine: Engine) -> None:
         with engine.begin() as connection:
@@ -184,7 +183,7 @@ class TestQueues:
         async with make_client(broker_url=AWAY) as client:
             page = _words((await client.get("/ui/tasks")).text)
         assert "The broker does not answer" in page
-        assert "what the broker holds is not known" in page
+        assert "the broker's messages are not counted" in page
         assert "1 + – 1" in page  # noqa: RUF001 - as the page writes what is not known
 
     async def test_a_broker_that_hangs_does_not_hold_up_the_page(
@@ -239,7 +238,7 @@ class TestWorkers:
         page = _words((await client.get("/ui/tasks/parts/workers")).text)
         assert re.search(r"celery@alive here, pid 1 alive 0 of 2 celery", page)
         assert re.search(r"celery@dead here, pid 1 died", page)
-        assert "put back and runs on another" in page
+        assert "put back and run on another" in page
 
     async def test_without_one_it_says_how_to_start_one(self, client: httpx.AsyncClient, engine: Engine) -> None:
         assert engine is not None
@@ -371,6 +370,15 @@ class TestOneTask:
         assert ">orders</a>" in page
         assert "Run it again" not in page
         assert "data-live" not in page
+
+    async def test_what_a_task_was_called_with_and_does_not_exist_is_shown(
+        self, client: httpx.AsyncClient, engine: Engine
+    ) -> None:
+        with engine.begin() as connection:
+            task = add_task(connection, meta={"rows_written": 0, "skipped": "no such execution"})
+            other = add_task(connection)
+        assert "Skipped : no such execution" in _words((await client.get(f"/ui/tasks/{task}")).text)
+        assert "Skipped" not in _words((await client.get(f"/ui/tasks/{other}")).text)
 
     async def test_a_failure_shows_every_try_and_the_traceback(self, client: httpx.AsyncClient, engine: Engine) -> None:
         tries = [{"at": ago(minutes=3).isoformat(), "exc_type": "ValueError", "exc_message": HOSTILE}, {}]

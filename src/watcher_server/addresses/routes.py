@@ -1,9 +1,10 @@
 """Addresses and address types over HTTP."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response
+from sqlalchemy import Row
 
 from watcher_server.addresses import service
 from watcher_server.addresses.models import Address, AddressType
@@ -15,9 +16,9 @@ from watcher_server.addresses.schemas import (
     AddressTypePost,
     AddressTypeResponse,
 )
+from watcher_server.database.rows import find, list_rows
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 
@@ -46,15 +47,19 @@ async def list_addresses(
     name: NamePart = None,
     address_type_id: Id | None = None,
     group: Group = None,
-) -> Sequence[Address]:
-    """Every address, by id."""
-    return await service.list_addresses(session, page, name=name, address_type_id=address_type_id, group=group)
+    *,
+    archived: Annotated[bool, Query(description="Those that were archived, instead of the others.")] = False,
+) -> Sequence[Row[Any]]:
+    """Every address, by id; metadata beyond the limits of an answer is left out."""
+    return await service.list_addresses(
+        session, page, name=name, address_type_id=address_type_id, group=group, archived=archived
+    )
 
 
 @router.get("/address/{address_id}", response_model=AddressResponse)
 async def get_address(address_id: Annotated[Id, Path()], session: Session) -> Address:
     """One address."""
-    return await find(session, Address, address_id)
+    return await service.find_address(session, address_id)
 
 
 @router.patch("/address", response_model=AddressResponse)
@@ -79,7 +84,7 @@ async def list_address_types(
     group: Group = None,
 ) -> Sequence[AddressType]:
     """Every address type, by id."""
-    return await service.list_address_types(session, page, name=name, group=group)
+    return await list_rows(session, AddressType, page, name=name, group_name=group or None)
 
 
 @router.get("/address_type/{address_type_id}", response_model=AddressTypeResponse)

@@ -5,131 +5,56 @@ before changed ones, and each group is locked in the order of its names.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.schemas import AddressColumns, AddressPost
+from watcher_server.database.names import longest_part
 from watcher_server.kit.fingerprint import fingerprint
+from watcher_server.kit.names import display_of
+from watcher_server.tasking.sending.outbox import enqueue_async
+from watcher_server.tasking.wire import SCHEDULED_QUEUE
 
-_PART_LENGTH = 50
 
-
-@dataclass(frozen=True)
-class SyncedAddress:
+class SyncedAddress(NamedTuple):
     """The id of an address, and whether this call created it."""
 
     id: int
     created: bool
 
 
-@dataclass(frozen=True)
-class _Stored:
-    id: int
-    fingerprint: str | None
-
-
-_Declared = dict[str, Any]
-
-
-def _dotted_parts(name: str) -> dict[str, str]:
-    """Database, schema and table of a name of three dotted parts; nothing when it is any other name."""
-    parts = [part.strip() for part in name.split(".")]
-    if len(parts) != len(("database", "schema", "table")):
-        return {}
-    if not all(0 < len(part) <= _PART_LENGTH for part in parts):
-        return {}
-    return dict(zip(("database_name", "schema_name", "table_name"), parts, strict=True))
-
-
-def _merge_by_name(bodies: Iterable[AddressPost]) -> dict[str, dict[str, Any]]:
-    """What is carried for each name; of a field that several bodies of one name carry, the last counts."""
-    merged: dict[str, dict[str, Any]] = {}
-    for body in bodies:
-        merged.setdefault(body.name, {}).update(body.carried())
-    return merged
-
-
-def _declare(carried: dict[str, Any]) -> _Declared:
-    return {
-        "name": carried["name"],
-        "type_name": carried["address_type_name"],
-        "group_name": carried["address_type_group_name"],
-        "fingerprint": fingerprint(carried),
-        "carried": {column: value for column, value in carried.items() if column in AddressColumns.model_fields},
-        "parts": _dotted_parts(carried["name"]),
-    }
-
-
-async def sync_addresses(session: AsyncSession, bodies: Iterable[AddressPost]) -> dict[str, SyncedAddress]:
-    """Get or create each address, by name.
-
-    A body that differs from the last one updates its row and sets ``updated_at``; an unchanged one writes nothing.
-    Several bodies with one name are one body, later fields over earlier ones. A missing type is created, an existing
-    one is left as it is.
-    """
-    declared = {name: _declare(carried) for name, carried in _merge_by_name(bodies).items()}
-    stored = await _read_stored(session, declared)
-    created: set[str] = set()
-    # More than one turn only when something was renamed while this waited for its rows.
-    while pending := _differing(declared, stored):
-        await _create_missing_types(session, pending)
-        created |= await _create_addresses(session, [row for row in pending if row["name"] not in stored])
-        await _update_addresses(session, [row for row in pending if row["name"] in stored])
-        stored = await _read_stored(session, declared)
-    return {name: SyncedAddress(row.id, name in created) for name, row in stored.items()}
-
-
-def _differing(declared: Mapping[str, _Declared], stored: Mapping[str, _Stored]) -> list[_Declared]:
-    """What is new or not as it was declared last."""
-    return [
-        row for name, row in declared.items() if name not in stored or stored[name].fingerprint != row["fingerprint"]
-    ]
-
-
 # By the unique index on address.name.
 _READ_STORED = """
-SELECT name, id, fingerprint
+SELECT name, id, fingerprint, archived_at IS NOT NULL AS archived
 FROM address JOIN unnest(CAST(:names AS text[])) AS wanted (name) USING (name)
 """
 
-
-async def _read_stored(session: AsyncSession, names: Iterable[str]) -> dict[str, _Stored]:
-    rows = await session.execute(text(_READ_STORED), {"names": list(names)})
-    return {name: _Stored(id_, mark) for name, id_, mark in rows}
-
-
-# By the unique index on address_type.name, which also decides between callers with the same new type.
+# By the unique index on address_type.name, which also decides which of several callers creates a new type.
 _CREATE_TYPES = """
-INSERT INTO address_type (name, group_name)
-SELECT wanted.name, wanted.group_name
-FROM unnest(CAST(:names AS text[]), CAST(:groups AS text[])) AS wanted (name, group_name)
+INSERT INTO address_type (name, group_name, case_sensitive)
+SELECT wanted.name, wanted.group_name, wanted.case_sensitive
+FROM unnest(CAST(:names AS text[]), CAST(:groups AS text[]), CAST(:sensitive AS boolean[]))
+    AS wanted (name, group_name, case_sensitive)
 WHERE NOT EXISTS (SELECT FROM address_type WHERE address_type.name = wanted.name)
 ORDER BY wanted.name
 ON CONFLICT (name) DO NOTHING
 """
 
-
-async def _create_missing_types(session: AsyncSession, rows: Iterable[_Declared]) -> None:
-    groups = {row["type_name"]: row["group_name"] for row in rows}
-    await session.execute(text(_CREATE_TYPES), {"names": list(groups), "groups": list(groups.values())})
-
-
-# The group is that of the stored type, which may not be the one that the request names. An address reaches itself
-# from the first moment, so its closure row comes with it.
+# The group is that of the stored type, which may differ from the one in the request. The closure row of depth 0 is
+# written with its address.
 _CREATE_ADDRESSES = """
 WITH created AS (
     INSERT INTO address (
-        name, address_type_id, fingerprint,
+        name, display_name, address_type_id, fingerprint,
         database_name, schema_name, table_name, primary_key, address_metadata
     )
-    SELECT declared.name, address_type.id, declared.fingerprint,
+    SELECT declared.name, declared.display_name, address_type.id, declared.fingerprint,
         filled.database_name, filled.schema_name, filled.table_name, filled.primary_key, filled.address_metadata
     FROM jsonb_to_recordset(CAST(:declared AS jsonb))
-        AS declared (name text, type_name text, fingerprint text, carried jsonb, parts jsonb)
+        AS declared (name text, display_name text, type_name text, fingerprint text, carried jsonb, parts jsonb)
     JOIN address_type ON address_type.name = declared.type_name
     CROSS JOIN LATERAL jsonb_populate_record(
         NULL::address,
@@ -145,20 +70,14 @@ WITH created AS (
 SELECT name FROM created
 """
 
-
-async def _create_addresses(session: AsyncSession, rows: list[_Declared]) -> set[str]:
-    created = await session.scalars(text(_CREATE_ADDRESSES), {"declared": json.dumps(rows)})
-    return set(created)
-
-
-# NO KEY: edges that are loaded meanwhile refer to these rows, and neither side needs to wait for the other.
+# NO KEY lets other transactions load edges to these rows meanwhile.
 _LOCK_CHANGED = """
 SELECT FROM address JOIN unnest(CAST(:names AS text[])) AS wanted (name) USING (name)
 ORDER BY name FOR NO KEY UPDATE OF address
 """
 
-# What is left out keeps its value. The parts of the name are filled in when the address becomes one of a database, so
-# that one which is cleared afterwards stays cleared.
+# A field that is left out keeps its value. The parts of the name are filled in only when the address moves to a type of
+# a database, so that a part that a client clears later stays empty.
 _UPDATE_ADDRESSES = """
 UPDATE address SET
     address_type_id = address_type.id,
@@ -187,6 +106,104 @@ WHERE address.name = declared.name AND stored_type.id = address.address_type_id
 """
 
 
-async def _update_addresses(session: AsyncSession, rows: list[_Declared]) -> None:
-    await session.execute(text(_LOCK_CHANGED), {"names": [row["name"] for row in rows]})
-    await session.execute(text(_UPDATE_ADDRESSES), {"declared": json.dumps(rows)})
+async def revive_addresses(session: AsyncSession, address_ids: Sequence[int]) -> None:
+    """Take these out of the archive, because a pipeline names them again."""
+    if not address_ids:
+        return
+    statement = "UPDATE address SET archived_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))"
+    await session.execute(text(statement), {"ids": list(address_ids)})
+    await enqueue_async(session, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=list(address_ids))
+
+
+# By the unique index on address_type.name.
+_CASE_SENSITIVE_TYPES = "SELECT name, case_sensitive FROM address_type WHERE name = ANY(CAST(:names AS text[]))"
+
+
+async def sync_addresses(session: AsyncSession, bodies: Sequence[AddressPost]) -> list[SyncedAddress]:
+    """Get or create each address, in the order of the bodies.
+
+    A body that differs from the last one updates its row and sets ``updated_at``; an unchanged one writes nothing.
+    Several bodies with one name are merged, later fields over earlier ones. A missing type is created, an existing one
+    does not change.
+    """
+    names = await _names_in_store(session, bodies)
+    carried: dict[str, dict[str, Any]] = {}
+    for name, body in zip(names, bodies, strict=True):
+        carried.setdefault(name, {"name": name, "display_name": _display_of(name, body)}).update(_besides_name(body))
+    declared = {name: _declare(fields) for name, fields in carried.items()}
+    stored = await _read_stored(session, declared)
+    created: set[str] = set()
+    # A second turn is needed only when an address was renamed while this call waited for its rows.
+    while differing := [
+        row for name, row in declared.items() if name not in stored or stored[name].fingerprint != row["fingerprint"]
+    ]:
+        await _create_types(session, differing)
+        new = [row for row in differing if row["name"] not in stored]
+        created |= set(await session.scalars(text(_CREATE_ADDRESSES), {"declared": json.dumps(new)}))
+        changed = [row for row in differing if row["name"] in stored]
+        await session.execute(text(_LOCK_CHANGED), {"names": [row["name"] for row in changed]})
+        await session.execute(text(_UPDATE_ADDRESSES), {"declared": json.dumps(changed)})
+        stored = await _read_stored(session, declared)
+    await revive_addresses(session, [row.id for row in stored.values() if row.archived])
+    return [SyncedAddress(stored[name].id, name in created) for name in names]
+
+
+async def _names_in_store(session: AsyncSession, bodies: Sequence[AddressPost]) -> list[str]:
+    """The name of each: its spelling where its type is case-sensitive, or will be once this call creates it."""
+    types = {body.address_type_name for body in bodies if display_of(body.name)}
+    if not types:
+        return [body.name for body in bodies]
+    sensitive = {body.address_type_name: True for body in bodies if body.address_type_case_sensitive}
+    rows = await session.execute(text(_CASE_SENSITIVE_TYPES), {"names": list(types)})
+    sensitive |= {row.name: row.case_sensitive for row in rows}
+    return [
+        (display_of(body.name) or body.name) if sensitive.get(body.address_type_name) else body.name for body in bodies
+    ]
+
+
+def _display_of(name: str, body: AddressPost) -> str | None:
+    display = display_of(body.name)
+    return None if display == name else display
+
+
+def _besides_name(body: AddressPost) -> dict[str, Any]:
+    return {field: value for field, value in body.carried().items() if field != "name"}
+
+
+async def _create_types(session: AsyncSession, differing: Sequence[dict[str, Any]]) -> None:
+    types: dict[str, tuple[str, bool]] = {}
+    for row in differing:
+        _, sensitive = types.get(row["type_name"], ("", False))
+        types[row["type_name"]] = row["group_name"], sensitive or row["case_sensitive"]
+    groups, sensitives = zip(*types.values(), strict=True)
+    parameters = {"names": list(types), "groups": list(groups), "sensitive": list(sensitives)}
+    await session.execute(text(_CREATE_TYPES), parameters)
+
+
+def _dotted_parts(name: str) -> dict[str, str]:
+    """Database, schema and table of a name with three dotted parts; empty for any other name."""
+    parts = [part.strip() for part in name.split(".")]
+    if len(parts) != len(("database", "schema", "table")):
+        return {}
+    if not all(0 < len(part) <= longest_part() for part in parts):
+        return {}
+    return dict(zip(("database_name", "schema_name", "table_name"), parts, strict=True))
+
+
+def _declare(carried: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": carried["name"],
+        "display_name": carried["display_name"],
+        "type_name": carried["address_type_name"],
+        "group_name": carried["address_type_group_name"],
+        "case_sensitive": carried.get("address_type_case_sensitive", False),
+        # Not of how the name is spelt: another spelling of the name is no change.
+        "fingerprint": fingerprint({field: value for field, value in carried.items() if field != "display_name"}),
+        "carried": {column: value for column, value in carried.items() if column in AddressColumns.model_fields},
+        "parts": _dotted_parts(carried["name"]),
+    }
+
+
+async def _read_stored(session: AsyncSession, names: Iterable[str]) -> dict[str, Row[Any]]:
+    rows = await session.execute(text(_READ_STORED), {"names": list(names)})
+    return {row.name: row for row in rows}

@@ -1,1 +1,1 @@
-"""Telling people: an alert is a row first, and a message second."""
+"""Alerts: each is written as a row in the transaction that found its cause, and delivered afterwards."""

@@ -1,65 +1,81 @@
-"""Raising alerts and delivering them."""
+"""Raising alerts, and how they read."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
-import httpx
-from sqlalchemy import Connection, Row, func, select, text, update
+from sqlalchemy import Connection, func, text
 from sqlalchemy.dialects.postgresql import insert
 
+from watcher_server.alerts.levels import Level
 from watcher_server.alerts.models import Alert
-from watcher_server.queueing.configuration import SCHEDULED_QUEUE
-from watcher_server.queueing.outbox import enqueue
-from watcher_server.settings import Settings
+from watcher_server.alerts.routing.deciding import Delivery, Occasion, decide
+from watcher_server.alerts.routing.superseding import supersede
+from watcher_server.tasking.sending.outbox import enqueue, enqueue_call
+from watcher_server.tasking.wire import ALERTS_QUEUE
 
-logger = logging.getLogger(__name__)
-# Without a webhook the log is where alerts go: they are written whatever level the rest of the log has.
-logger.setLevel(logging.WARNING)
-# httpx writes whole URLs at INFO, and the webhook's URL is a secret.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-
-_SLACK_TIMEOUT_SECONDS = 10
-# By now the delivery's own retries are over.
-_GIVEN_UP_MINUTES = 15
-_REDELIVERED_AT_ONCE = 100
-# Slack cuts a text at 40,000 characters; a reader stops long before.
+# Slack cuts a text at 40,000 characters; a text this long is still read.
 _LONGEST_TEXT = 3_500
 
 
-class Level(StrEnum):
-    """How bad it is."""
-
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
-    RESOLVED = "RESOLVED"
+SYMBOLS = {"INFO": "ℹ️", "WARNING": "⚠️", "ERROR": "❌", "CRITICAL": "🚨", "RESOLVED": "✅"}  # noqa: RUF001 - the symbol of the contract
 
 
-_SYMBOLS = {"INFO": "ℹ️", "WARNING": "⚠️", "ERROR": "❌", "CRITICAL": "🚨", "RESOLVED": "✅"}  # noqa: RUF001 - the symbol of the contract
+@dataclass(frozen=True)
+class Subject:
+    """Something that an alert is about."""
+
+    incident_id: int | None = None
+    pipeline_id: int | None = None
+    execution_id: int | None = None
+    task_id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class NewAlert:
-    """An alert to raise. ``dedupe_key`` names its cause: one cause is alerted once, however often it is found."""
+    """An alert to raise. ``dedupe_key`` names its cause: one cause is alerted once, however often it is found.
+
+    ``kind`` is that of the incidents among its ``subjects``, ``change`` what happened to them. It is sent after
+    ``wait_seconds`` at the earliest, to where the routes send it unless ``deliveries`` says where.
+    """
 
     dedupe_key: str
     level: Level
     title: str
     message: str
-    details: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    details: Sequence[tuple[str, str]] = ()
+    kind: str | None = None
+    change: str | None = None
+    subjects: Sequence[Subject] = ()
+    wait_seconds: float = 0
+    deliveries: Sequence[Delivery] = ()
 
 
-class DeliveryError(Exception):
-    """The alert did not arrive, and a later try may succeed; the message holds no secret."""
+_NOTIFY = """
+WITH subject AS (
+    INSERT INTO alert_subject (alert_id, incident_id, pipeline_id, execution_id, task_id)
+    SELECT :alert_id, incident_id, pipeline_id, execution_id, task_id
+    FROM unnest(
+        CAST(:incidents AS bigint[]), CAST(:pipelines AS bigint[]), CAST(:executions AS bigint[]),
+        CAST(:tasks AS uuid[])
+    ) AS about (incident_id, pipeline_id, execution_id, task_id)
+)
+INSERT INTO notification (alert_id, channel, next_try_at, reason, route, state)
+SELECT :alert_id, channel, greatest(not_before, now() + make_interval(secs => :wait_seconds)), reason, route,
+    CASE WHEN skip THEN 'skipped' ELSE 'waiting' END
+FROM unnest(
+    CAST(:channels AS text[]), CAST(:not_befores AS timestamptz[]), CAST(:reasons AS text[]), CAST(:routes AS text[]),
+    CAST(:skips AS boolean[])
+) AS told (channel, not_before, reason, route, skip)
+"""
 
 
-def raise_alert(connection: Connection, alert: NewAlert) -> bool:
-    """Store the alert and have it delivered once this transaction commits; False when it was raised before."""
+_COLUMNS = ("channel", "not_before", "reason", "route", "skip")
+
+
+def raise_alert(connection: Connection, alert: NewAlert) -> int | None:
+    """Store the alert and have it delivered once this transaction commits; its id, None when it was raised before."""
     statement = (
         insert(Alert)
         .values(
@@ -68,100 +84,74 @@ def raise_alert(connection: Connection, alert: NewAlert) -> bool:
             title=alert.title,
             message=alert.message,
             details=[list(pair) for pair in alert.details],
+            kind=alert.kind,
+            change=alert.change,
         )
         .on_conflict_do_nothing(index_elements=[Alert.dedupe_key])
         .returning(Alert.id)
     )
-    alert_id = connection.scalar(statement)
+    alert_id: int | None = connection.scalar(statement)
     if alert_id is None:
-        return False
-    enqueue(connection, "deliver_alert_task", SCHEDULED_QUEUE, alert_id=alert_id)
-    return True
+        return None
+    deliveries = alert.deliveries or decide(connection, _occasion(alert), alert.subjects)
+    parameters = {
+        "alert_id": alert_id,
+        "wait_seconds": alert.wait_seconds,
+        **{f"{name}s": [getattr(each, name) for each in deliveries] for name in _COLUMNS},
+        "incidents": [subject.incident_id for subject in alert.subjects],
+        "pipelines": [subject.pipeline_id for subject in alert.subjects],
+        "executions": [subject.execution_id for subject in alert.subjects],
+        "tasks": [subject.task_id for subject in alert.subjects],
+    }
+    connection.execute(text(_NOTIFY), parameters)
+    if any(each.route for each in deliveries):
+        supersede(connection, alert_id)
+    _enqueue_delivery(connection, alert_id, alert.wait_seconds, deliveries)
+    return alert_id
+
+
+def _occasion(alert: NewAlert) -> Occasion:
+    return Occasion(alert.level.value, alert.kind, alert.change)
+
+
+def _enqueue_delivery(
+    connection: Connection, alert_id: int, wait_seconds: float, deliveries: Sequence[Delivery]
+) -> None:
+    """Have a worker send it as soon as it may be sent. The keeper sends what waits for longer, a few seconds later."""
+    if all(each.skip or each.not_before is not None for each in deliveries):
+        return
+    if not wait_seconds:
+        enqueue(connection, "deliver_alert_task", ALERTS_QUEUE, alert_id=alert_id)
+        return
+    enqueue_call(
+        connection,
+        "deliver_alert_task",
+        {"alert_id": alert_id},
+        task_id=uuid4(),
+        queue=ALERTS_QUEUE,
+        due_at=func.now() + timedelta(seconds=wait_seconds),
+    )
 
 
 def alert_text(*, level: str, title: str, message: str, details: Sequence[Sequence[str]], created_at: datetime) -> str:
     """The alert as people read it: level, title, timestamp in UTC, message, details."""
-    moment = created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = [f"{_SYMBOLS[level]} {level}", title, f"Timestamp: {moment}", f"Message: {_one_line(message)}"]
+    lines = [
+        f"{SYMBOLS[level]} {level}",
+        title,
+        f"Timestamp: {moment_text(created_at)}",
+        f"Message: {_one_line(message)}",
+    ]
     if details:
         lines += ["", "Details:", *(f"• {_one_line(label)}: {_one_line(value)}" for label, value in details)]
     whole = "\n".join(lines)
     return whole if len(whole) <= _LONGEST_TEXT else whole[: _LONGEST_TEXT - 1] + "…"
 
 
+def moment_text(moment: datetime) -> str:
+    """A moment as alerts say it, in UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def _one_line(text: str) -> str:
-    # A pipeline's name may hold line breaks; it must not be able to write lines of its own.
+    # A pipeline's name may hold line breaks: without this it could forge lines of the alert.
     return " ".join(text.splitlines())
-
-
-def deliver_alert(connection: Connection, alert_id: int, settings: Settings) -> str | None:
-    """Send one alert that was not delivered yet; where it went, or None when there was nothing to do.
-
-    The row stays locked while it is sent, so two deliveries of the same alert send it once.
-
-    Raises:
-        DeliveryError: Slack did not take it now, but may later.
-    """
-    alert = connection.execute(select(Alert.__table__).where(Alert.id == alert_id).with_for_update()).one_or_none()
-    if alert is None or alert.delivered_at is not None:
-        return None
-    channel = _send(alert, settings)
-    connection.execute(
-        update(Alert)
-        .where(Alert.id == alert_id)
-        .values(delivered_at=func.now(), delivered_to=channel, attempts=Alert.attempts + 1, last_error=None)
-    )
-    return channel
-
-
-# Few rows are ever undelivered, and alerts are few: no index of its own.
-_UNDELIVERED = """
-SELECT id FROM alert
-WHERE delivered_at IS NULL
-    AND created_at BETWEEN now() - make_interval(hours => :max_age_hours) AND now() - make_interval(mins => :minutes)
-ORDER BY id LIMIT :at_once
-"""
-
-
-def redeliver_alerts(connection: Connection, *, max_age_hours: int) -> int:
-    """Have alerts tried again that no retry could deliver, such as while Slack was away for long; how many.
-
-    What is older than ``max_age_hours`` stays undelivered, with its reason in the row: nobody wants it any more.
-    """
-    values = {"max_age_hours": max_age_hours, "minutes": _GIVEN_UP_MINUTES, "at_once": _REDELIVERED_AT_ONCE}
-    alert_ids = connection.scalars(text(_UNDELIVERED), values).all()
-    for alert_id in alert_ids:
-        enqueue(connection, "deliver_alert_task", SCHEDULED_QUEUE, alert_id=alert_id)
-    return len(alert_ids)
-
-
-def record_failed_delivery(connection: Connection, alert_id: int, error: str) -> None:
-    """Keep why an alert did not arrive."""
-    connection.execute(update(Alert).where(Alert.id == alert_id).values(attempts=Alert.attempts + 1, last_error=error))
-
-
-def _send(alert: Row[Any], settings: Settings) -> str:
-    message = alert_text(
-        level=alert.level,
-        title=alert.title,
-        message=alert.message,
-        details=alert.details,
-        created_at=alert.created_at,
-    )
-    if settings.slack_webhook_url is None:
-        logger.warning("%s", message)
-        return "log"
-    _post_to_slack(settings.slack_webhook_url.get_secret_value(), message)
-    return "slack"
-
-
-def _post_to_slack(url: str, message: str) -> None:
-    # Slack reads these three as mark-up: a name could mention a channel, or show a link as something else.
-    escaped = message.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # The URL is the secret: httpx's errors, which quote it, are not passed on.
-    try:
-        response = httpx.post(url, json={"text": escaped}, timeout=_SLACK_TIMEOUT_SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DeliveryError(f"Slack could not be reached ({type(error).__name__})") from None
-    if not response.is_success:
-        raise DeliveryError(f"Slack answered with status {response.status_code}")

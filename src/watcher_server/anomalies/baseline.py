@@ -1,16 +1,19 @@
-"""What earlier runs say a metric usually is: one statement for all rules that look at the same runs."""
+"""What earlier runs say a metric usually is: one statement for all rules that look at the same runs.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+Both statements measure all six metrics in one pass. ``each`` repeats an expression for every metric, in place of the
+word METRIC. Their parameters are the window (``pipeline_id``, ``hours``, ``weekday``, ``earliest``, ``ended_at``, and
+``most`` runs of an hour, the latest) and for each metric ``METRIC_since``, ``METRIC_accepted`` and ``METRIC_outlier``:
+null for a metric without a rule.
+"""
+
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
-from watcher_server.anomalies.bounds import Baseline
+from watcher_server.anomalies.expectations import Expectation, Moment, accepted_until, expected_range, looks_back_to
 from watcher_server.anomalies.rules import Method, Metric, Rule, Seasonality
-from watcher_server.anomalies.statements import MEANS, MEDIANS
 
 # The next wider bucket, for while one holds too few values.
 _WIDER = {
@@ -19,52 +22,125 @@ _WIDER = {
     Seasonality.WEEKDAY: Seasonality.NONE,
 }
 _EVERY_HOUR = list(range(24))
-_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
-# Of a pipeline that runs every minute, a year would be half a million runs and a second of work for each judgement, and
-# these tell as much.
+# A pipeline that runs every minute has half a million runs in a year, which take a second for each judgement. The
+# latest 10,000 give the same baseline.
 _MOST_RUNS = 10_000
+
+
+def each(expression: str) -> str:
+    """The expression for each metric, separated by commas."""
+    return ",\n        ".join(expression.replace("METRIC", metric.value) for metric in Metric)
+
+
+# The runs of the widest window, read once, hour by hour by ix_pipeline_execution_baseline. Joining each run to each
+# rule takes up to five times as long. A run counts for a metric from where its rule looks back to, unless it is
+# flagged for it; one that loads the past says nothing of what is usual. In double precision the squares of 64-bit
+# counts fit. Without MATERIALIZED, PostgreSQL would compute these parts anew for each row in its generic plan.
+_RUNS = f"""
+WITH run AS MATERIALIZED (
+    SELECT {
+    each('''CASE WHEN end_date >= CAST(:METRIC_since AS timestamptz)
+            AND (anomaly_flags ->> 'METRIC' IS DISTINCT FROM 'true'
+                OR end_date <= CAST(:METRIC_accepted AS timestamptz))
+            THEN METRIC::float8 END AS METRIC''')
+}
+    FROM unnest(CAST(:hours AS smallint[])) AS hour (recorded) CROSS JOIN LATERAL (
+        SELECT * FROM pipeline_execution
+        WHERE pipeline_id = :pipeline_id AND hour_recorded = hour.recorded AND completed_successfully AND NOT backfill
+            AND end_date >= CAST(:earliest AS timestamptz) AND end_date < CAST(:ended_at AS timestamptz)
+            AND (CAST(:weekday AS int) IS NULL OR extract(isodow FROM date_recorded) = CAST(:weekday AS int))
+        ORDER BY end_date DESC LIMIT :most
+    ) AS execution
+)"""  # noqa: S608 - the names of the metrics are code
+
+# Mean and sample standard deviation; once more without outliers where there are any. An outlier that was never flagged,
+# such as one from before the rule, would widen the range until the next one like it passes. The fence is within about
+# 0.1 of what the two-sided Grubbs' test rejects at 1%, for 15 to 100,000 values: F. E. Grubbs, Procedures for Detecting
+# Outlying Observations in Samples (1969). Of fewer values, hardly any can lie far enough out. Equal values may differ
+# from their mean by its rounding.
+MEANS = f"""{_RUNS}, rough AS MATERIALIZED (
+    SELECT {
+    each('''count(METRIC) AS METRIC_count, avg(METRIC) AS METRIC_center, stddev_samp(METRIC) AS METRIC_spread,
+            min(METRIC) AS METRIC_min, max(METRIC) AS METRIC_max''')
+}
+    FROM run
+), fenced AS MATERIALIZED (
+    SELECT rough.*, {
+    each('''CASE WHEN METRIC_count >= 15 THEN
+            greatest(CAST(:METRIC_outlier AS float8), 2.9 + 0.22 * ln(METRIC_count) - 11.0 / METRIC_count)
+            * METRIC_spread + 1e-9 * abs(METRIC_center) END AS METRIC_fence''')
+}
+    FROM rough
+), checked AS MATERIALIZED (
+    SELECT fenced.*, true = ANY(ARRAY[
+        {each("METRIC_max - METRIC_center > METRIC_fence, METRIC_center - METRIC_min > METRIC_fence")}
+    ]) AS has_outlier
+    FROM fenced
+)
+SELECT {each("METRIC_count, METRIC_center, METRIC_spread")}
+FROM checked WHERE has_outlier IS NOT TRUE
+UNION ALL
+SELECT {each("max(METRIC_count), avg(METRIC), stddev_samp(METRIC)")}
+FROM (
+    SELECT {
+    each("METRIC_count, CASE WHEN abs(METRIC - METRIC_center) > METRIC_fence THEN NULL ELSE METRIC END AS METRIC")
+}
+    FROM checked CROSS JOIN run WHERE has_outlier
+    OFFSET 0 -- or PostgreSQL would compute each value anew for each aggregate
+) AS kept
+HAVING count(*) > 0
+"""  # noqa: S608 - as above
+
+# Median and median absolute deviation, scaled to a standard deviation. Where more than half of the values are equal it
+# is zero, and the mean absolute deviation takes its place: Iglewicz and Hoaglin, How to Detect and Handle Outliers
+# (1993), chapter 3.
+MEDIANS = f"""{_RUNS}, middle AS MATERIALIZED (
+    SELECT {each("percentile_cont(0.5) WITHIN GROUP (ORDER BY METRIC) AS METRIC_median")}
+    FROM run
+), spread AS (
+    SELECT {
+    each('''count(METRIC) AS METRIC_count, max(METRIC_median) AS METRIC_center,
+            percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(METRIC - METRIC_median)) AS METRIC_mad,
+            avg(abs(METRIC - METRIC_median)) AS METRIC_mean_deviation''')
+}
+    FROM run CROSS JOIN middle
+)
+SELECT {
+    each('''METRIC_count, METRIC_center,
+        coalesce(nullif(1.482602 * METRIC_mad, 0), 1.253314 * METRIC_mean_deviation) AS METRIC_spread''')
+}
+FROM spread
+"""  # noqa: S608 - as above
+
 _STATEMENTS = {Method.ZSCORE: text(MEANS), Method.MAD: text(MEDIANS)}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """When a run started, with the hour and day (UTC) that its row records, and when it ended."""
-
-    started_at: datetime
-    ended_at: datetime
-    hour_recorded: int
-    date_recorded: date
-
-
-def learn_baselines(
+def expect_by_baselines(
     connection: Connection, pipeline_id: int, moment: Moment, rules: Sequence[Rule]
-) -> dict[int, Baseline]:
-    """The baseline of each rule, by the rule's id, from what ended before the moment.
+) -> dict[int, Expectation]:
+    """What each rule expects from the runs that ended before the moment, by the rule's id.
 
     A rule looks at the runs of its own seasonality; while these have fewer than ``minimum_executions`` values, at those
     of the next wider one.
     """
-    learnt: dict[int, Baseline] = {}
-    pending = [(Seasonality(rule.seasonality), rule) for rule in rules]
+    expected: dict[int, Expectation] = {}
+    pending = [(Seasonality(rule.seasonality), rule.method, rule) for rule in rules]
     while pending:
         wider = []
-        for (bucket, method), alike in _group(pending):
-            parameters = _window(pipeline_id, moment, bucket, alike) | _limits(moment.ended_at, alike)
+        pending.sort(key=lambda entry: entry[:2])
+        for (bucket, method), group in groupby(pending, key=lambda entry: entry[:2]):
+            alike = [rule for _, _, rule in group]
+            parameters = _window(pipeline_id, moment, bucket, alike) | _limits(moment, alike)
             row = connection.execute(_STATEMENTS[Method(method)], parameters).one()
-            measured = {rule.id: _read(row, rule, bucket) for rule in alike}
-            learnt |= measured
-            if bucket in _WIDER:
-                too_few = [rule for rule in alike if measured[rule.id].count < rule.minimum_executions]
-                wider += [(_WIDER[bucket], rule) for rule in too_few]
+            for rule in alike:
+                count: int = getattr(row, f"{rule.metric}_count")
+                center, spread = getattr(row, f"{rule.metric}_center"), getattr(row, f"{rule.metric}_spread")
+                within = expected_range(rule, count, center, spread)
+                expected[rule.id] = Expectation(within, count, bucket.value, spread)
+                if count < rule.minimum_executions and bucket in _WIDER:
+                    wider.append((_WIDER[bucket], method, rule))
         pending = wider
-    return learnt
-
-
-def _group(pending: Sequence[tuple[Seasonality, Rule]]) -> Iterable[tuple[tuple[Seasonality, str], list[Rule]]]:
-    def key(entry: tuple[Seasonality, Rule]) -> tuple[Seasonality, str]:
-        return entry[0], entry[1].method
-
-    return [(shared, [rule for _, rule in group]) for shared, group in groupby(sorted(pending, key=key), key)]
+    return expected
 
 
 def _window(pipeline_id: int, moment: Moment, bucket: Seasonality, rules: Sequence[Rule]) -> dict[str, Any]:
@@ -76,44 +152,18 @@ def _window(pipeline_id: int, moment: Moment, bucket: Seasonality, rules: Sequen
         "ended_at": moment.ended_at,
         "hours": [moment.hour_recorded] if hourly else _EVERY_HOUR,
         "weekday": moment.date_recorded.isoweekday() if daily else None,
-        # All runs may have started in one hour, and are to be enough for a verdict.
+        # All runs may have started in one hour, and these have to be enough for a verdict.
         "most": max(share, *(rule.minimum_executions for rule in rules)),
     }
 
 
-def _limits(ended_at: datetime, rules: Sequence[Rule]) -> dict[str, Any]:
-    """From when on each metric counts, until when also flagged, and how far out is an outlier; null without a rule."""
+def _limits(moment: Moment, rules: Sequence[Rule]) -> dict[str, Any]:
+    """For each metric: the first moment that counts, the last moment at which flagged runs count, and the fence."""
     by_metric = {rule.metric: rule for rule in rules}
-    limits: dict[str, Any] = {"earliest": min(looks_back_to(rule, ended_at) for rule in rules)}
+    limits: dict[str, Any] = {"earliest": min(looks_back_to(rule, moment) for rule in rules)}
     for metric in Metric:
         rule = by_metric.get(metric)
-        limits[f"{metric}_since"] = rule and looks_back_to(rule, ended_at)
-        limits[f"{metric}_accepted"] = rule and _accepted_until(rule, ended_at)
+        limits[f"{metric}_since"] = rule and looks_back_to(rule, moment)
+        limits[f"{metric}_accepted"] = rule and accepted_until(rule, moment.ended_at)
         limits[f"{metric}_outlier"] = rule and rule.z_threshold
     return limits
-
-
-def days_before(moment: datetime, days: int) -> datetime:
-    """So many days of 24 hours before the moment, or the first moment there is."""
-    return moment - min(timedelta(days=days), moment - _FIRST_MOMENT)
-
-
-def looks_back_to(rule: Rule, ended_at: datetime) -> datetime:
-    """The earliest end of a run that counts for one that ended then."""
-    lookback = days_before(ended_at, rule.lookback_days)
-    # A run from before the new normal is judged as it would have been then.
-    return max(lookback, rule.normal_from) if rule.normal_from and rule.normal_from < ended_at else lookback
-
-
-def _accepted_until(rule: Rule, ended_at: datetime) -> datetime | None:
-    return rule.normal_until if rule.normal_from and rule.normal_from < ended_at else None
-
-
-def _read(row: Row[Any], rule: Rule, bucket: Seasonality) -> Baseline:
-    values = row._mapping  # noqa: SLF001 - the documented way to read a column by its name
-    return Baseline(
-        bucket=bucket.value,
-        count=values[f"{rule.metric}_count"],
-        center=values[f"{rule.metric}_center"],
-        spread=values[f"{rule.metric}_spread"],
-    )

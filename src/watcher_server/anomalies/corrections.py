@@ -1,17 +1,19 @@
-"""What people say of a verdict: that it was no anomaly, or that it is the new normal."""
+"""Corrections that people make: a flagged value was no anomaly, or its level is the new normal."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.anomalies.models import AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
 from watcher_server.executions.models import PipelineExecution
+from watcher_server.incidents.opening import lock_incidents
+from watcher_server.incidents.resolving import resolve_what_is_over
 from watcher_server.kit.errors import ConflictError, NotFoundError
 
-# As a judgement does before it extends an event: one that is being extended is never taken for empty.
+# A judgement locks the same rules before it extends an event, so an event that is being extended is not deleted here.
 _LOCK_RULES_OF_RESULTS = """
 SELECT id FROM anomaly_detection_rule
 WHERE id IN (
@@ -21,7 +23,7 @@ WHERE id IN (
 ORDER BY id FOR NO KEY UPDATE
 """
 
-# What an event was told of stays true of the runs that are left; an event without any is gone.
+# An event is shortened to the runs that it has left, and one without any is returned, to be deleted.
 _FORGET_RESULTS = """
 WITH gone AS (
     DELETE FROM anomaly_detection_result
@@ -69,6 +71,7 @@ async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
     await session.execute(text(_LOCK_RULES_OF_RESULTS), parameters)
     emptied = (await session.scalars(text(_FORGET_RESULTS), parameters)).all()
     await session.execute(text("DELETE FROM anomaly_event WHERE id = ANY(:ids)"), {"ids": list(emptied)})
+    await _resolve(session, body.pipeline_id)
 
 
 async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:
@@ -97,9 +100,29 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
         .values(accepted_at=func.now())
     )
     await session.flush()
+    await _resolve(session, body.pipeline_id)
     for rule in rules:
         await session.refresh(rule)
     return rules
+
+
+async def _resolve(session: AsyncSession, pipeline_id: int) -> None:
+    """Resolve the incident of the pipeline, if nothing calls its runs anomalous any more."""
+    connection = await session.connection()
+    await connection.run_sync(lock_incidents)
+    await connection.run_sync(resolve_what_is_over, pipeline_id)
+
+
+async def lock_runs(session: AsyncSession, event_id: int) -> Sequence[int]:
+    """The runs of the event, by id, locked. A judgement locks its run before the rules, so lock all runs first."""
+    run, result = PipelineExecution, AnomalyDetectionResult
+    statement = (
+        select(run.id)
+        .where(run.id.in_(select(result.pipeline_execution_id).where(result.event_id == event_id)))
+        .order_by(run.id)
+        .with_for_update(key_share=True)
+    )
+    return (await session.scalars(statement)).all()
 
 
 async def _lock_rules(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:

@@ -6,39 +6,46 @@ standard deviation has a floor; and the range is a prediction interval, as wide 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from watcher_server.anomalies.baseline import Moment
-from watcher_server.anomalies.bounds import Expectation, ExpectedRange
-from watcher_server.anomalies.expectations import find_expectations
-from watcher_server.anomalies.recording import Anomaly, JudgedRun, record_anomalies
-from watcher_server.anomalies.rules import Direction, Rule
-from watcher_server.anomalies.telling import tell_anomalies
+from watcher_server.anomalies.baseline import expect_by_baselines
+from watcher_server.anomalies.collapse import find_collapses
+from watcher_server.anomalies.expectations import Expectation, ExpectedRange, Moment
+from watcher_server.anomalies.recording import Anomaly, JudgedRun, end_anomalies, record_anomalies, tell_anomalies
+from watcher_server.anomalies.rules import Direction, Method, Rule
+from watcher_server.anomalies.series import expect_by_series
+from watcher_server.executions.reading import require_execution
 
-# Locked before anything is judged: of two deliveries of one task, the second sees what the first has written.
-# NO KEY, so that child runs, whose foreign key points here, start meanwhile. The lock itself need not reach the disk:
-# only what is found waits for that.
+# The execution is locked before it is judged: of two deliveries of one task, the second sees what the first wrote. NO
+# KEY lets child runs start meanwhile, whose foreign key points to this row.
 _LOCK_EXECUTION = """
-SELECT pipeline.name AS pipeline_name, execution.start_date, execution.end_date, execution.hour_recorded,
-    execution.date_recorded, execution.anomaly_flags,
+SELECT coalesce(pipeline.display_name, pipeline.name) AS pipeline_name,
+    execution.start_date, execution.end_date, execution.hour_recorded,
+    execution.date_recorded, execution.anomaly_flags, execution.backfill,
     extract(epoch FROM now() - execution.end_date)::float8 AS seconds_ago,
+    EXISTS (
+        SELECT FROM incident
+        WHERE incident.pipeline_id = pipeline.id AND kind = 'anomalous' AND (state <> 'resolved' OR quiet)
+    ) AS has_incident,
     execution.duration_seconds, execution.inserts, execution.updates, execution.soft_deletes, execution.total_rows,
     execution.throughput,
     rule.id, rule.metric_field AS metric, rule.z_threshold, rule.lookback_days, rule.minimum_executions, rule.method,
     rule.seasonality, rule.direction, rule.minimum_std_percent, rule.minimum_std, rule.new_normal_after,
-    rule.normal_from, rule.normal_until, rule.learning,
-    set_config('synchronous_commit', 'off', true)
+    rule.normal_from, rule.normal_until, rule.learning
 FROM pipeline_execution AS execution
 JOIN pipeline ON pipeline.id = execution.pipeline_id
 LEFT JOIN anomaly_detection_rule AS rule ON rule.pipeline_id = pipeline.id AND rule.active
+    AND pipeline.archived_at IS NULL
     -- A rule that has been given another metric keeps its one result of an execution.
     AND NOT EXISTS (
         SELECT FROM anomaly_detection_result AS result
         WHERE result.rule_id = rule.id AND result.pipeline_execution_id = execution.id
     )
-WHERE execution.id = :execution_id AND execution.pipeline_id = :pipeline_id AND execution.completed_successfully
+WHERE execution.id = :pipeline_execution_id AND execution.pipeline_id = :pipeline_id
+    AND execution.completed_successfully
 FOR NO KEY UPDATE OF execution
 """
 
@@ -47,7 +54,9 @@ SELECT id FROM anomaly_detection_rule WHERE id = ANY(CAST(:rule_ids AS bigint[])
 """
 
 _CHANGE_LEARNING = """
-UPDATE anomaly_detection_rule SET learning = :learning WHERE id = ANY(CAST(:rule_ids AS bigint[]))
+UPDATE anomaly_detection_rule AS rule SET learning = judged.learning
+FROM unnest(CAST(:rule_ids AS bigint[]), CAST(:learning AS boolean[])) AS judged (id, learning)
+WHERE rule.id = judged.id
 """
 
 
@@ -63,35 +72,83 @@ def detect_anomalies(
     execution, and joins the event of the run before it if that was flagged on the same side. New events are alerted
     once, unless the execution ended more than ``alert_max_age_hours`` ago.
 
-    An execution that is unknown, running, failed or another pipeline's has nothing to judge.
+    A backfill counts for no baseline, ends nothing, and is in events of backfills only; no incident is about it.
+
+    An execution that is running or failed is not judged. The transaction may be one whose commit does not wait for the
+    disk: it waits once an anomaly was found.
 
     Raises:
         ValueError: an id is not an integer.
+        NotFoundError: there is no such pipeline, or it has no such execution.
     """
-    _check_id("pipeline_id", pipeline_id)
-    _check_id("pipeline_execution_id", pipeline_execution_id)
-    parameters = {"pipeline_id": pipeline_id, "execution_id": pipeline_execution_id}
-    rows = connection.execute(text(_LOCK_EXECUTION), parameters).all()
+    ids = {"pipeline_id": pipeline_id, "pipeline_execution_id": pipeline_execution_id}
+    for name, value in ids.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, not {value!r}.")  # noqa: TRY004 - the value of a message, not of code
+    rows = connection.execute(text(_LOCK_EXECUTION), ids).all()
+    if not rows:
+        require_execution(connection, pipeline_id, pipeline_execution_id)
     values = _find_values(rows)
     if not values:
         return []
-    run = _read_run(rows[0], pipeline_id, pipeline_execution_id)
+    row = rows[0]
+    run = JudgedRun(
+        pipeline_execution_id,
+        pipeline_id,
+        row.pipeline_name,
+        Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded),
+        row.seconds_ago,
+        row.backfill,
+    )
     rules = [rule for rule, _ in values]
-    moment = Moment(run.start_date, run.end_date, run.hour_recorded, run.date_recorded)
-    expectations = find_expectations(connection, pipeline_id, moment, rules)
-    anomalies = _find_anomalies(values, expectations)
+    expectations = find_expectations(connection, pipeline_id, run.moment, rules)
+    anomalies = [
+        Anomaly(rule, value, within, expectations[rule.id])
+        for rule, value in values
+        if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
+    ]
     changed = [rule for rule in rules if rule.learning != (expectations[rule.id].within is None)]
-    _lock_rules(connection, [*changed, *(anomaly.rule for anomaly in anomalies)])
-    _remember_learning(connection, changed)
+    to_write = [rule.id for rule in (*changed, *(anomaly.rule for anomaly in anomalies))]
+    if to_write:
+        # In the order of their ids, so that two executions of a pipeline never wait for each other's rules.
+        connection.execute(text(_LOCK_RULES), {"rule_ids": to_write})
+    if changed:
+        connection.execute(
+            text(_CHANGE_LEARNING),
+            {"rule_ids": [rule.id for rule in changed], "learning": [not rule.learning for rule in changed]},
+        )
     if anomalies:
         events = record_anomalies(connection, run, anomalies)
         tell_anomalies(connection, run, events, alert_max_age_hours=alert_max_age_hours)
+    elif (row.has_incident or changed) and not run.backfill:
+        # What was waited for may have opened it meanwhile.
+        usual = [rule.metric for rule in rules if expectations[rule.id].within is not None]
+        end_anomalies(connection, run, usual)
     return anomalies
 
 
-def _check_id(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} must be an integer, not {value!r}.")  # noqa: TRY004 - the value of a message, not of code
+def find_expectations(
+    connection: Connection, pipeline_id: int, moment: Moment, rules: Sequence[Rule]
+) -> dict[int, Expectation]:
+    """What each rule expects of a run at that moment, by the rule's id.
+
+    A rule that finds too few runs because their level has collapsed expects what was usual before it did.
+    """
+    expected = _expect(connection, pipeline_id, moment, rules)
+    learning = [rule for rule in rules if expected[rule.id].within is None]
+    collapses = find_collapses(connection, moment, learning)
+    for collapsed_at in set(collapses.values()):
+        forgetful = [rule for rule in learning if collapses.get(rule.id) == collapsed_at]
+        expected |= _expect(connection, pipeline_id, replace(moment, collapsed_at=collapsed_at), forgetful)
+    return expected
+
+
+def _expect(connection: Connection, pipeline_id: int, moment: Moment, rules: Sequence[Rule]) -> dict[int, Expectation]:
+    by_series = [rule for rule in rules if rule.method == Method.SEASONAL]
+    by_baseline = [rule for rule in rules if rule.method != Method.SEASONAL]
+    return expect_by_baselines(connection, pipeline_id, moment, by_baseline) | expect_by_series(
+        connection, pipeline_id, moment, by_series
+    )
 
 
 def _find_values(rows: Sequence[Row[Any]]) -> list[tuple[Rule, float]]:
@@ -107,42 +164,7 @@ def _find_values(rows: Sequence[Row[Any]]) -> list[tuple[Rule, float]]:
     ]
 
 
-def _read_run(row: Row[Any], pipeline_id: int, execution_id: int) -> JudgedRun:
-    return JudgedRun(
-        id=execution_id,
-        pipeline_id=pipeline_id,
-        pipeline_name=row.pipeline_name,
-        start_date=row.start_date,
-        end_date=row.end_date,
-        hour_recorded=row.hour_recorded,
-        date_recorded=row.date_recorded,
-        seconds_ago=row.seconds_ago,
-    )
-
-
-def _find_anomalies(values: Sequence[tuple[Rule, float]], expectations: dict[int, Expectation]) -> list[Anomaly]:
-    return [
-        Anomaly(rule, value, within, expectations[rule.id])
-        for rule, value in values
-        if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
-    ]
-
-
 def _is_outside(value: float, expected: ExpectedRange, direction: str) -> bool:
     too_high = value > expected.upper and direction != Direction.LOW
     too_low = value < expected.lower and direction != Direction.HIGH
     return too_high or too_low
-
-
-def _lock_rules(connection: Connection, rules: Sequence[Rule]) -> None:
-    """All that will be written, in one order: two executions of a pipeline never wait for each other's rules."""
-    if rules:
-        connection.execute(text(_LOCK_RULES), {"rule_ids": [rule.id for rule in rules]}).all()
-
-
-def _remember_learning(connection: Connection, changed: Sequence[Rule]) -> None:
-    """Keep on a rule whether it has learnt enough for a verdict: written when that changes only."""
-    for learning in (False, True):
-        rule_ids = [rule.id for rule in changed if rule.learning != learning]
-        if rule_ids:
-            connection.execute(text(_CHANGE_LEARNING), {"rule_ids": rule_ids, "learning": learning})

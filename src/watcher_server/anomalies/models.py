@@ -35,7 +35,7 @@ class AnomalyDetectionRule(Base):
     # The least standard deviation: in percent of the mean, and in the unit of the metric.
     minimum_std_percent: Mapped[float] = mapped_column(server_default=text("1"))
     minimum_std: Mapped[float] = mapped_column(server_default=text("1"))
-    # So many consecutive flags on one side are a new level; null for never.
+    # After this number of consecutive flags on one side, their level is the new normal; null for never.
     new_normal_after: Mapped[int | None] = mapped_column(Integer, server_default=text("10"))
     normal_from: Mapped[Timestamp | None]
     normal_until: Mapped[Timestamp | None]

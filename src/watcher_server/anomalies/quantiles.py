@@ -1,14 +1,14 @@
-"""How many standard deviations away a new value may lie when mean and deviation are known from few values only."""
+"""How many standard deviations from the mean a new value may lie, when both are estimated from few values."""
 
 import math
 from functools import lru_cache
 from statistics import NormalDist
 
 _NORMAL = NormalDist()
-# Beyond this a z-score promises a rate that no history could confirm (1 in 16,000), and Student's t at five values
-# would promise it by never alarming: a higher z widens the range in proportion.
+# A higher z-score stands for a rate below 1 in 16,000, which no history could confirm. With five values, Student's t
+# would keep to it by never alarming. So above this z-score the range grows in proportion to it.
 _HIGHEST_PROMISED_Z = 4.0
-# From so many degrees of freedom on the expansion is right to five digits.
+# From this number of degrees of freedom on, the expansion is right to five digits.
 _EXPANDED_FROM = 60
 
 

@@ -18,9 +18,9 @@ from watcher_server.anomalies.schemas import (
     RuleResponse,
     Unflag,
 )
+from watcher_server.database.rows import find
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id
 from watcher_server.kit.listing import Page, read_page
 
@@ -30,7 +30,7 @@ router = APIRouter(route_class=JsonRoute, tags=["anomalies"])
 @router.post("/anomaly_detection_rule", status_code=201, responses={200: {"model": Created}})
 async def post_anomaly_detection_rule(body: RulePost, session: Session, response: Response) -> Created:
     """Get or create the rule for a pipeline and metric: 201 when it was created, 200 when it existed."""
-    rule, created = await service.sync_rule(session, body)
+    rule, created = await service.post_rule(session, body)
     response.status_code = 201 if created else 200
     return Created(id=rule.id)
 
@@ -120,7 +120,9 @@ async def get_baseline(
     session: Session,
     pipeline_id: Annotated[Id, Path()],
     metric: MetricField,
-    executions: Annotated[int, Query(ge=0, le=200, description="Bands of so many of the latest executions.")] = 30,
+    executions: Annotated[
+        int, Query(ge=0, le=200, description="For how many of the latest executions to return the band.")
+    ] = 30,
 ) -> BaselineResponse:
     """What a rule expects: of a run now, and of the latest executions, as they were judged."""
     return await reading.read_baseline(session, pipeline_id, metric, executions)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import MISSING, BeforeValidator, Field
+from pydantic import MISSING, BeforeValidator, FailFast, Field
 
 from watcher_server.anomalies.rules import Direction, Method, Metric, Seasonality
 from watcher_server.kit.fields import Id, RequestBody, ResponseBody, ShortName, UtcDatetime, normalize_text
@@ -16,15 +16,14 @@ ZThreshold = Annotated[float, Field(ge=1, le=10)]
 LookbackDays = Annotated[int, Field(ge=1, le=365)]
 MinimumExecutions = Annotated[int, Field(ge=5, le=1000)]
 MinimumStdPercent = Annotated[float, Field(ge=0, le=100)]
-# Above zero: a z-score is so many of these.
+# Above zero, because a z-score divides by it.
 MinimumStd = Annotated[float, Field(ge=1e-9, le=1e18)]
 NewNormalAfter = Annotated[int, Field(ge=2, le=1000)]
 
 
-class RulePost(RequestBody):
-    """The rule for one metric of one pipeline; the defaults are those of a new rule."""
+class RuleFields(RequestBody):
+    """What a rule for one metric is made of; the defaults are those of a new rule."""
 
-    pipeline_id: Id
     metric_field: MetricField
     z_threshold: ZThreshold = 3.0
     lookback_days: LookbackDays = 30
@@ -36,6 +35,12 @@ class RulePost(RequestBody):
     minimum_std: MinimumStd = 1.0
     new_normal_after: NewNormalAfter | None = 10
     active: bool = True
+
+
+class RulePost(RuleFields):
+    """The rule for one metric of one pipeline."""
+
+    pipeline_id: Id
 
 
 class RulePatch(RequestBody):
@@ -61,10 +66,10 @@ class RulePatch(RequestBody):
 
 
 class RuleResponse(ResponseBody):
-    """A rule, whole.
+    """All fields of a rule.
 
-    ``learning``: its latest judgement had too few values for a verdict. Runs that ended before ``normal_from`` no
-    longer count; those from then until ``normal_until`` count although flagged.
+    ``learning``: the latest check had too few values for a verdict. Runs that ended before ``normal_from`` do not
+    count; those between it and ``normal_until`` count even if they are flagged.
     """
 
     id: int
@@ -87,20 +92,16 @@ class RuleResponse(ResponseBody):
     updated_at: datetime | None
 
 
-# There are six; a client may name one twice.
-_MOST_METRICS = 100
-
-
 class MetricsOfExecution(RequestBody):
     """Some metrics of one execution."""
 
     pipeline_id: Id
     pipeline_execution_id: Id
-    metric_field: Annotated[list[ShortName], Field(min_length=1, max_length=_MOST_METRICS)]
+    metric_field: Annotated[list[ShortName], FailFast(), Field(min_length=1, max_length=100)]
 
 
 class Unflag(MetricsOfExecution):
-    """Flags to clear: metrics of one execution that were no anomaly after all."""
+    """Flags to clear: metrics of one execution that were no anomaly."""
 
 
 class AcceptNewNormal(MetricsOfExecution):
@@ -108,9 +109,9 @@ class AcceptNewNormal(MetricsOfExecution):
 
 
 class ResultResponse(ResponseBody):
-    """One anomaly. ``historical_std`` is the one that was judged by: never less than its floor.
+    """One anomaly. ``historical_std`` is the standard deviation after the floor was applied.
 
-    ``execution_count`` is how many executions it was judged against, ``event_id`` the event that it is part of.
+    ``execution_count`` is the number of executions in the baseline, ``event_id`` the event that it is part of.
     """
 
     id: int
@@ -148,9 +149,9 @@ class EventResponse(ResponseBody):
 
 
 class ExpectedBand(ResponseBody):
-    """Where a value is expected, in the metric's own unit; null while the rule has too few values to say.
+    """The range in which a value is expected, in the metric's own unit; null while the rule has too few values.
 
-    ``bucket`` names the runs that were looked at (hour, weekday, hour_of_week or none), ``execution_count`` how many.
+    ``bucket`` says which runs the baseline has (hour, weekday, hour_of_week or none), ``execution_count`` how many.
     """
 
     mean: float | None
@@ -162,7 +163,7 @@ class ExpectedBand(ResponseBody):
 
 
 class JudgedExecution(ExpectedBand):
-    """A successful execution with the band that it was, or would have been, judged by."""
+    """A successful execution, and the range in which its value was expected."""
 
     id: int
     start_date: datetime
@@ -172,7 +173,7 @@ class JudgedExecution(ExpectedBand):
 
 
 class BaselineResponse(ExpectedBand):
-    """What is expected of a run that starts and ends now, and of the latest ones, newest first."""
+    """The range for a run that starts and ends now, and those of the latest runs, newest first."""
 
     pipeline_id: int
     metric_field: str

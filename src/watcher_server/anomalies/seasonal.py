@@ -4,8 +4,9 @@ A value is a level, plus the effects of its hour of the day, its weekday, its ho
 last day of a month, on a scale (as it is, square root or logarithm) on which the noise is even:
 
 - The effects come from a median polish (see :mod:`watcher_server.anomalies.seasonal_effects`).
-- The level follows by robust exponential smoothing: what is far off moves it no more than what is twice the
-  usual noise away (Gelper, Fried, Croux: Robust Forecasting with Exponential and Holt-Winters Smoothing, 2010).
+- The level follows by robust exponential smoothing: a value that is further off than twice the usual noise moves it
+  no more than one at twice the noise (Gelper, Fried, Croux: Robust Forecasting with Exponential and Holt-Winters
+  Smoothing, 2010).
 - The scale is the power of the largest likelihood (Box, Cox: An Analysis of Transformations, 1964).
 - The spread is the median absolute deviation of the one-step forecasts, as in S-H-ESD (Hochenbaum, Vallis, Kejariwal:
   Automatic Anomaly Detection in the Cloud Via Statistical Learning, 2017), or their tail if that is wider.
@@ -21,17 +22,15 @@ from functools import cache
 from operator import itemgetter
 from statistics import median
 
-from watcher_server.anomalies.seasonal_effects import Effects, deviation, find_effects
+from watcher_server.anomalies.seasonal_effects import NORMAL_MAD, Effects, deviation, find_effects
 
-# A week has to be seen whole before a quiet weekend is no surprise.
+# A history shorter than a week does not show whether weekends are quiet.
 MINIMUM_RUNS = 21
 MINIMUM_DAYS = 7
 
-_NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution, in units of its median absolute deviation
 _TAIL, _TAIL_Z = 0.97, 2.17  # of normal noise, 97% lies within 2.17 standard deviations
-_GROSS, _MOST_GROSS = 4.5, 0.08  # forecasts further off tell nothing of the tail, unless they are many
-_SMOOTHING = (0.02, 0.1, 0.3)
-_CLIP = 2.0
+_GROSS, _MOST_GROSS = 4.5, 0.08  # forecasts further off are left out of the tail, unless there are many
+_CLIP = 2.0  # how much of a forecast's error moves the level, in units of the noise
 _NO_NOISE = 1e-9
 _FIRST_WEEKS = 2
 _RECENT = 400  # runs by which the power is chosen
@@ -57,7 +56,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class _Power:
-    """One scale: there, back, and the mean logarithm of its slope, which makes the noise of scales comparable."""
+    """A scale: the function, its inverse, and the logarithm of its slope, by which scales are compared."""
 
     there: Callable[[float], float]
     back: Callable[[float], float]
@@ -93,19 +92,16 @@ def expected_band(history: Sequence[Observation], at: datetime, z: float) -> Ban
     days = [run.started_at.toordinal() for run in history]
     hours = [run.started_at.hour for run in history]
     recent = slice(-_RECENT, None)
-    # Zeros have no logarithm: where they are usual, log1p would make a gulf of the step from 0 to 1.
+    # Where zeros are usual, log1p would exaggerate the step from 0 to 1.
     powers = _POWERS if values.count(0.0) * 10 < len(values) else _POWERS[:2]
     trials = [_fit(power, values[recent], days[recent], hours[recent]) for power in powers]
     best = min(trials, key=lambda trial: trial.misfit)
     fit = best if len(values) <= _RECENT else _fit(best.power, values, days, hours)
     weeks = (days[-1] - days[0] + 1) / 7
     spread = _spread(fit.errors, weeks) * fit.effects.optimism * math.sqrt(1 + 2 / weeks)
-    return _band(fit.power, fit.level + fit.effects.at(at.toordinal(), at.hour), spread, z)
-
-
-def _band(power: _Power, center: float, spread: float, z: float) -> Band:
-    lower, upper = power.back(center - z * spread), power.back(center + z * spread)
-    return Band(center=power.back(center), spread=(upper - lower) / (2 * z), lower=lower, upper=upper)
+    center, back = fit.level + fit.effects.at(at.toordinal(), at.hour), fit.power.back
+    lower, upper = back(center - z * spread), back(center + z * spread)
+    return Band(center=back(center), spread=(upper - lower) / (2 * z), lower=lower, upper=upper)
 
 
 def _fit(power: _Power, values: Sequence[float], days: Sequence[int], hours: Sequence[int]) -> _Fit:
@@ -114,7 +110,7 @@ def _fit(power: _Power, values: Sequence[float], days: Sequence[int], hours: Seq
     at = cache(effects.at)
     rest = [value - at(day, hour) for value, day, hour in zip(scaled, days, hours, strict=True)]
     noise = deviation(map(float.__sub__, rest[1:], rest[:-1])) / math.sqrt(2) or deviation(rest) or _NO_NOISE
-    level, errors, loss = min((_try(rest, weight, noise) for weight in _SMOOTHING), key=itemgetter(2))
+    level, errors, loss = min((_try(rest, weight, noise) for weight in (0.02, 0.1, 0.3)), key=itemgetter(2))
     slope = sum(map(power.log_slope, values)) / len(values)
     return _Fit(power, effects, level, errors, math.log(max(loss * effects.optimism, 1e-12)) - slope)
 
@@ -140,7 +136,7 @@ def _smooth(values: Sequence[float], weight: float, most: float) -> tuple[float,
 
 def _spread(errors: Sequence[float], weeks: float) -> float:
     sizes = sorted(map(abs, errors))
-    typical = _NORMAL_MAD * sizes[len(sizes) // 2]
+    typical = NORMAL_MAD * sizes[len(sizes) // 2]
     if typical > 0 and weeks > _FIRST_WEEKS:
         kept = [size for size in sizes if size <= _GROSS * typical]
         if len(kept) >= (1 - _MOST_GROSS) * len(sizes):

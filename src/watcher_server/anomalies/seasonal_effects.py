@@ -14,18 +14,18 @@ from functools import cache
 from statistics import median
 
 _DAYS_FOR_MONTH_ENDS = 45
-_NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution, in units of its median absolute deviation
+NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution, in units of its median absolute deviation
 _MEDIAN_VARIANCE = math.pi / 2  # of a median of many normal values, in units of that of their mean
 _HOURS = 24
 _WEEK = 7
-# Fewer days than this and the levels of weekdays are guesses.
+# With fewer days than this, the levels of weekdays are guesses.
 _DAYS_FOR_WEEKDAYS = 8
 _DAYS_FOR_HOURS = 3
 
 
 @dataclass(slots=True)
 class Effects:
-    """What the time of a run adds to the level, and by how much its noise exceeds the one that was fitted."""
+    """What the time of a run adds to the level; ``optimism`` says by which factor noise exceeds the fitted noise."""
 
     hour: dict[int, float]
     weekday: dict[int, float]
@@ -139,4 +139,4 @@ def _medians(keys: Iterable[int], values: Iterable[float]) -> dict[int, float]:
 def deviation(values: Iterable[float]) -> float:
     """The standard deviation around zero, by the median of the absolute values."""
     sizes = list(map(abs, values))
-    return _NORMAL_MAD * median(sizes) if sizes else 0.0
+    return NORMAL_MAD * median(sizes) if sizes else 0.0

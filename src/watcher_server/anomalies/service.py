@@ -1,17 +1,19 @@
-"""What people do with anomalies: set rules, read results, clear flags."""
+"""Anomaly detection rules: creating, changing and listing them; and lists of results and events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.alerts.config.declared import check_rule_declared
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.schemas import RulePatch, RulePost
+from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create, list_rows
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import ConflictError
-from watcher_server.kit.listing import Page
+from watcher_server.kit.listing import Page, list_statement
 from watcher_server.pipelines.models import Pipeline
 
 
@@ -33,18 +35,39 @@ async def sync_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetec
     return rule, created
 
 
+async def post_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetectionRule, bool]:
+    """As :func:`sync_rule`, for somebody who asks for it.
+
+    Raises:
+        NotFoundError: no such pipeline.
+        ConflictError: it comes from a file.
+    """
+    wanted = list_statement(AnomalyDetectionRule, pipeline_id=body.pipeline_id, metric_field=body.metric_field)
+    rule = await session.scalar(wanted)
+    if rule is not None:
+        await _check_declared(session, rule, body.carried())
+    return await sync_rule(session, body)
+
+
+async def _check_declared(session: AsyncSession, rule: AnomalyDetectionRule, changes: Mapping[str, Any]) -> None:
+    different = [field for field, value in changes.items() if getattr(rule, field) != value]
+    pipeline = await find(session, Pipeline, rule.pipeline_id)
+    await check_rule_declared(session, pipeline.name, rule.metric_field, different)
+
+
 async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetectionRule:
     """Change what the body carries.
 
     Raises:
         NotFoundError: no such rule, or no such pipeline.
-        ConflictError: another rule has that pipeline and metric.
+        ConflictError: another rule has that pipeline and metric, or it comes from a file.
     """
     rule = await find_for_update(session, AnomalyDetectionRule, body.id, None)
     changes = body.carried()
+    await _check_declared(session, rule, changes)
     series = {"pipeline_id": rule.pipeline_id, "metric_field": rule.metric_field}
     if any(changes.get(field, stored) != stored for field, stored in series.items()):
-        # What was learnt and accepted was of another series.
+        # The rule knows nothing of the other series yet.
         changes = {"normal_from": None, "learning": True} | changes
     if "normal_from" in changes:
         changes["normal_until"] = None if changes["normal_from"] is None else func.now()
@@ -60,22 +83,11 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
 
 
 async def list_rules(
-    session: AsyncSession,
-    page: Page,
-    *,
-    pipeline_id: int | None,
-    metric_field: str | None,
-    active: bool | None,
+    session: AsyncSession, page: Page, *, pipeline_id: int | None, metric_field: str | None, active: bool | None
 ) -> Sequence[AnomalyDetectionRule]:
     """Rules by id."""
-    statement = select(AnomalyDetectionRule).order_by(AnomalyDetectionRule.id)
-    if pipeline_id is not None:
-        statement = statement.where(AnomalyDetectionRule.pipeline_id == pipeline_id)
-    if metric_field is not None:
-        statement = statement.where(AnomalyDetectionRule.metric_field == metric_field)
-    if active is not None:
-        statement = statement.where(AnomalyDetectionRule.active == active)
-    return (await session.scalars(page.of(statement))).all()
+    filters = {"pipeline_id": pipeline_id, "metric_field": metric_field, "active": active}
+    return await list_rows(session, AnomalyDetectionRule, page, **filters)
 
 
 async def list_results(
@@ -87,33 +99,39 @@ async def list_results(
     metric_field: str | None,
 ) -> Sequence[AnomalyDetectionResult]:
     """Results by id, the newest last."""
-    statement = select(AnomalyDetectionResult).order_by(AnomalyDetectionResult.id)
+    statement = list_statement(
+        AnomalyDetectionResult, pipeline_execution_id=pipeline_execution_id, metric_field=metric_field
+    )
     if pipeline_id is not None:
         # Not by the rule, which may have been given to another pipeline since.
         statement = statement.join(
             PipelineExecution, PipelineExecution.id == AnomalyDetectionResult.pipeline_execution_id
         ).where(PipelineExecution.pipeline_id == pipeline_id)
-    if pipeline_execution_id is not None:
-        statement = statement.where(AnomalyDetectionResult.pipeline_execution_id == pipeline_execution_id)
-    if metric_field is not None:
-        statement = statement.where(AnomalyDetectionResult.metric_field == metric_field)
     return (await session.scalars(page.of(statement))).all()
 
 
+async def list_findings(
+    session: AsyncSession, execution_id: int
+) -> list[tuple[AnomalyDetectionResult, AnomalyEvent | None]]:
+    """The anomalies of an execution by metric, each with its event unless retention has deleted that.
+
+    By ix_anomaly_detection_result_pipeline_execution_id.
+    """
+    result, event = AnomalyDetectionResult, AnomalyEvent
+    statement = (
+        select(result, event)
+        .outerjoin(event, event.id == result.event_id)
+        .where(result.pipeline_execution_id == execution_id)
+        .order_by(result.metric_field)
+    )
+    return [(row[0], row[1]) for row in await session.execute(statement)]
+
+
 async def list_events(
-    session: AsyncSession,
-    page: Page,
-    *,
-    pipeline_id: int | None,
-    metric_field: str | None,
-    accepted: bool | None,
+    session: AsyncSession, page: Page, *, pipeline_id: int | None, metric_field: str | None, accepted: bool | None
 ) -> Sequence[AnomalyEvent]:
     """Events by id, the newest last."""
-    statement = select(AnomalyEvent).order_by(AnomalyEvent.id)
-    if pipeline_id is not None:
-        statement = statement.where(AnomalyEvent.pipeline_id == pipeline_id)
-    if metric_field is not None:
-        statement = statement.where(AnomalyEvent.metric_field == metric_field)
+    statement = list_statement(AnomalyEvent, pipeline_id=pipeline_id, metric_field=metric_field)
     if accepted is not None:
         at = AnomalyEvent.accepted_at
         statement = statement.where(at.is_not(None) if accepted else at.is_(None))

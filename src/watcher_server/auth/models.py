@@ -1,6 +1,6 @@
-"""Bearer tokens."""
+"""Tokens, and how many logins failed."""
 
-from sqlalchemy import LargeBinary, String
+from sqlalchemy import BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
@@ -17,3 +17,12 @@ class ApiToken(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[CreatedAt]
     last_used_at: Mapped[Timestamp | None]
+
+
+class FailedLoginCount(Base):
+    """How many wrong tokens were shown in one way: ``bearer``, ``cookie`` or ``form``. Every api process adds to it."""
+
+    __tablename__ = "failed_login_count"
+
+    kind: Mapped[str] = mapped_column(String(10), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)

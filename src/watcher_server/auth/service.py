@@ -1,4 +1,4 @@
-"""Bearer tokens: made, listed, revoked, and read for the check of every request."""
+"""Tokens: made, listed, revoked, and read for the check of every request; and the count of failed logins."""
 
 import hashlib
 import secrets
@@ -9,11 +9,9 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from watcher_server.auth.models import ApiToken
+from watcher_server.auth.models import ApiToken, FailedLoginCount
 from watcher_server.auth.scopes import Scope
 
-_PREFIX = "watcher_"
-_RANDOM_BYTES = 32
 _LONGEST_NAME = 150
 
 
@@ -27,7 +25,7 @@ class InvalidTokenNameError(Exception):
 
 @dataclass(frozen=True)
 class ListedToken:
-    """A token as it may be shown: everything but the token. Times are UTC; never used is None."""
+    """What may be shown of a token. Times are UTC; ``last_used_at`` is None for a token that was never used."""
 
     name: str
     scope: str
@@ -40,11 +38,12 @@ class KnownToken:
     """A token as the check of a request needs it."""
 
     id: int
+    name: str
     scope: Scope
 
 
 def digest(token: str | bytes) -> bytes:
-    """What is stored of a token: its SHA-256. A token is random, so it needs no salt and no slow hash."""
+    """The SHA-256 of a token, which is stored in its place. A random token needs no salt and no slow hash."""
     raw = token if isinstance(token, bytes) else token.encode(errors="replace")
     return hashlib.sha256(raw).digest()
 
@@ -59,7 +58,7 @@ def create_token(connection: Connection, name: str, scope: str) -> str:
     """
     if not 1 <= len(name) <= _LONGEST_NAME or not name.isprintable():
         raise InvalidTokenNameError(f"A token's name has 1 to {_LONGEST_NAME} printable characters.")
-    token = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    token = f"watcher_{secrets.token_urlsafe(32)}"
     statement = (
         insert(ApiToken)
         .values(name=name, scope=Scope(scope).value, token_hash=digest(token))
@@ -84,32 +83,48 @@ def revoke_token(connection: Connection, name: str) -> bool:
 
 
 def has_tokens(connection: Connection) -> bool:
-    """Whether anybody must show a token at all."""
+    """Whether there is any token."""
     return bool(connection.scalar(select(exists().select_from(ApiToken))))
 
 
 def read_token_book(connection: Connection) -> dict[bytes, KnownToken]:
     """Every token by its hash."""
-    rows = connection.execute(select(ApiToken.token_hash, ApiToken.id, ApiToken.scope))
-    return {bytes(row.token_hash): KnownToken(row.id, Scope(row.scope)) for row in rows}
-
-
-# As many rows as there are tokens in use, at most once a minute for each.
-_RECORD_USE = """
-UPDATE api_token SET last_used_at = to_timestamp(used.moment)
-FROM unnest(CAST(:ids AS bigint[]), CAST(:moments AS float8[])) AS used (id, moment)
-WHERE api_token.id = used.id
-    AND (last_used_at IS NULL OR last_used_at <= to_timestamp(used.moment) - interval '1 minute')
-"""
+    rows = connection.execute(select(ApiToken.token_hash, ApiToken.id, ApiToken.name, ApiToken.scope))
+    return {bytes(row.token_hash): KnownToken(row.id, row.name, Scope(row.scope)) for row in rows}
 
 
 def record_use(connection: Connection, used: Mapping[int, float]) -> None:
     """Store when tokens were last used: seconds since the epoch by token id, at most once a minute each."""
-    connection.execute(text(_RECORD_USE), {"ids": list(used), "moments": list(used.values())})
+    statement = """
+        UPDATE api_token SET last_used_at = to_timestamp(used.moment)
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:moments AS float8[])) AS used (id, moment)
+        WHERE api_token.id = used.id
+            AND (last_used_at IS NULL OR last_used_at <= to_timestamp(used.moment) - interval '1 minute')
+    """
+    connection.execute(text(statement), {"ids": list(used), "moments": list(used.values())})
+
+
+def record_failed_logins(connection: Connection, counts: Mapping[str, int]) -> None:
+    """Add to the numbers of failed logins, by the way in which the wrong tokens were shown."""
+    statement = """
+        INSERT INTO failed_login_count (kind, number)
+        SELECT kind, number FROM unnest(CAST(:kinds AS text[]), CAST(:numbers AS bigint[])) AS noted (kind, number)
+        ORDER BY kind
+        ON CONFLICT (kind) DO UPDATE SET number = failed_login_count.number + excluded.number
+    """
+    connection.execute(text(statement), {"kinds": list(counts), "numbers": list(counts.values())})
+
+
+def count_failed_logins(connection: Connection) -> dict[str, int]:
+    """How many logins failed in all, by kind: ``bearer``, ``cookie`` and ``form``."""
+    counts = dict.fromkeys(("bearer", "cookie", "form"), 0)
+    for kind, number in connection.execute(select(FailedLoginCount.kind, FailedLoginCount.number)):
+        counts[kind] = number
+    return counts
 
 
 def find_token(connection: Connection, token: str) -> KnownToken | None:
     """The token, if it is valid."""
-    statement = select(ApiToken.id, ApiToken.scope).where(ApiToken.token_hash == digest(token))
+    statement = select(ApiToken.id, ApiToken.name, ApiToken.scope).where(ApiToken.token_hash == digest(token))
     row = connection.execute(statement).one_or_none()
-    return None if row is None else KnownToken(row.id, Scope(row.scope))
+    return None if row is None else KnownToken(row.id, row.name, Scope(row.scope))

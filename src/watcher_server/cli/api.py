@@ -6,8 +6,8 @@ from watcher_server.cli.checks import (
     require_migrations,
     require_tokens_for_strangers,
 )
-from watcher_server.cli.environment import settings_beside_up
 from watcher_server.cli.serve import serve
+from watcher_server.embedded.running import settings_beside_up
 
 
 def run_api() -> None:

@@ -7,11 +7,12 @@ import redis
 from celery.exceptions import SecurityWarning
 
 from watcher_server.cli.checks import require_database, require_migrations
-from watcher_server.cli.environment import settings_beside_up
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
-from watcher_server.queueing.broker import redis_client
+from watcher_server.embedded.running import settings_beside_up
 from watcher_server.settings import Settings
+from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.workers.starting import refuse_old_server
 from watcher_server.telemetry.logs import say
 
 _MOST_PROCESSES = 256
@@ -26,12 +27,12 @@ def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str) -
     """
     pool = _pool_arguments(concurrency, autoscale)
     settings = settings_beside_up()
-    # A worker without a database would take tasks only to fail them.
+    # A worker without a database would take tasks and fail them.
     require_database(settings.database)
     require_migrations(settings.database)
     arguments = ["worker", "--loglevel", log_level(settings), "--queues", queues]
     arguments += pool or ["--concurrency", str(settings.worker_processes)]
-    # Celery's own name is the machine's: two workers on one would share it.
+    # Celery's default name is that of the machine, which two workers on it would share.
     arguments += ["--hostname", f"watcher-{os.getpid()}@%h"]
     _run_celery(settings, arguments)
 
@@ -53,32 +54,24 @@ def _pool_arguments(concurrency: int | None, autoscale: str | None) -> list[str]
 
 
 def run_beat() -> None:
-    """Send the scheduled tasks until a signal comes; what was sent when is kept in WATCHER_HOME.
+    """Send the scheduled tasks until a signal comes; the task history says what was sent when.
 
     Raises:
-        CommandError: the folder cannot be written.
-        SettingsError: no broker is configured.
+        SettingsError: no database or no broker is configured.
     """
     settings = settings_beside_up()
-    folder = settings.home.expanduser() / "beat"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(
-            f"The folder {folder} cannot be created ({error.strerror}): set WATCHER_HOME to one you may write to."
-        ) from error
-    arguments = ["beat", "--loglevel", log_level(settings), "--schedule", str(folder / "schedule")]
-    _run_celery(settings, arguments)
+    refuse_old_server()
+    _run_celery(settings, ["beat", "--loglevel", log_level(settings)])
 
 
 def _run_celery(settings: Settings, arguments: list[str]) -> None:
     _say_when_the_broker_is_away(settings)
-    # PLC0415: it reads the settings when it is imported, and they are complete only now.
+    # PLC0415: importing it reads the settings, which are complete only now.
     from watcher_server.celery_app import app
 
-    # Watcher's messages are JSON and nothing else: the danger this warns of is unpickling them as root.
+    # The warning is about unpickling messages as root. Watcher's messages are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    # The banner is text on stdout, for people.
+    # Celery's banner is text on stdout. Where the log is JSON, or only warnings, it is left out.
     quiet = [] if log_level(settings) in {"DEBUG", "INFO"} and settings.log_format == "text" else ["--quiet"]
     app.start([*quiet, *arguments])
 

@@ -1,4 +1,4 @@
-"""What must hold before something is started, each with the sentence for when it does not."""
+"""Checks before a process starts; each failure is one sentence that says what to do."""
 
 import errno
 import socket
@@ -11,6 +11,7 @@ from watcher_server.auth.service import has_tokens
 from watcher_server.cli.errors import CommandError
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current
+from watcher_server.database.version import require_server
 from watcher_server.settings import Settings
 
 
@@ -21,7 +22,7 @@ def require_free_port(host: str, port: int) -> None:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
-            # As the server will do it: connections that are still closing do not make a port taken.
+            # As the server does: connections that are still closing do not make a port taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
             probe.listen(1)
@@ -38,9 +39,14 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
 
 
 def require_database(database_url: str) -> None:
-    """Raise CommandError when the database takes no connection within five seconds."""
+    """Pass if the database can be used.
+
+    Raises:
+        CommandError: it takes no connection within five seconds.
+        OldServerError: its server is too old.
+    """
     try:
-        psycopg.connect(database_url, connect_timeout=5).close()
+        require_server(database_url)
     except psycopg.Error as error:
         reason = next(iter(str(error).splitlines()), "no reason given").rstrip(".")
         raise CommandError(
@@ -55,8 +61,8 @@ def require_migrations(database_url: str) -> None:
 
 
 def require_tokens_for_strangers(settings: Settings, database_url: str) -> None:
-    """Raise CommandError when others could reach a Watcher that asks nobody who they are."""
-    if is_loopback(settings.host) or settings.allow_unauthenticated:
+    """Raise CommandError when the network would reach an api that has no tokens, and is not told what to do then."""
+    if is_loopback(settings.host) or settings.allow_unauthenticated or settings.require_token:
         return
     with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
         if has_tokens(connection):

@@ -1,4 +1,4 @@
-"""The database of commands that must also work while nothing runs."""
+"""The database of commands that also work while nothing runs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, NullPool, create_engine
 
 from watcher_server.cli.checks import require_database, require_migrations
-from watcher_server.cli.environment import settings_beside_up
 from watcher_server.cli.errors import CommandError
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
+from watcher_server.embedded.running import settings_beside_up
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.kit.errors import ConflictError, NotFoundError
 
@@ -18,8 +18,8 @@ from watcher_server.kit.errors import ConflictError, NotFoundError
 def database_for_a_command() -> Iterator[str]:
     """The URL of a database, for the time of a command.
 
-    It is the configured one, else that of a running ``watcher up``, else the embedded PostgreSQL, started for
-    the time of the command and brought to this version's tables.
+    It is the configured one, else that of a running ``watcher up``. Else the embedded PostgreSQL is started for the
+    time of the command, and migrated.
 
     Raises:
         CommandError: the database cannot be reached.
@@ -39,7 +39,7 @@ def command_transaction() -> Iterator[Connection]:
     """A transaction in the database of :func:`database_for_a_command`.
 
     Raises:
-        CommandError: the database cannot be reached or lacks tables, or what was asked for is not there.
+        CommandError: the database cannot be reached or lacks tables, or what the user asked for does not exist.
     """
     with database_for_a_command() as url:
         require_migrations(url)

@@ -1,4 +1,4 @@
-"""What a command says when it cannot do what was asked."""
+"""The errors that end a command with one sentence."""
 
 
 class CommandError(Exception):
@@ -7,8 +7,10 @@ class CommandError(Exception):
 
 def expected_errors() -> tuple[type[Exception], ...]:
     """Every error that ends a command with its message and status 1, and without a traceback."""
-    # PLC0415: imported when something went wrong, so that `watcher --help` stays fast.
+    # PLC0415: imported after a failure only, so that `watcher --help` stays fast.
+    from watcher_server.database.migrate import NewerDatabaseError
+    from watcher_server.database.version import OldServerError
     from watcher_server.embedded.errors import EmbeddedError
     from watcher_server.settings import SettingsError
 
-    return (CommandError, EmbeddedError, SettingsError)
+    return (CommandError, EmbeddedError, NewerDatabaseError, OldServerError, SettingsError)

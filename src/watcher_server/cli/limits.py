@@ -8,8 +8,9 @@ from rich.table import Table
 from watcher_server.cli.databases import command_transaction
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.terminal import console
-from watcher_server.rate_limits.service import limit_text, list_limits, override_limit, reset_limit
+from watcher_server.kit.text import escape_controls
 from watcher_server.settings import get_settings, rate_per_second
+from watcher_server.tasking.limits.service import limit_text, list_limits, override_limit, reset_limit
 
 
 def show_all() -> None:
@@ -24,10 +25,10 @@ def show_all() -> None:
 
 
 def override(task: str, limit: str, minutes: int) -> None:
-    """Have another limit hold for so many minutes.
+    """Set another limit for some minutes.
 
     Raises:
-        CommandError: there is no such task, or the limit is not one.
+        CommandError: there is no such task, or the text is no limit.
     """
     try:
         per_second = rate_per_second(limit)
@@ -36,22 +37,22 @@ def override(task: str, limit: str, minutes: int) -> None:
     with command_transaction() as connection:
         changed = override_limit(connection, get_settings(), task, per_second, minutes)
     sys.stdout.write(
-        f"The limit of {task} is {limit_text(changed.in_force)} until {_weekday(changed.until)} UTC, "
+        f"The limit of {escape_controls(task)} is {limit_text(changed.in_force)} until {_weekday(changed.until)} UTC, "
         f"then {limit_text(changed.configured)} again.\n"
     )
 
 
 def reset(task: str) -> None:
-    """Have the configured limit hold again.
+    """Go back to the configured limit.
 
     Raises:
         CommandError: there is no such task.
     """
     with command_transaction() as connection:
         limit = reset_limit(connection, get_settings(), task)
-    sys.stdout.write(f"The limit of {task} is {limit_text(limit.in_force)}, as configured.\n")
+    sys.stdout.write(f"The limit of {escape_controls(task)} is {limit_text(limit.in_force)}, as configured.\n")
 
 
 def _weekday(moment: datetime | None) -> str:
-    # At most a day away; a whole date would not fit beside the longest name of a task.
+    # It is at most a day away, and a whole date would not fit beside the longest task name.
     return "" if moment is None else f"{moment.astimezone(UTC):%a %H:%M}"

@@ -1,17 +1,23 @@
 """The entry point of ``watcher``: every command imports what it needs when it runs."""
 
-# Late imports are the point here: `watcher --help` loads neither database, nor broker, nor server.
+# Late imports keep `watcher --help` fast: it loads neither database, nor broker, nor server.
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from watcher_server import __version__
 from watcher_server.auth.scopes import Scope
+from watcher_server.cli.channel_commands import channels_app
 from watcher_server.cli.errors import expected_errors
-from watcher_server.cli.program import typeable
-from watcher_server.task_history.states import TaskState
+from watcher_server.cli.incident_commands import incidents_app
+from watcher_server.cli.route_commands import route_app
+from watcher_server.kit.terminal import typeable
+from watcher_server.kit.text import escape_controls
+from watcher_server.tasking.history.states import TaskState
+from watcher_server.tasking.wire import QUEUES
 
 _HELP = """Watcher knows what each data pipeline did, what it read and wrote, whether it was on time,
 and whether its numbers look wrong.
@@ -36,14 +42,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
 )
 token_app = typer.Typer(help="Make, list and revoke the bearer tokens that callers show.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 tasks_app = typer.Typer(help="Look at tasks, and run failed ones again.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(incidents_app, name="incidents")
+app.add_typer(channels_app, name="channels")
+app.add_typer(route_app, name="route")
 limits_app = typer.Typer()
 app.add_typer(limits_app, name="limits")
+dbt_app = typer.Typer(help="Tell Watcher what dbt did.", no_args_is_help=True)
+app.add_typer(dbt_app, name="dbt")
 
 
 def _print_version(wanted: bool) -> None:
@@ -59,7 +70,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Hold the options before the command; the help text is the application's."""
+    """Declare the options that come before the command."""
 
 
 @app.command()
@@ -95,11 +106,11 @@ def worker(
         str | None,
         typer.Option(metavar="MAX,MIN", help="In place of --concurrency: as many tasks at once as wait, within these."),
     ] = None,
-    queues: Annotated[str, typer.Option(help="Which queues to serve, separated by commas.")] = "celery,scheduled",
+    queues: Annotated[str, typer.Option(help="Which queues to serve, separated by commas.")] = ",".join(QUEUES),
 ) -> None:
     """Run tasks. Start as many as you like, on as many machines.
 
-    For the checks alone: watcher worker --queues scheduled --concurrency 1
+    For the checks and alerts alone: watcher worker --queues scheduled,alerts --concurrency 1
     """
     from watcher_server.cli.celery_processes import run_worker
 
@@ -125,6 +136,22 @@ def migrate() -> None:
 
 
 @app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")]) -> None:
+    """Write the whole database into a file, while Watcher runs."""
+    from watcher_server.cli.backups import back_up
+
+    back_up(file)
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(help="A file that `watcher backup` wrote.")]) -> None:
+    """Replace the embedded database by a backup, also of an older version. Stop `watcher up` first."""
+    from watcher_server.cli.backups import restore as restore_backup
+
+    restore_backup(file)
+
+
+@app.command()
 def status(
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every 2 seconds, until Ctrl-C.")] = False,
@@ -142,14 +169,124 @@ def status(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Replay a year of real airline operations into a running Watcher."""
-    # Its options are declared where it is, and read only when it is called: it brings the data along.
-    from watcher_server.cli.environment import settings_beside_up
+    # The demo declares its own options, and is imported only when it is called.
     from watcher_server.demo.command import demo as demo_command
+    from watcher_server.embedded.running import settings_beside_up
 
     settings_beside_up()
     program = typer.Typer(rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False)
     program.command()(demo_command)
     program(context.args, prog_name="watcher demo")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def run(context: typer.Context) -> None:
+    """Run any command, and report it as a run of a pipeline: watcher run --pipeline NAME -- COMMAND.
+
+    `watcher` itself takes the fast way, in cli/entry.py; this one is for the list of commands.
+    """
+    from watcher_server.cli.running.command import run_wrapped
+
+    run_wrapped(context.args)
+
+
+@dbt_app.command()
+def upload(
+    target: Annotated[Path, typer.Argument(help="The folder in which dbt left its files.")] = Path("target"),
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="WATCHER_URL", help="Watcher's address; by default that of the one that runs here."),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="WATCHER_TOKEN", help="A token that may write, where Watcher asks for one."),
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option(envvar="OPENLINEAGE_NAMESPACE", help="What the names of pipelines begin with.")
+    ] = "dbt",
+    dataset_namespace: Annotated[
+        str | None,
+        typer.Option(help="What the names of addresses begin with, such as postgres://warehouse:5432; else nothing."),
+    ] = None,
+    job_name: Annotated[
+        str | None,
+        typer.Option(envvar="OPENLINEAGE_DBT_JOB_NAME", help="The name of the whole run; else dbt-run-PROJECT."),
+    ] = None,
+) -> None:
+    """Send manifest.json, run_results.json and sources.json. Sending them again changes nothing.
+
+    After each run, whether it failed or not: dbt build; watcher dbt upload
+    """
+    from watcher_server.cli.dbt import upload as upload_files
+
+    fields = {"namespace": namespace, "dataset_namespace": dataset_namespace, "job_name": job_name}
+    upload_files(target, url, token, {name: value for name, value in fields.items() if value is not None})
+
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="WATCHER_URL", help="Watcher's address; by default that of the one that runs here."),
+]
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Option("--file", "-f", help="The file; docs/telling.md has a whole one.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove what came from this file and is no longer in it.")
+    ] = False,
+    url: Url = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="WATCHER_TOKEN", help="A token with the scope admin, where Watcher asks for one."),
+    ] = None,
+) -> None:
+    """Make channels, routes, calendars, windows and pipelines as a file says: all of it, or nothing.
+
+    What it would change: watcher apply -f watcher.yaml --dry-run
+    """
+    from watcher_server.cli import config_file
+
+    config_file.apply(file, url, token, dry_run=dry_run, prune=prune)
+
+
+@app.command("export")
+def export_file(
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Where to write it; else standard output.")] = None,
+    *,
+    pipelines: Annotated[
+        bool, typer.Option("--pipelines", help="Every pipeline as it is now, and not only what was applied.")
+    ] = False,
+    url: Url = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="WATCHER_TOKEN", help="A token that may read, where Watcher asks for one.")
+    ] = None,
+) -> None:
+    """Write the file that `watcher apply` takes, as everything is now. Applying it changes nothing."""
+    from watcher_server.cli import config_file
+
+    config_file.export(file, url, token, pipelines=pipelines)
+
+
+@app.command()
+def mcp(
+    url: Annotated[
+        str, typer.Option(envvar="WATCHER_URL", help="The server to ask; here or elsewhere.")
+    ] = "http://127.0.0.1:8000",
+    token: Annotated[
+        str | None, typer.Option(envvar="WATCHER_TOKEN", help="A token of that server; read is enough to look.")
+    ] = None,
+) -> None:
+    """Let an assistant ask a server, by MCP over standard input and output. An editor starts this.
+
+    Editors that speak MCP over HTTP need no command: they ask WATCHER_URL/mcp themselves.
+    """
+    from watcher_server.cli.mcp import run_mcp
+
+    run_mcp(url, token)
 
 
 @token_app.command()
@@ -222,7 +359,7 @@ def list_tasks(
     state: Annotated[TaskState | None, typer.Option(case_sensitive=False, help="Only those in this state.")] = None,
     name: Annotated[str | None, typer.Option(help="Only those of this task, such as detect_anomalies_task.")] = None,
     pipeline: Annotated[int | None, typer.Option(help="Only those of the pipeline with this id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this number.")] = 50,
 ) -> None:
     """List tasks, the newest first.
 
@@ -259,7 +396,7 @@ def main() -> None:
     try:
         app(prog_name="watcher")
     except expected_errors() as error:
-        sys.stderr.write(f"watcher: {typeable(str(error))}\n")
+        sys.stderr.write(f"watcher: {escape_controls(typeable(str(error)))}\n")
         raise SystemExit(1) from None
 
 

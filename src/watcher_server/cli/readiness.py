@@ -1,12 +1,9 @@
-"""Where the api listens, and what it says of itself."""
+"""Whether the api is ready, asked over HTTP."""
 
 import http.client
-import ipaddress
 import json
 from dataclasses import dataclass
 from urllib.parse import urlsplit
-
-from watcher_server.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -17,25 +14,8 @@ class Readiness:
     text: str
 
 
-def reachable_host(host: str) -> str:
-    """An address to call a server that listens on ``host``: one that listens everywhere is called locally."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004 - IP's own version number
-    return host
-
-
-def base_url(settings: Settings) -> str:
-    """The api's URL as seen from this machine."""
-    host = reachable_host(settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
 def ask_readiness(url: str, timeout_seconds: float = 3) -> Readiness | None:
-    """Ask the api at ``url``; None when nobody answers there. Proxies of the environment are not used."""
+    """Ask the api at ``url``; None when nothing answers there. Proxies of the environment are not used."""
     try:
         address = urlsplit(url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_seconds)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once to stop and twice to hurry."""
+"""Ctrl-C and SIGTERM: the first stops, the second hurries."""
 
 import signal
 from types import FrameType

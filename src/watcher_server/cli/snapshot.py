@@ -1,27 +1,31 @@
-"""What runs at one moment, as ``watcher status`` finds it."""
+"""What ``watcher status`` finds at one moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import redis
-from sqlalchemy import Connection, NullPool, create_engine
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from watcher_server.alerts.broken import BrokenChannel, find_broken
+from watcher_server.alerts.views import Difference, find_differences
 from watcher_server.cli.checks import require_database, require_migrations
-from watcher_server.cli.environment import find_api_url
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.readiness import ask_readiness
 from watcher_server.database.engine import sqlalchemy_url
-from watcher_server.queue_monitor.depths import QueueState, measure_queues
-from watcher_server.queueing.broker import redis_client
-from watcher_server.rate_limits.service import TaskLimit, list_limits
+from watcher_server.embedded.running import find_api_url
+from watcher_server.incidents.heartbeat import UnansweredCalls, find_unanswered_calls
+from watcher_server.kit.durations import duration_text
 from watcher_server.settings import Settings
-from watcher_server.workers.service import KnownWorker, WorkerState, list_workers
+from watcher_server.tasking.limits.service import TaskLimit, list_limits
+from watcher_server.tasking.queues.depths import QueueState, measure_queues
+from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.workers.service import KnownWorker, WorkerState, list_workers
 
 
 @dataclass(frozen=True)
 class Service:
-    """Something that has to run, and a sentence on whether it does."""
+    """A service that has to run, and a sentence on whether it does."""
 
     name: str
     text: str
@@ -30,16 +34,19 @@ class Service:
 
 @dataclass(frozen=True)
 class Work:
-    """What the database knows of the tasks; ``state`` is None while no broker is configured."""
+    """What the database knows about tasks. ``state`` is None while no broker is configured."""
 
     workers: Sequence[KnownWorker]
     state: QueueState | None
     limits: Sequence[TaskLimit]
+    broken: Sequence[BrokenChannel]
+    differences: Sequence[Difference]
+    unanswered: UnansweredCalls | None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was found; ``work`` is None when the database could not be asked."""
+    """What was found. ``work`` is None if the database could not be asked."""
 
     services: Sequence[Service]
     work: Work | None
@@ -56,12 +63,12 @@ class Snapshot:
 
 
 def take_snapshot(settings: Settings) -> Snapshot:
-    """Ask the api, the database and the broker; each a few seconds at most."""
+    """Ask the api, the database and the broker, each for a few seconds at most."""
     api = _ask_api(settings)
     database, work = _ask_database(settings)
     services = [api, database, _ask_broker(settings, work)]
     if work is not None:
-        services.append(_count_workers(work.workers))
+        services += [_count_workers(work.workers), *_find_wrong_channels(work), *_find_unanswered_calls(work)]
     return Snapshot(services, work)
 
 
@@ -80,36 +87,33 @@ def _ask_database(settings: Settings) -> tuple[Service, Work | None]:
         require_database(settings.database)
         require_migrations(settings.database)
         with create_engine(sqlalchemy_url(settings.database), poolclass=NullPool).connect() as connection:
-            work = _read_work(connection, settings)
+            work = Work(
+                workers=list_workers(connection),
+                state=None if settings.broker_url is None else measure_queues(connection, settings),
+                limits=list_limits(connection, settings),
+                broken=find_broken(connection),
+                differences=find_differences(connection),
+                unanswered=find_unanswered_calls(connection),
+            )
     except (CommandError, SQLAlchemyError) as error:
-        return Service("Database", _first_line(error), is_good=False), None
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        return Service("Database", first_line, is_good=False), None
     return Service("Database", "answers", is_good=True), work
-
-
-def _read_work(connection: Connection, settings: Settings) -> Work:
-    return Work(
-        workers=list_workers(connection),
-        state=None if settings.broker_url is None else measure_queues(connection, settings),
-        limits=list_limits(connection, settings),
-    )
 
 
 def _ask_broker(settings: Settings, work: Work | None) -> Service:
     if settings.broker_url is None:
         return Service("Broker", "none runs, none is configured", is_good=False)
-    state = None if work is None else work.state
-    error = _ping(settings.broker) if state is None else state.broker_error
+    error = None
+    if work is not None and work.state is not None:
+        error = work.state.broker_error
+    else:
+        try:
+            with redis_client(settings.broker) as client:
+                client.ping()
+        except (redis.RedisError, OSError):
+            error = "The broker does not answer: start it, or correct WATCHER_BROKER_URL."
     return Service("Broker", error or "answers", is_good=error is None)
-
-
-def _ping(broker_url: str) -> str | None:
-    """What is wrong with the broker."""
-    try:
-        with redis_client(broker_url) as client:
-            client.ping()
-    except (redis.RedisError, OSError):
-        return "The broker does not answer: start it, or correct WATCHER_BROKER_URL."
-    return None
 
 
 def _count_workers(workers: Sequence[KnownWorker]) -> Service:
@@ -121,5 +125,16 @@ def _count_workers(workers: Sequence[KnownWorker]) -> Service:
     return Service("Workers", f"{len(alive)} alive, {active} of {processes} processes busy", is_good=True)
 
 
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _find_wrong_channels(work: Work) -> list[Service]:
+    """What is wrong with channels, if anything is: most of the time they need no line."""
+    wrong = [f"{channel.name} is broken: {channel.last_error}" for channel in work.broken]
+    wrong += [f"{found.channel} differs: {found.text}" for found in work.differences]
+    return [Service("Channels", "; ".join(wrong), is_good=False)] if wrong else []
+
+
+def _find_unanswered_calls(work: Work) -> list[Service]:
+    """That nobody hears whether Watcher is well, if it is so."""
+    if work.unanswered is None:
+        return []
+    said = f"{work.unanswered.error}, for {duration_text(work.unanswered.seconds)}: correct WATCHER_HEARTBEAT_URL"
+    return [Service("Heartbeat", f"{said}, or look at its other side", is_good=False)]

@@ -9,21 +9,19 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from watcher_server.cli.environment import find_api_url, settings_beside_up
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.signals import StopSignals
 from watcher_server.cli.snapshot import Snapshot, take_snapshot
 from watcher_server.cli.status_view import render
 from watcher_server.cli.terminal import console
-from watcher_server.queue_monitor.reports import report_queues
-from watcher_server.queue_monitor.schemas import WorkerResponse
+from watcher_server.embedded.running import find_api_url, settings_beside_up
 from watcher_server.settings import Settings
-
-_REFRESH_SECONDS = 2.0
+from watcher_server.tasking.queues.reports import report_queues
+from watcher_server.tasking.workers.service import WorkerResponse
 
 
 def show_status() -> bool:
-    """Print what runs; whether all of it runs as it should.
+    """Print what runs, and return whether all of it runs as it should.
 
     Raises:
         CommandError: nothing runs.
@@ -38,7 +36,7 @@ def show_status() -> bool:
 
 
 def print_status_as_json() -> bool:
-    """As :func:`show_status`, for programs; that nothing runs is an answer like any other."""
+    """As :func:`show_status`, for programs. It prints JSON also while nothing runs."""
     settings = settings_beside_up()
     snapshot = take_snapshot(settings)
     sys.stdout.write(to_json(_report(snapshot, settings), indent=2).decode() + "\n")
@@ -58,7 +56,7 @@ def _report(snapshot: Snapshot, settings: Settings) -> dict[str, object]:
 
 
 def watch_status() -> None:
-    """Show what runs, anew every two seconds, until Ctrl-C.
+    """Show what runs, again every two seconds, until Ctrl-C.
 
     Raises:
         CommandError: the output is no terminal.
@@ -70,12 +68,9 @@ def watch_status() -> None:
         with StopSignals(), Live(console=screen, screen=True, auto_refresh=False) as live:
             while True:
                 settings = settings_beside_up()
-                live.update(_watched(take_snapshot(settings), settings), refresh=True)
-                time.sleep(_REFRESH_SECONDS)
+                now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every 2 seconds, Ctrl-C ends"
+                shown = Group(Text(now, style="dim"), "", render(take_snapshot(settings), settings))
+                live.update(shown, refresh=True)
+                time.sleep(2)
     except KeyboardInterrupt:
         return
-
-
-def _watched(snapshot: Snapshot, settings: Settings) -> Group:
-    moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every {_REFRESH_SECONDS:.0f} seconds, Ctrl-C ends"
-    return Group(Text(moment, style="dim"), "", render(snapshot, settings))

@@ -1,4 +1,4 @@
-"""Keeping the processes of ``watcher up`` alive, and ending them in order."""
+"""Keeping the processes of ``watcher up`` running, and stopping them in order."""
 
 import os
 import signal
@@ -6,23 +6,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.signals import StopSignals
+from watcher_server.embedded.engine import Engine
 from watcher_server.embedded.process import die_with_parent, end_leftover
 from watcher_server.embedded.running import last_published
-from watcher_server.embedded.services import Engine
 
-_LOOK_EVERY_SECONDS = 0.25
-_DROP_SECONDS = 3.0
 _DEATHS_LIMIT = 5
 _DEATHS_WINDOW_SECONDS = 60.0
-# What the command line of every child contains.
-_MARK = "watcher_server.cli."
 
 
 @dataclass
@@ -37,7 +33,6 @@ class Child:
     grace_seconds: float
     drop_signal: signal.Signals | None = None
     process: subprocess.Popen[bytes] | None = None
-    deaths: deque[float] = field(default_factory=deque)
 
     @property
     def pid(self) -> int:
@@ -59,7 +54,7 @@ class Child:
         return self.process.poll() if self.process is not None else None
 
     def stop(self, signals: StopSignals) -> None:
-        """Let it finish, for so long as it may and nobody is impatient; then end its whole group."""
+        """Let it finish within its grace, unless the user hurries; then end its whole process group."""
         if self.process is None:
             return
         if self.process.poll() is None:
@@ -67,7 +62,7 @@ class Child:
         self._wait(self.process, self.grace_seconds, lambda: signals.impatient)
         if self.drop_signal is not None and self.process.poll() is None:
             self.process.send_signal(self.drop_signal)
-            self._wait(self.process, _DROP_SECONDS, lambda: False)
+            self._wait(self.process, 3.0, lambda: False)
         self.end_group()
 
     @staticmethod
@@ -77,7 +72,7 @@ class Child:
             time.sleep(0.03)
 
     def end_group(self) -> None:
-        """Kill what is left of it: a process that dies suddenly leaves its own children behind."""
+        """Kill what is left of its process group: a process that dies leaves its children behind."""
         if self.process is None:
             return
         kill_group(self.pid)
@@ -101,7 +96,7 @@ class Supervisor:
         self._environment = environment
         self._signals = signals
         self._changed = changed
-        self._engine_deaths: dict[str, deque[float]] = {engine.name: deque() for engine in engines}
+        self._deaths: defaultdict[str, deque[float]] = defaultdict(deque)
 
     def start(self) -> None:
         """Start every child."""
@@ -119,14 +114,14 @@ class Supervisor:
         pause = threading.Event()
         while True:
             self.restart_what_ended()
-            pause.wait(_LOOK_EVERY_SECONDS)
+            pause.wait(0.25)
 
     def restart_what_ended(self) -> None:
-        """Start again, with a line that says so, whatever is not running."""
-        # Engines first: without them the children cannot live either.
+        """Start again what does not run, and say so in a line."""
+        # Engines first: the children end without them.
         for engine in self._engines:
             if engine.pid is None:
-                self._count(engine.name, self._engine_deaths[engine.name], f"read the logs in {engine.log.parent}")
+                self._count(engine.name, f"read the logs in {engine.log.parent}")
                 engine.start()
                 _say(f"{engine.name} ended unexpectedly and was started again.")
         for child in self._children:
@@ -136,15 +131,14 @@ class Supervisor:
 
     def _restart(self, child: Child, status: int) -> None:
         child.end_group()
-        advice = f"read its messages above, or run `watcher {child.name}` by itself"
-        self._count(f"The {child.name}", child.deaths, advice)
+        self._count(f"The {child.name}", f"read its messages above, or run `watcher {child.name}` by itself")
         child.start(self._environment)
         self._changed()
-        _say(f"The {child.name} ended unexpectedly ({_describe(status)}) and was started again.")
+        cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        _say(f"The {child.name} ended unexpectedly ({cause}) and was started again.")
 
-    @staticmethod
-    def _count(name: str, deaths: deque[float], advice: str) -> None:
-        now = time.monotonic()
+    def _count(self, name: str, advice: str) -> None:
+        deaths, now = self._deaths[name], time.monotonic()
         deaths.append(now)
         while deaths[0] < now - _DEATHS_WINDOW_SECONDS:
             deaths.popleft()
@@ -155,30 +149,27 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop the children one after the other."""
-        # From here on a signal means haste, whatever the reason for stopping was.
+        # From here on a signal means that the user hurries.
         self._signals.stopping = True
         for child in self._children:
             child.stop(self._signals)
 
 
 def end_leftover_children(home: Path) -> None:
-    """End what an earlier, killed ``watcher up`` left behind; only while none runs on this home."""
+    """End the processes of an earlier ``watcher up`` that was killed. None may run on this home now."""
     published = last_published(home)
     for pid in published.children if published is not None else []:
-        if end_leftover(pid, _MARK, ((signal.SIGTERM, 3.0),)):
+        # The command line of every child contains this.
+        if end_leftover(pid, "watcher_server.cli", ((signal.SIGTERM, 3.0),)):
             kill_group(pid)
 
 
 def kill_group(pid: int) -> None:
-    """Kill a process group; nothing happens when it has no member any more."""
+    """Kill a process group, if it still has a member."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _describe(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 def _say(sentence: str) -> None:

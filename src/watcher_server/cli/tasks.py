@@ -6,12 +6,13 @@ from pydantic import ValidationError
 
 from watcher_server.cli.databases import command_transaction
 from watcher_server.cli.errors import CommandError
-from watcher_server.cli.program import typeable
 from watcher_server.cli.tasks_view import render_list, render_task
 from watcher_server.cli.terminal import console
-from watcher_server.task_history import service
-from watcher_server.task_history.schemas import TaskQuery
-from watcher_server.task_history.states import TaskState
+from watcher_server.kit.terminal import typeable
+from watcher_server.kit.text import escape_controls
+from watcher_server.tasking.history import service
+from watcher_server.tasking.history.schemas import TaskQuery
+from watcher_server.tasking.history.states import TaskState
 
 
 def show_all(state: TaskState | None, name: str | None, pipeline: int | None, limit: int) -> None:
@@ -29,7 +30,13 @@ def show_all(state: TaskState | None, name: str | None, pipeline: int | None, li
     with command_transaction() as connection:
         page = service.list_tasks(connection, query)
     if not page.tasks:
-        _say(_explain_empty(filtered=any(part is not None for part in (state, name, pipeline))))
+        if (state, name, pipeline) == (None, None, None):
+            _say(
+                "There is no task yet: the end of a run makes one, and so does each scheduled check while "
+                "`watcher up` runs."
+            )
+        else:
+            _say("No task is like that: `watcher tasks list` without options shows the newest of all.")
         return
     out = console()
     out.print(render_list(page.tasks, out.width))
@@ -52,25 +59,17 @@ def retry(task_id: str | None, name: str | None, *, all_failed: bool) -> None:
     """Run one failed task again, or all of them.
 
     Raises:
-        CommandError: it is not clear which, there is no such task, or it did not fail.
+        CommandError: not exactly one of both is given, there is no such task, or it did not fail.
     """
     if (task_id is not None) == all_failed:
         raise CommandError("Say which tasks to run again: either the id of one, or --all-failed.")
     if task_id is not None:
         if name is not None:
             raise CommandError("--name goes with --all-failed: the id of a task is enough to run it again.")
-        _retry_one(task_id)
-    else:
-        _retry_failed(name)
-
-
-def _retry_one(task_id: str) -> None:
-    with command_transaction() as connection:
-        task = service.retry_task(connection, task_id)
-    _say(f"{task.name} will run again: `watcher tasks show {task.id}` says how it goes.")
-
-
-def _retry_failed(name: str | None) -> None:
+        with command_transaction() as connection:
+            task = service.retry_task(connection, task_id)
+        _say(f"{task.name} will run again: `watcher tasks show {task.id}` says how it goes.")
+        return
     with command_transaction() as connection:
         retried = service.retry_failed(connection, name)
     if retried == 0:
@@ -80,11 +79,5 @@ def _retry_failed(name: str | None) -> None:
         _say(f"{retried:,} failed task{' runs' if retried == 1 else 's run'} again.")
 
 
-def _explain_empty(*, filtered: bool) -> str:
-    if filtered:
-        return "No task is like that: `watcher tasks list` without options shows the newest of all."
-    return "There is no task yet: the end of a run makes one, and so does each scheduled check while `watcher up` runs."
-
-
 def _say(sentence: str) -> None:
-    sys.stdout.write(f"{typeable(sentence)}\n")
+    sys.stdout.write(f"{escape_controls(typeable(sentence))}\n")

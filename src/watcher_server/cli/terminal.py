@@ -4,9 +4,7 @@ import sys
 
 from rich.console import Console
 
-_COLUMNS_IN_A_FILE = 200
-
 
 def console() -> Console:
     """As wide as the terminal; in a pipe or a file, wide enough that no line of a table is broken."""
-    return Console(width=None if sys.stdout.isatty() else _COLUMNS_IN_A_FILE)
+    return Console(width=None if sys.stdout.isatty() else 200)

@@ -1,4 +1,4 @@
-"""``watcher token``: who may call."""
+"""``watcher token``: make, list and revoke tokens."""
 
 import sys
 from datetime import datetime
@@ -15,15 +15,16 @@ from watcher_server.auth.service import (
 )
 from watcher_server.cli.databases import command_transaction
 from watcher_server.cli.errors import CommandError
-from watcher_server.cli.program import typeable
 from watcher_server.cli.terminal import console
+from watcher_server.kit.terminal import typeable
+from watcher_server.kit.text import escape_controls
 
 
 def create(name: str, scope: str) -> None:
     """Print a new token on standard output, and on standard error what to do with it.
 
     Raises:
-        CommandError: the name is taken, or cannot be one.
+        CommandError: the name is taken, or cannot be stored.
     """
     with command_transaction() as connection:
         try:
@@ -49,7 +50,8 @@ def show_all() -> None:
     table = Table("Name", "Scope", "Made (UTC)", "Last used (UTC)")
     for token in tokens:
         # Text, because a plain string is read as markup, and a name may look like it.
-        table.add_row(Text(token.name), token.scope, _minute(token.created_at), _minute(token.last_used_at))
+        name = Text(escape_controls(token.name))
+        table.add_row(name, token.scope, _minute(token.created_at), _minute(token.last_used_at))
     console().print(table)
 
 

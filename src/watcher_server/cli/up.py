@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
 
 from rich.panel import Panel
 from rich.text import Text
@@ -12,21 +11,21 @@ from watcher_server.cli.checks import require_database, require_free_port, requi
 from watcher_server.cli.databases import ensure_migrated
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
-from watcher_server.cli.program import program
-from watcher_server.cli.readiness import ask_readiness, base_url
+from watcher_server.cli.readiness import ask_readiness
 from watcher_server.cli.signals import StopSignals
 from watcher_server.cli.supervisor import Child, Supervisor, end_leftover_children
 from watcher_server.cli.terminal import console
 from watcher_server.embedded.lock import already_running, is_locked
-from watcher_server.embedded.running import RunningServices, publish, withdraw
+from watcher_server.embedded.running import RunningServices, base_url, publish, withdraw
 from watcher_server.embedded.services import EmbeddedServices
+from watcher_server.embedded.trust import require_trusted_home
+from watcher_server.kit.terminal import program
+from watcher_server.kit.text import escape_controls
 from watcher_server.settings import Settings, load_settings
-
-_READY_LIMIT_SECONDS = 60.0
 
 
 def run_up(*, verbose: bool) -> None:
-    """Start what is not configured elsewhere, then api, worker and beat, and look after them until a signal.
+    """Start the engines that no URL replaces, then api, worker and beat, and keep them running until a signal.
 
     Raises:
         CommandError: something cannot start, or keeps ending.
@@ -34,8 +33,8 @@ def run_up(*, verbose: bool) -> None:
     """
     settings = load_settings()
     level = _terminal_level(settings, verbose=verbose)
-    home = settings.home.expanduser().resolve()
-    # Before the port: whoever starts Watcher twice is better told that than that a port is taken.
+    home = require_trusted_home(settings.home).resolve()
+    # Before the port: a user who starts Watcher twice is told so, instead of that the port is taken.
     if is_locked(home):
         raise already_running(home)
     end_leftover_children(home)
@@ -56,21 +55,20 @@ def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, l
     require_database(database_url)
     ensure_migrated(database_url)
     require_tokens_for_strangers(settings, database_url)
-    # In the order in which they are stopped: first what makes work, then what does it.
+    # They are stopped in this order: first those that make tasks, then the one that runs them.
     children = [
-        Child("beat", ("watcher_server.cli.main", "beat"), grace_seconds=2),
+        Child("beat", ("watcher_server.cli", "beat"), grace_seconds=2),
         Child("api", ("watcher_server.cli.serve",), grace_seconds=5),
-        # Celery gives tasks that it drops back to the queue; those of a killed worker wait there for an hour.
-        Child("worker", ("watcher_server.cli.main", "worker"), grace_seconds=5, drop_signal=signal.SIGQUIT),
+        # On this signal Celery puts unfinished tasks back; the tasks of a killed worker wait for an hour.
+        Child("worker", ("watcher_server.cli", "worker"), grace_seconds=5, drop_signal=signal.SIGQUIT),
     ]
 
     def publish_all() -> None:
-        running = RunningServices(
-            os.getpid(), database_url, broker_url, base_url(settings), [child.pid for child in children]
-        )
-        publish(services.home, running)
+        pids = [child.pid for child in children]
+        publish(services.home, RunningServices(os.getpid(), database_url, broker_url, base_url(settings), pids))
 
-    environment = _children_environment(database_url, broker_url, level)
+    urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
+    environment = {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}
     supervisor = Supervisor(children, services.engines, environment, signals, changed=publish_all)
     try:
         supervisor.start()
@@ -83,21 +81,16 @@ def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, l
 
 
 def _terminal_level(settings: Settings, *, verbose: bool) -> str:
-    """WARNING, at which alerts are logged, unless somebody asked for another level."""
+    """The level of the terminal: WARNING, at which alerts are logged, unless the user chose another."""
     level = log_level(settings)
     if "log_level" in settings.model_fields_set:
         return level
     return "INFO" if verbose else "WARNING"
 
 
-def _children_environment(database_url: str, broker_url: str, level: str) -> Mapping[str, str]:
-    urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
-    return {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}
-
-
 def _wait_until_ready(settings: Settings, children: list[Child]) -> None:
-    """Raise CommandError when a child ends first, or readiness takes more than a minute."""
-    deadline = time.monotonic() + _READY_LIMIT_SECONDS
+    """Raise CommandError if a child ends before, or the api takes more than a minute."""
+    deadline = time.monotonic() + 60
     answer = "does not answer"
     while time.monotonic() < deadline:
         ended = next((child for child in children if child.status() is not None), None)
@@ -108,10 +101,7 @@ def _wait_until_ready(settings: Settings, children: list[Child]) -> None:
             return
         answer = answer if readiness is None else readiness.text
         time.sleep(0.05)
-    raise CommandError(
-        f"The api was not ready after {_READY_LIMIT_SECONDS:.0f} seconds ({answer}): "
-        "see more with `watcher up --verbose`."
-    )
+    raise CommandError(f"The api was not ready after 60 seconds ({answer}): see more with `watcher up --verbose`.")
 
 
 def _welcome(settings: Settings, services: EmbeddedServices, level: str) -> None:
@@ -119,10 +109,10 @@ def _welcome(settings: Settings, services: EmbeddedServices, level: str) -> None
     own = " and ".join(engine.name for engine in services.engines)
     lines = [
         f"  in a browser; the API's reference is {url}/docs",
-        f"Data      {services.home}" + (f" (embedded {own})" if own else ""),
+        f"Data      {escape_controls(str(services.home))}" + (f" (embedded {own})" if own else ""),
         f"Messages  {level} and above; more with --verbose or WATCHER_LOG_LEVEL",
         f"Try it    {program()} demo      Stop it   Ctrl-C",
     ]
-    # Text, because a plain string is read as markup, and a folder may be called anything.
+    # Text, because rich reads a plain string as markup, and a folder may have any name.
     text = Text.assemble((url, "bold"), "\n".join(lines))
     console().print(Panel(text, title="Watcher is running", expand=False))

@@ -15,19 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from watcher_server.settings import Settings, get_settings
 
-# So soon after its last use a connection is taken to be still there.
+# A connection that was used this recently is not checked before it is used again.
 _TRUSTED_SECONDS = 1.0
 
 IngestPool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 
 def sqlalchemy_url(database_url: str) -> str:
-    """The URL with the driver that SQLAlchemy is to use: psycopg 3, in both worlds."""
+    """The URL with the driver that SQLAlchemy is to use: psycopg 3, sync and async."""
     return "postgresql+psycopg://" + database_url.split("://", 1)[1]
 
 
-# A network that swallows packets is noticed within half a minute, not after the quarter of an hour that TCP would try.
-# Without meaning on a Unix socket.
+# A network that drops packets is noticed within half a minute; TCP alone would take a quarter of an hour. A Unix socket
+# ignores these.
 CONNECT_OPTIONS: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -38,20 +38,23 @@ CONNECT_OPTIONS: dict[str, Any] = {
 
 
 def session_options(*, timeout_seconds: int) -> str:
-    """Session settings: every session thinks in UTC, and no statement runs for ever."""
+    """Session settings: UTC as time zone, and a time limit for each statement."""
     return f"-c timezone=UTC -c statement_timeout={timeout_seconds}s"
 
 
 @cache
 def _sync_engine_of(_pid: int) -> Engine:
     settings = get_settings()
+    longest = settings.task_time_limit_seconds
     # Below the task's own limit, so that the database gives up before Celery kills the process.
-    timeout = max(1, settings.task_time_limit_seconds - 10)
+    options = session_options(timeout_seconds=max(1, longest - 10))
+    # No task lasts longer. A worker that hangs in a transaction would keep its locks from all others.
+    options += f" -c idle_in_transaction_session_timeout={longest}s"
     engine = create_engine(
         sqlalchemy_url(settings.database),
         pool_size=2,
         max_overflow=2,
-        connect_args={**CONNECT_OPTIONS, "options": session_options(timeout_seconds=timeout)},
+        connect_args={**CONNECT_OPTIONS, "options": options},
     )
     _ping_after_idling(engine)
     return engine
@@ -70,7 +73,7 @@ def _ping_after_idling(engine: Engine) -> None:
             engine.dialect.do_ping(connection)
         except engine.dialect.loaded_dbapi.Error as error:
             # The pool then opens another.
-            raise DisconnectionError("The connection was lost while nobody used it.") from error
+            raise DisconnectionError("The connection was lost while it was idle.") from error
 
     event.listen(engine, "checkin", note_use)
     event.listen(engine, "checkout", ping)

@@ -18,16 +18,24 @@ def _config() -> Config:
     return config
 
 
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+class NewerDatabaseError(Exception):
+    """The database was made by a newer Watcher; the message says what to do."""
+
+
 def head_revision() -> str:
     """The revision that this version of Watcher needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _scripts().get_current_head()
     if head is None:
         raise RuntimeError("the package holds no migrations")
     return head
 
 
 def current_revision(database_url: str) -> str | None:
-    """The revision of the database; None for one that Watcher has never seen."""
+    """The revision of the database; None for one without Watcher's tables."""
     engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
@@ -39,7 +47,17 @@ def is_current(database_url: str) -> bool:
 
 
 def migrate(database_url: str) -> None:
-    """Apply what is missing, in one transaction; a second process that migrates at the same time waits."""
+    """Apply the missing migrations in one transaction; a second process that migrates at the same time waits.
+
+    Raises:
+        NewerDatabaseError: the database has tables of a newer version, which this one cannot take back.
+    """
+    revision = current_revision(database_url)
+    if revision is not None and revision not in {script.revision for script in _scripts().walk_revisions()}:
+        raise NewerDatabaseError(
+            f"The database has the tables of a newer Watcher (revision {revision}): run that version, or restore a "
+            "backup from before the upgrade."
+        )
     engine = create_engine(sqlalchemy_url(database_url), poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})

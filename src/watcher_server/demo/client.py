@@ -2,34 +2,28 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 from watcher_server.demo.errors import DemoError
-from watcher_server.demo.warehouse import LoadedRows
-
-REQUEST_TIMEOUT_SECONDS = 60.0
-# A connection that was refused has sent nothing: trying again is safe even for a start.
-CONNECT_RETRIES = 2
 
 
 class WatcherClient:
-    """Calls to one Watcher; safe to share between threads.
+    """Calls to one Watcher; threads may share it.
 
-    Every method raises ``DemoError`` when Watcher does not answer or refuses.
+    Every method raises ``DemoError`` if Watcher does not answer, or refuses.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                headers=headers,
-                timeout=REQUEST_TIMEOUT_SECONDS,
-                transport=httpx.HTTPTransport(retries=CONNECT_RETRIES),
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=60,
+                # A refused connection has sent nothing, so the start of a run is not reported twice.
+                transport=httpx.HTTPTransport(retries=2),
             )
         except (httpx.InvalidURL, ValueError) as error:
             raise DemoError(_not_an_address(url)) from error
@@ -37,29 +31,25 @@ class WatcherClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._http.close()
 
-    def find_pipelines(self) -> dict[str, dict[str, Any]]:
-        """Every pipeline by its name."""
-        return {pipeline["name"]: pipeline for pipeline in self._call("GET", "/pipeline").json()}
+    def list_pipelines(self) -> list[dict[str, Any]]:
+        """Every pipeline."""
+        pipelines: list[dict[str, Any]] = self._call("GET", "/pipeline").json()
+        return pipelines
 
-    def save_pipeline_type(self, **fields: object) -> int:
-        """Create or update by name, and return the id."""
-        return int(self._call("POST", "/pipeline_type", fields).json()["id"])
+    def list_incidents(self) -> list[dict[str, Any]]:
+        """What is wrong and not over, the worst first."""
+        incidents: list[dict[str, Any]] = self._call("GET", "/incident?state=live&limit=1000").json()
+        return incidents
 
-    def save_pipeline(self, **fields: object) -> int:
-        """Create or update by name, and return the id."""
-        return int(self._call("POST", "/pipeline", fields).json()["id"])
-
-    def save_rule(self, **fields: object) -> int:
-        """Create or update by pipeline and metric, and return the id."""
-        return int(self._call("POST", "/anomaly_detection_rule", fields).json()["id"])
+    def save(self, kind: str, **fields: object) -> int:
+        """Create or update a ``pipeline``, ``pipeline_type`` or ``anomaly_detection_rule``, and return its id."""
+        return int(self._call("POST", f"/{kind}", fields).json()["id"])
 
     def save_lineage(self, pipeline_id: int, sources: list[dict[str, Any]], targets: list[dict[str, Any]]) -> None:
-        """Say which addresses the pipeline reads and writes."""
+        """Report which addresses the pipeline reads and writes."""
         body = {"pipeline_id": pipeline_id, "source_addresses": sources, "target_addresses": targets}
         self._call("POST", "/address_lineage", body)
 
@@ -67,36 +57,24 @@ class WatcherClient:
         self, pipeline_id: int, start: datetime, *, next_watermark: str | None, parent_id: int | None = None
     ) -> int:
         """Report the start of a run, and return the execution's id."""
-        body: dict[str, Any] = {"pipeline_id": pipeline_id, "start_date": start.isoformat()}
-        if next_watermark is not None:
-            body["next_watermark"] = next_watermark
-        if parent_id is not None:
-            body["parent_id"] = parent_id
+        body = {
+            "pipeline_id": pipeline_id,
+            "start_date": start.isoformat(),
+            "next_watermark": next_watermark,
+            "parent_id": parent_id,
+        }
         return int(self._call("POST", "/start_pipeline_execution", body).json()["id"])
 
     def end_execution(
-        self, execution_id: int, end: datetime, loaded: LoadedRows, metadata: Mapping[str, object]
+        self, execution_id: int, end: datetime, metadata: Mapping[str, object], *, rows: int | None
     ) -> None:
-        """Report the end of a run that succeeded."""
-        body = {
-            "id": execution_id,
-            "end_date": end.isoformat(),
-            "completed_successfully": True,
-            "inserts": loaded.inserts,
-            "total_rows": loaded.total_rows,
-            "execution_metadata": dict(metadata),
-        }
-        self._call("POST", "/end_pipeline_execution", body)
+        """Report the end of a run that loaded ``rows``; None if it failed.
 
-    def fail_execution(self, execution_id: int, end: datetime, reason: str) -> None:
-        """Report the end of a run that failed."""
-        body = {
-            "id": execution_id,
-            "end_date": end.isoformat(),
-            "completed_successfully": False,
-            "execution_metadata": {"error": reason},
-        }
-        self._call("POST", "/end_pipeline_execution", body)
+        Each run replaces what an earlier run loaded, so inserted rows and total rows are the same number.
+        """
+        body = {"id": execution_id, "end_date": end.isoformat(), "execution_metadata": metadata}
+        counts = {} if rows is None else {"inserts": rows, "total_rows": rows}
+        self._call("POST", "/end_pipeline_execution", {**body, "completed_successfully": rows is not None, **counts})
 
     def read_execution(self, execution_id: int) -> dict[str, Any]:
         """One run with the whole tree of runs below it."""
@@ -104,24 +82,19 @@ class WatcherClient:
         return execution
 
     def count_pending_tasks(self) -> int:
-        """How many background tasks wait in the queues."""
+        """The number of background tasks that wait in the queues."""
         return int(self._call("POST", "/celery/monitor-queue").json()["total_pending"])
 
     def lift_rate_limit(self, task: str, minutes: int) -> bool:
-        """Let a task run as fast as it can for so long; False when the token may not do that."""
+        """Lift the rate limit of a task for some minutes; False if the token may not do that."""
         response = self._http.request("PUT", f"/rate-limits/{task}", json={"limit": "none", "minutes": minutes})
         return response.is_success
 
     def restore_rate_limit(self, task: str) -> None:
-        """Have the configured limit hold again."""
+        """Go back to the configured limit."""
         self._call("DELETE", f"/rate-limits/{task}")
 
-    def _call(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, object] | None = None,
-    ) -> httpx.Response:
+    def _call(self, method: str, path: str, body: Mapping[str, object] | None = None) -> httpx.Response:
         try:
             response = self._http.request(method, path, json=body)
         except httpx.UnsupportedProtocol as error:
@@ -135,8 +108,13 @@ class WatcherClient:
                 f"Watcher at {self.url} did not answer {method} {path} ({type(error).__name__}): "
                 "see its log, then run `watcher demo --again` to go on."
             ) from error
+        if response.status_code in {401, 403}:
+            raise DemoError(
+                "This Watcher asks for a token that may write: make one with "
+                "`watcher token create demo --scope write` and give it with --token or WATCHER_TOKEN."
+            )
         if not response.is_success:
-            raise DemoError(_explain_refusal(response, f"{method} {path}"))
+            raise DemoError(f"Watcher refused {method} {path} with {response.status_code}: {response.text[:300]}")
         if response.content and not response.headers.get("content-type", "").startswith("application/json"):
             raise DemoError(f"What answers at {self.url} is no Watcher: give Watcher's address with --url.")
         return response
@@ -144,12 +122,3 @@ class WatcherClient:
 
 def _not_an_address(url: str) -> str:
     return f"{url} is not an address of a Watcher: give one like http://127.0.0.1:8000."
-
-
-def _explain_refusal(response: httpx.Response, call: str) -> str:
-    if response.status_code in {401, 403}:
-        return (
-            "This Watcher asks for a token that may write: make one with "
-            "`watcher token create demo --scope write` and give it with --token or WATCHER_TOKEN."
-        )
-    return f"Watcher refused {call} with {response.status_code}: {response.text[:300]}"

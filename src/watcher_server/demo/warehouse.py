@@ -1,15 +1,14 @@
 """The tables that the demo's pipelines load, in the schema ``demo_flights`` of a PostgreSQL database.
 
-Every load replaces what an earlier run of itself has left, so that running it again doubles nothing.
+Every load first deletes the rows of an earlier run of itself, so that running it again doubles nothing. It returns the
+number of rows that it inserted.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import psycopg
@@ -22,20 +21,44 @@ from watcher_server.demo.errors import DemoError
 SCHEMA = "demo_flights"
 CONNECT_TIMEOUT_SECONDS = 10.0
 
-
-@dataclass(frozen=True)
-class LoadedRows:
-    """What a load did, in rows: those it inserted, and those its part of the table holds afterwards."""
-
-    inserts: int
-    total_rows: int
+# Indexes flights_load and staging_weather_day serve these.
+_BUILD_MART = {
+    # Flights, late flights and delays by carrier and airport.
+    "mart_daily_performance": """
+        INSERT INTO demo_flights.mart_daily_performance
+        SELECT flight_date, carrier, min(airline), origin, count(*),
+               count(*) FILTER (WHERE arrival_delay_minutes > 15), avg(arrival_delay_minutes)
+        FROM demo_flights.flights
+        WHERE flight_date = %(flight_date)s
+        GROUP BY flight_date, carrier, origin
+    """,
+    # Each airport's delays beside its worst weather.
+    "mart_weather_delays": """
+        INSERT INTO demo_flights.mart_weather_delays
+        SELECT f.flight_date, f.origin, f.flights, f.mean_delay, w.gust, w.precipitation, w.visibility
+        FROM (
+            SELECT flight_date, origin, count(*) AS flights, avg(departure_delay_minutes) AS mean_delay
+            FROM demo_flights.flights
+            WHERE flight_date = %(flight_date)s
+            GROUP BY flight_date, origin
+        ) f
+        LEFT JOIN LATERAL (
+            SELECT max(wind_gust) AS gust, sum(precip) AS precipitation, min(visib) AS visibility
+            FROM demo_flights.staging_weather
+            WHERE year = %(year)s
+              AND month = %(month)s
+              AND day = %(day)s
+              AND origin = f.origin
+        ) w ON true
+    """,
+}
 
 
 class Warehouse:
     """Connections to the warehouse, one for each thread that loads."""
 
     def __init__(self, url: str, *, connections: int) -> None:
-        # The tables can be loaded again at any time: no commit needs to wait for the disk.
+        # The tables can be loaded again at any time, so no commit waits for the disk.
         self._pool = ConnectionPool(
             url,
             min_size=1,
@@ -53,22 +76,19 @@ class Warehouse:
             DemoError: the database cannot be reached, or the tables cannot be created.
         """
         try:
-            # The pool only logs why it cannot connect; one connection made by hand gives the reason.
+            # The pool only logs why it cannot connect; this connection raises the reason.
             with psycopg.connect(self._url, connect_timeout=int(CONNECT_TIMEOUT_SECONDS)) as connection:
                 connection.execute(files("watcher_server.demo").joinpath("schema.sql").read_bytes())
                 self.database_name = connection.info.dbname
         except psycopg.Error as error:
-            reason = str(error).strip().splitlines()[0]
             raise DemoError(
-                f"The warehouse cannot be used ({reason}): give a PostgreSQL database in which tables may be "
-                "created with --warehouse-url."
+                f"The warehouse cannot be used ({_first_line(error)}): give a PostgreSQL database in which tables "
+                "may be created with --warehouse-url."
             ) from error
         self._pool.open()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._pool.close()
 
     @contextmanager
@@ -77,9 +97,8 @@ class Warehouse:
             with self._pool.connection() as connection:
                 yield connection
         except psycopg.Error as error:
-            reason = str(error).strip().splitlines()[0]
             raise DemoError(
-                f"The warehouse failed during a load ({reason}): see that the database is up, then run "
+                f"The warehouse failed during a load ({_first_line(error)}): see that the database is up, then run "
                 "`watcher demo --again` to go on."
             ) from error
 
@@ -87,7 +106,7 @@ class Warehouse:
         """The table's name as an address in Watcher: database, schema, table."""
         return f"{self.database_name}.{SCHEMA}.{table}"
 
-    def load_reference(self, name: str, file: Path) -> LoadedRows:
+    def load_reference(self, name: str, file: Path) -> int:
         """Replace a staging table by the content of its CSV file."""
         table = sql.Identifier(SCHEMA, f"staging_{name}")
         with self._transaction() as connection, connection.cursor() as cursor:
@@ -95,31 +114,61 @@ class Warehouse:
             statement = sql.SQL("COPY {} FROM STDIN (FORMAT csv, HEADER true, NULL 'NA')").format(table)
             with cursor.copy(statement) as copy:
                 copy.write(file.read_bytes())
-            inserts = cursor.rowcount
+            rows = cursor.rowcount
             cursor.execute(sql.SQL("ANALYZE {}").format(table))
-            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table))
-            return LoadedRows(inserts=inserts, total_rows=_first_number(cursor))
+            return rows
 
-    def load_flights(self, day: date, departures: Departures, lines: Sequence[str]) -> LoadedRows:
+    def load_flights(self, day: date, departures: Departures, lines: Sequence[str]) -> int:
         """Copy one day's flights into staging, and from there, with names looked up, into the facts."""
         key = _day_parameters(day) | {"carrier": departures.carrier, "origin": departures.origin}
         with self._transaction() as connection, connection.cursor() as cursor:
-            _replace_staged_flights(cursor, key, lines)
-            inserts = _replace_facts(cursor, key)
+            # Index staging_flights_load serves the delete.
             cursor.execute(
-                "SELECT count(*) FROM demo_flights.flights"
+                """
+                DELETE FROM demo_flights.staging_flights
+                WHERE year = %(year)s
+                  AND month = %(month)s
+                  AND day = %(day)s
+                  AND carrier = %(carrier)s
+                  AND origin = %(origin)s
+                """,
+                key,
+            )
+            if lines:
+                with cursor.copy("COPY demo_flights.staging_flights FROM STDIN (FORMAT csv, NULL 'NA')") as copy:
+                    copy.write("\n".join(lines) + "\n")
+            # Index flights_load serves the delete, staging_flights_load the select; the joins are primary keys.
+            cursor.execute(
+                "DELETE FROM demo_flights.flights"
                 " WHERE flight_date = %(flight_date)s AND carrier = %(carrier)s AND origin = %(origin)s",
                 key,
             )
-            return LoadedRows(inserts=inserts, total_rows=_first_number(cursor))
+            cursor.execute(
+                """
+                INSERT INTO demo_flights.flights
+                SELECT %(flight_date)s, f.carrier, a.name, f.flight, f.origin, f.dest, p.name, f.tailnum, l.model,
+                       f.time_hour, f.dep_delay, f.arr_delay, f.air_time, f.distance
+                FROM demo_flights.staging_flights f
+                LEFT JOIN demo_flights.staging_airlines a ON a.carrier = f.carrier
+                LEFT JOIN demo_flights.staging_airports p ON p.faa = f.dest
+                LEFT JOIN demo_flights.staging_planes l ON l.tailnum = f.tailnum
+                WHERE f.year = %(year)s
+                  AND f.month = %(month)s
+                  AND f.day = %(day)s
+                  AND f.carrier = %(carrier)s
+                  AND f.origin = %(origin)s
+                """,
+                key,
+            )
+            return cursor.rowcount
 
-    def build_daily_performance(self, day: date) -> LoadedRows:
-        """Rebuild one day of the mart of flights, late flights and delays by carrier and airport."""
-        return self._build_mart(_replace_daily_performance, day)
-
-    def build_weather_delays(self, day: date) -> LoadedRows:
-        """Rebuild one day of the mart that puts each airport's delays beside its worst weather."""
-        return self._build_mart(_replace_weather_delays, day)
+    def build_mart(self, table: str, day: date) -> int:
+        """Rebuild one day of a mart."""
+        with self._transaction() as connection:
+            # The primary key serves the delete.
+            mart = sql.Identifier(SCHEMA, table)
+            connection.execute(sql.SQL("DELETE FROM {} WHERE flight_date = %s").format(mart), (day,))
+            return connection.execute(_BUILD_MART[table], _day_parameters(day)).rowcount
 
     def remember_nightly_run(self, day: date, execution_id: int) -> None:
         """Note which execution of the daily load ran for a day."""
@@ -127,117 +176,22 @@ class Warehouse:
             connection.execute("INSERT INTO demo_flights.nightly_run VALUES (%s, %s)", (day, execution_id))
 
     def forget_nightly_runs(self) -> None:
-        """Start the notes anew: they are of a Watcher that no longer knows these executions."""
+        """Delete the notes: they name executions of another Watcher."""
         with self._transaction() as connection:
             connection.execute("TRUNCATE demo_flights.nightly_run")
 
     def find_nightly_runs(self) -> list[tuple[date, int]]:
-        """Every noted day with its execution of the daily load; a day that was interrupted has two."""
+        """Every noted day with its execution of the daily load; an interrupted day has two."""
         with self._transaction() as connection:
             cursor = connection.execute(
                 "SELECT flight_date, execution_id FROM demo_flights.nightly_run ORDER BY flight_date, execution_id"
             )
             return [(day, execution_id) for day, execution_id in cursor]
 
-    def _build_mart(self, replace: Callable[[psycopg.Cursor, date], int], day: date) -> LoadedRows:
-        with self._transaction() as connection, connection.cursor() as cursor:
-            inserts = replace(cursor, day)
-            return LoadedRows(inserts=inserts, total_rows=inserts)
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _day_parameters(day: date) -> dict[str, object]:
     return {"flight_date": day, "year": day.year, "month": day.month, "day": day.day}
-
-
-def _first_number(cursor: psycopg.Cursor) -> int:
-    row = cursor.fetchone()
-    return int(row[0]) if row else 0
-
-
-def _replace_staged_flights(cursor: psycopg.Cursor, key: dict[str, object], lines: Sequence[str]) -> None:
-    # Index staging_flights_load serves the delete.
-    cursor.execute(
-        """
-        DELETE FROM demo_flights.staging_flights
-        WHERE year = %(year)s
-          AND month = %(month)s
-          AND day = %(day)s
-          AND carrier = %(carrier)s
-          AND origin = %(origin)s
-        """,
-        key,
-    )
-    if lines:
-        with cursor.copy("COPY demo_flights.staging_flights FROM STDIN (FORMAT csv, NULL 'NA')") as copy:
-            copy.write("\n".join(lines) + "\n")
-
-
-def _replace_facts(cursor: psycopg.Cursor, key: dict[str, object]) -> int:
-    # Index flights_load serves the delete, staging_flights_load the select; the joins are primary keys.
-    cursor.execute(
-        "DELETE FROM demo_flights.flights"
-        " WHERE flight_date = %(flight_date)s AND carrier = %(carrier)s AND origin = %(origin)s",
-        key,
-    )
-    cursor.execute(
-        """
-        INSERT INTO demo_flights.flights
-        SELECT %(flight_date)s, f.carrier, a.name, f.flight, f.origin, f.dest, p.name, f.tailnum, l.model,
-               f.time_hour, f.dep_delay, f.arr_delay, f.air_time, f.distance
-        FROM demo_flights.staging_flights f
-        LEFT JOIN demo_flights.staging_airlines a ON a.carrier = f.carrier
-        LEFT JOIN demo_flights.staging_airports p ON p.faa = f.dest
-        LEFT JOIN demo_flights.staging_planes l ON l.tailnum = f.tailnum
-        WHERE f.year = %(year)s
-          AND f.month = %(month)s
-          AND f.day = %(day)s
-          AND f.carrier = %(carrier)s
-          AND f.origin = %(origin)s
-        """,
-        key,
-    )
-    return cursor.rowcount
-
-
-def _replace_daily_performance(cursor: psycopg.Cursor, day: date) -> int:
-    # The primary key serves the delete, index flights_load the select.
-    cursor.execute("DELETE FROM demo_flights.mart_daily_performance WHERE flight_date = %s", (day,))
-    cursor.execute(
-        """
-        INSERT INTO demo_flights.mart_daily_performance
-        SELECT flight_date, carrier, min(airline), origin, count(*),
-               count(*) FILTER (WHERE arrival_delay_minutes > 15), avg(arrival_delay_minutes)
-        FROM demo_flights.flights
-        WHERE flight_date = %s
-        GROUP BY flight_date, carrier, origin
-        """,
-        (day,),
-    )
-    return cursor.rowcount
-
-
-def _replace_weather_delays(cursor: psycopg.Cursor, day: date) -> int:
-    # The primary key serves the delete, indexes flights_load and staging_weather_day the select.
-    cursor.execute("DELETE FROM demo_flights.mart_weather_delays WHERE flight_date = %s", (day,))
-    cursor.execute(
-        """
-        INSERT INTO demo_flights.mart_weather_delays
-        SELECT f.flight_date, f.origin, f.flights, f.mean_delay, w.gust, w.precipitation, w.visibility
-        FROM (
-            SELECT flight_date, origin, count(*) AS flights, avg(departure_delay_minutes) AS mean_delay
-            FROM demo_flights.flights
-            WHERE flight_date = %(flight_date)s
-            GROUP BY flight_date, origin
-        ) f
-        LEFT JOIN LATERAL (
-            SELECT max(wind_gust) AS gust, sum(precip) AS precipitation, min(visib) AS visibility
-            FROM demo_flights.staging_weather
-            WHERE year = %(year)s
-              AND month = %(month)s
-              AND day = %(day)s
-              AND origin = f.origin
-        ) w ON true
-        """,
-        _day_parameters(day),
-    )
-    return cursor.rowcount

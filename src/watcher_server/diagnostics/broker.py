@@ -1,4 +1,4 @@
-"""What the broker says of itself."""
+"""The broker: what it says of itself, and the checks of it."""
 
 import time
 from collections.abc import Mapping
@@ -8,32 +8,32 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from watcher_server.queueing.broker import async_redis_client
+from watcher_server.diagnostics.checks import Check, Verdict, act_if, judge_from, milliseconds_text, percent_text
+from watcher_server.kit.sizes import size_text
+from watcher_server.tasking.sending.broker import async_redis_client
 
 
 @dataclass(frozen=True)
 class BrokerFacts:
     """The broker, as it answered.
 
-    ``memory_limit`` is 0 where there is none, sizes are in bytes. ``policy`` is what it does once its memory is full.
-    ``saves`` says whether it writes to disk at all, None where that is kept from us, ``save_failed`` that the last
-    time went wrong. ``keys`` are those of
-    our logical database. ``told`` is false when it keeps all but its answer from this login.
+    ``info`` has what INFO says, None if this login may not ask. ``keys`` are those of Watcher's logical database.
+    ``saves`` says whether it writes to disk at all, None if this login may not see that.
     """
 
     answer_seconds: float
-    told: bool = False
-    product: str = "unknown"
-    version: str = ""
-    replica: bool = False
-    memory_bytes: int = 0
-    memory_limit: int = 0
-    policy: str = ""
-    saves: bool | None = None
-    save_failed: bool = False
-    clients: int = 0
-    clients_most: int = 0
+    info: Mapping[str, Any] | None = None
     keys: int = 0
+    saves: bool | None = None
+
+    @property
+    def product(self) -> tuple[str, str]:
+        """Its name and version."""
+        if self.info is None:
+            return "Broker", "unknown"
+        if "valkey_version" in self.info:
+            return "Valkey", str(self.info["valkey_version"])
+        return "Redis", str(self.info.get("redis_version") or "unknown")
 
 
 async def read_broker(broker_url: str) -> BrokerFacts:
@@ -53,34 +53,95 @@ async def read_broker(broker_url: str) -> BrokerFacts:
             info, keys = await client.info(), await client.dbsize()
         except redis.exceptions.NoPermissionError:
             return BrokerFacts(answer_seconds)
-        saves = bool(info.get("aof_enabled")) or await _takes_snapshots(client)
+        return BrokerFacts(answer_seconds, info, keys, bool(info.get("aof_enabled")) or await _takes_snapshots(client))
     finally:
         await client.aclose()
-    return _facts(answer_seconds, info, keys, saves=saves)
 
 
 async def _takes_snapshots(client: "redis.asyncio.Redis") -> bool | None:
     try:
         return bool((await client.config_get("save")).get("save"))
     except redis.exceptions.ResponseError:
-        # Hosted ones keep their configuration to themselves.
+        # Hosted brokers do not show their configuration.
         return None
 
 
-def _facts(answer_seconds: float, info: Mapping[str, Any], keys: int, *, saves: bool | None) -> BrokerFacts:
-    is_valkey = "valkey_version" in info
-    return BrokerFacts(
-        answer_seconds=answer_seconds,
-        told=True,
-        product="Valkey" if is_valkey else "Redis",
-        version=str(info.get("valkey_version") or info.get("redis_version") or ""),
-        replica=info.get("role") in {"slave", "replica"},
-        memory_bytes=int(info.get("used_memory", 0)),
-        memory_limit=int(info.get("maxmemory", 0)),
-        policy=str(info.get("maxmemory_policy", "")),
-        saves=saves,
-        save_failed="err" in {info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")},
-        clients=int(info.get("connected_clients", 0)),
-        clients_most=int(info.get("maxclients", 0)),
-        keys=keys,
+def judge_broker(broker: BrokerFacts) -> list[Check]:
+    """The checks of a broker that answers."""
+    product = "" if broker.info is None else f"{' '.join(broker.product)}, "
+    answers = Check(
+        "Answers",
+        f"{product}in {milliseconds_text(broker.answer_seconds)}",
+        "below 50 ms",
+        judge_from(broker.answer_seconds, 0.05, 1),
+        "Have it near the api, and look at the load of its machine.",
     )
+    if broker.info is not None:
+        return [answers, *_judge_info(broker, broker.info)]
+    untold = Check(
+        "What it says of itself",
+        "kept from this login",
+        "memory, policy, persistence, clients and keys",
+        Verdict.UNKNOWN,
+        "Let the login of WATCHER_BROKER_URL ask for it, if you want it here; nothing else depends on it.",
+        ["ACL SETUSER NAME +info +dbsize"],
+    )
+    return [answers, untold]
+
+
+def _judge_info(broker: BrokerFacts, info: Mapping[str, Any]) -> list[Check]:
+    is_replica = info.get("role") in {"slave", "replica"}
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    of_limit = f" of {size_text(limit)}, {percent_text(used / limit)}" if limit else ", no limit"
+    policy = info.get("maxmemory_policy")
+    kept = {True: "on disk", False: "in memory only", None: "unknown"}[broker.saves]
+    save_failed = "err" in {info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")}
+    clients, clients_most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
+    return [
+        Check(
+            "Can be written",
+            "no, it is a replica" if is_replica else "yes",
+            "yes",
+            act_if(is_replica),
+            "Point WATCHER_BROKER_URL at the primary.",
+        ),
+        Check(
+            "Memory",
+            f"{size_text(used)}{of_limit}",
+            "below 75 % of maxmemory",
+            judge_from(used / limit if limit else 0.0, 0.75, 0.9),
+            "Raise maxmemory, or find what else is in it: once it is full, tasks wait in the database.",
+            ["CONFIG SET maxmemory 1gb"],
+        ),
+        Check(
+            "When its memory is full",
+            policy or "unknown",
+            "noeviction: every other policy throws tasks away",
+            Verdict.OK if policy == "noeviction" else Verdict.ACT if limit else Verdict.LOOK,
+            "Forbid it to throw anything away, in its configuration file as well.",
+            ["CONFIG SET maxmemory-policy noeviction"],
+        ),
+        Check(
+            "Persistence",
+            f"{kept}, and the last save failed" if save_failed else kept,
+            "either: what it loses is sent again within a minute",
+            act_if(save_failed),
+            "Look at its log and its disk: by default it refuses what is written after a save that failed.",
+        ),
+        Check(
+            "Clients",
+            f"{clients:,} of {clients_most:,}" if clients_most else f"{clients:,}",
+            "below 80 % of maxclients",
+            judge_from(clients / clients_most if clients_most else 0.0, 0.8, 0.95),
+            "Raise maxclients, or find who connects so often: CLIENT LIST names them.",
+            ["CLIENT LIST"],
+        ),
+        Check(
+            "Keys",
+            f"{broker.keys:,}",
+            # Watcher has a few keys for each queue, rate limit and worker.
+            "below 10,000, with the database of the broker to itself",
+            judge_from(broker.keys, 10_000),
+            "Give Watcher a database of the broker of its own, by the number at the end of WATCHER_BROKER_URL.",
+        ),
+    ]

@@ -1,12 +1,9 @@
-"""Statements as they may be shown: without what somebody wrote into them."""
+"""Statements as they may be shown: without the values in them."""
 
 import re
 
-_SHOWN_CHARACTERS = 200
-_MASK = "'…'"
-
-# What is cut off counts as going on to the end. A block comment goes on to the last end of one: they may lie in each
-# other, and hiding too much does no harm.
+# A literal or comment that is cut off goes on to the end. A block comment goes on to the last end of any, because
+# comments can be nested, and hiding too much does no harm.
 _PARTS = re.compile(
     r"""
     (?P<name>"(?:[^"]|"")*(?:"|\Z))
@@ -26,11 +23,5 @@ def mask_statement(statement: str) -> str:
 
     Parameters are not part of a statement as PostgreSQL shows it.
     """
-    masked = " ".join(_PARTS.sub(_masked, statement).split())
-    return masked if len(masked) <= _SHOWN_CHARACTERS else masked[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def _masked(part: re.Match[str]) -> str:
-    if part["name"] is not None:
-        return part["name"]
-    return " " if part["comment"] is not None else _MASK
+    masked = " ".join(_PARTS.sub(lambda part: part["name"] or (" " if part["comment"] else "'…'"), statement).split())
+    return masked if len(masked) <= 200 else masked[:199] + "…"  # noqa: PLR2004 - as said

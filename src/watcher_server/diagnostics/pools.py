@@ -1,61 +1,57 @@
-"""The connections to the database that this api process keeps."""
+"""The connections to the database that this api process keeps, and the checks of them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import cast
 
 from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from watcher_server.database.engine import IngestPool
+from watcher_server.diagnostics.checks import Check, counted, judge_from, look_if
 
 
-@dataclass(frozen=True)
-class QueryPoolFacts:
-    """The pool of pages and of all requests but reports of runs: ``in_use`` of at most ``most`` connections.
-
-    ``size`` of them are kept, ``overflow`` are open beyond those.
-    """
-
-    size: int
-    most: int
-    in_use: int
-    overflow: int
-
-
-@dataclass(frozen=True)
-class IngestPoolFacts:
-    """The pool that reports of runs have to themselves; counts but ``size`` to ``waiting`` are since its start.
-
-    ``errors`` are requests that got no connection in time, ``lost`` are connections that broke.
-    """
-
-    size: int
-    most: int
-    in_use: int
-    waiting: int
-    requests: int
-    queued: int
-    errors: int
-    lost: int
-
-
-def read_query_pool(engine: AsyncEngine) -> QueryPoolFacts:
-    """The query pool at this moment."""
+def judge_pools(engine: AsyncEngine, ingest_pool: IngestPool) -> list[Check]:
+    """The checks of both pools at this moment."""
     pool = cast("QueuePool", engine.pool)
-    # It may open as many again beyond those that it keeps, as create_query_engine says.
-    return QueryPoolFacts(pool.size(), 2 * pool.size(), pool.checkedout(), max(0, pool.overflow()))
+    query = judge_query_pool(pool.size(), pool.checkedout(), pool.overflow())
+    return [query, *judge_ingest_pool(ingest_pool.get_stats())]
 
 
-def read_ingest_pool(pool: IngestPool) -> IngestPoolFacts:
-    """The ingest pool at this moment."""
-    stats = pool.get_stats()
-    return IngestPoolFacts(
-        size=stats["pool_size"],
-        most=stats["pool_max"],
-        in_use=stats["pool_size"] - stats["pool_available"],
-        waiting=stats.get("requests_waiting", 0),
-        requests=stats.get("requests_num", 0),
-        queued=stats.get("requests_queued", 0),
-        errors=stats.get("requests_errors", 0),
-        lost=stats.get("connections_lost", 0),
+def judge_query_pool(size: int, in_use: int, overflow: int) -> Check:
+    """The check of the pool of pages and of all requests except reports of runs.
+
+    It keeps ``size`` connections open; ``overflow`` are open beyond those, if it is above zero.
+    """
+    # create_query_engine lets it open as many again beyond those that it keeps.
+    most = 2 * size
+    beyond = f", {overflow} of them beyond the {size} that are kept" if overflow > 0 else ""
+    return Check(
+        "Query pool",
+        f"{in_use} of {most} in use{beyond}",
+        "below 80 %",
+        judge_from(in_use / most, 0.8, 1),
+        "See which statements take long, then raise WATCHER_QUERY_POOL_SIZE or WATCHER_API_PROCESSES.",
     )
+
+
+def judge_ingest_pool(stats: Mapping[str, int]) -> list[Check]:
+    """The checks of the pool for reports of runs alone, from its statistics as psycopg names them."""
+    most, in_use = stats["pool_max"], stats["pool_size"] - stats["pool_available"]
+    waiting, errors = stats.get("requests_waiting", 0), stats.get("requests_errors", 0)
+    return [
+        Check(
+            "Ingest pool",
+            # That all connections are in use for a moment is normal.
+            f"{in_use} of {most} in use" + (f", {counted(waiting, 'report')} waiting" if waiting else ""),
+            f"fewer than {most} reports waiting",
+            judge_from(waiting, most, 10 * most),
+            "See who waits for locks, then raise WATCHER_INGEST_POOL_SIZE or WATCHER_API_PROCESSES.",
+        ),
+        Check(
+            "Reports without a connection",
+            f"{errors:,} of {stats.get('requests_num', 0):,} since this process started",
+            "none",
+            look_if(errors),
+            "They were answered with 503 and may be sent again: the database was away, or the pool is too small.",
+        ),
+    ]

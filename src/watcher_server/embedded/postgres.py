@@ -10,29 +10,20 @@ from urllib.parse import quote
 
 import psycopg
 
-from watcher_server.embedded.account import Account
+from watcher_server.embedded.account import command_with_a_name, has_name
 from watcher_server.embedded.binaries import POSTGRES_MAJOR, postgres_binaries
+from watcher_server.embedded.engine import Engine
 from watcher_server.embedded.errors import EmbeddedError
 from watcher_server.embedded.folders import private_folder, socket_folder
-from watcher_server.embedded.process import (
-    command_line,
-    end_leftover,
-    engine_environment,
-    last_lines,
-    open_log,
-    start_engine,
-    stop_child,
-)
+from watcher_server.embedded.process import command_line, end_leftover
 
 DATABASE_NAME = "watcher"
 SUPERUSER = "postgres"
 # Replaying the write-ahead log after a power cut may take minutes on a slow disk.
 START_LIMIT_SECONDS = 300
 _SOCKET_NAME = ".s.PGSQL.5432"
-_STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0))
-_START_ATTEMPTS = 3
 
-# For a small machine that also runs everything else; durability (fsync, synchronous_commit) stays on.
+# For a small machine that runs Watcher too. Durability (fsync, synchronous_commit) stays on.
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -50,28 +41,18 @@ _SETTINGS = {
 }
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Engine):
     """One PostgreSQL server on ``WATCHER_HOME/postgres``."""
 
     name = "PostgreSQL"
-
-    def __init__(self, home: Path, account: Account) -> None:
-        self._home = home
-        self._account = account
-        self._data = home / "postgres"
-        self.log = home / "logs" / "postgres.log"
-        self._sockets = self._data
-        self._child: subprocess.Popen[bytes] | None = None
+    folder = "postgres"
+    # A fast shutdown ends the sessions; what was committed is on disk.
+    stop_signals = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0))
 
     @property
     def url(self) -> str:
         """The ``postgresql://`` URL of Watcher's database on this server."""
         return self._url(DATABASE_NAME)
-
-    @property
-    def pid(self) -> int | None:
-        """The server's process id while it runs, else None."""
-        return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def start(self) -> None:
         """Create the data folder if there is none, start the server, and wait until it takes connections.
@@ -86,19 +67,16 @@ class EmbeddedPostgres:
         self._end_leftover()
         if not (self._data / "PG_VERSION").exists():
             self._initialise(binaries)
-        for attempt in range(_START_ATTEMPTS):
-            if self._start_once(binaries):
+        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command: list[str | Path] = [binaries / "postgres", "-D", self._data, "-k", self._sockets, "-p", "5432"]
+        for is_last_attempt in (False, False, True):
+            if self._launch([*command, *options], START_LIMIT_SECONDS):
                 break
-            # Backends of a killed server take a moment to notice and to let go of its shared memory.
-            if attempt + 1 == _START_ATTEMPTS or "in use" not in last_lines(self.log, 6):
-                raise EmbeddedError(f"PostgreSQL did not start: read {self.log} ({last_lines(self.log)}).")
+            # The backends of a killed server release its shared memory a moment later.
+            if is_last_attempt or "in use" not in self._last_lines(6):
+                raise EmbeddedError(f"PostgreSQL did not start: read {self.log} ({self._last_lines()}).")
             time.sleep(1)
         self._create_database()
-
-    def stop(self) -> None:
-        """Fast shutdown: sessions are ended, what was committed is on disk."""
-        if self._child is not None:
-            stop_child(self._child, _STOP_SIGNALS)
 
     def _refuse_other_version(self) -> None:
         version_file = self._data / "PG_VERSION"
@@ -108,36 +86,32 @@ class EmbeddedPostgres:
         if version != str(POSTGRES_MAJOR):
             raise EmbeddedError(
                 f"The data in {self._data} belongs to PostgreSQL {version} and this Watcher brings "
-                f"PostgreSQL {POSTGRES_MAJOR}: move it over with pg_dump and pg_restore, "
-                "or set WATCHER_HOME to a new folder."
+                f"PostgreSQL {POSTGRES_MAJOR}: run `watcher backup FILE` with the version of Watcher that made it, "
+                "set WATCHER_HOME to a new folder, and run `watcher restore FILE` with this one."
             )
 
     def _initialise(self, binaries: Path) -> None:
-        # initdb only takes an empty folder, and leaves it half filled when it is killed.
+        # initdb needs an empty folder, and leaves it half filled if it is killed.
         fresh = self._home / "postgres.new"
         if fresh.exists():
             shutil.rmtree(fresh)
         private_folder(fresh, self._account)
         command: list[str | Path] = [binaries / "initdb", "--pgdata", fresh, "--username", SUPERUSER]
-        # The folder of the socket is private, so the file system says who may connect.
+        # The folder of the socket is private, so the file system decides who may connect.
         command += ["--auth=trust", "--encoding=UTF8", "--locale=C"]
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        switch = self._account.switches
-        # S603: our own binary and arguments.
-        made = subprocess.run(
-            [str(part) for part in command],
-            cwd=fresh,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=engine_environment(),
-            start_new_session=True,
-            user=self._account.uid if switch else None,
-            group=self._account.gid if switch else None,
-            extra_groups=[] if switch else None,
+        made = self._spawn(
+            command_with_a_name(command, self._account), fresh, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
+        _, errors = made.communicate()
+        if made.returncode != 0 and not has_name(self._account):
+            raise EmbeddedError(
+                f"PostgreSQL needs a name for the user id {self._account.uid}, which has none here: run Watcher "
+                "as a user with an account, or set WATCHER_DATABASE_URL."
+            )
         if made.returncode != 0:
-            raise EmbeddedError(f"The database in {self._data} could not be created: {made.stderr.strip()}")
+            reason = errors.decode(errors="replace").strip()
+            raise EmbeddedError(f"The database in {self._data} could not be created: {reason}")
         try:
             fresh.replace(self._data)
         except OSError as error:
@@ -145,25 +119,7 @@ class EmbeddedPostgres:
                 f"{self._data} is no database and not empty: move what is in it elsewhere ({error.strerror})."
             ) from error
 
-    def _start_once(self, binaries: Path) -> bool:
-        options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        with open_log(self.log) as log:
-            self._child = start_engine(
-                [binaries / "postgres", "-D", self._data, "-k", self._sockets, "-p", "5432", *options],
-                self._account,
-                cwd=self._data,
-                log=log,
-                parent_signal=signal.SIGINT,
-            )
-        deadline = time.monotonic() + START_LIMIT_SECONDS
-        while self._child.poll() is None and time.monotonic() < deadline:
-            if self._accepts_connections():
-                return True
-            time.sleep(0.03)
-        self.stop()
-        return False
-
-    def _accepts_connections(self) -> bool:
+    def _answers(self) -> bool:
         try:
             psycopg.connect(self._url(SUPERUSER), connect_timeout=5).close()
         except psycopg.OperationalError:
@@ -182,13 +138,20 @@ class EmbeddedPostgres:
             return
         first_line, _, others = pid_file.read_text().partition("\n")
         pid = int(first_line) if first_line.strip().isdigit() else 0
-        ended = end_leftover(pid, f"-D {self._data} ", _STOP_SIGNALS)
+        ended = end_leftover(pid, f"-D {self._data} ", self.stop_signals)
         if ended or "postgres" not in command_line(pid):
-            # PostgreSQL takes any process of that id for a server on its data, also another program that got
-            # the id since, or a dead server that nobody waited for; its own parent's id it does not. The other
-            # lines stay: by them it sees whether the dead server's sessions still hold the data.
-            pid_file.write_text(f"{os.getpid()}\n{others}")
+            # PostgreSQL refuses to start while any process has the id in this file, even if another program got the
+            # id since. Only the id of its own parent does not stop it. It needs the other lines to see whether the
+            # sessions of the dead server still use the data.
+            self._replace(pid_file, f"{os.getpid()}\n{others}")
             (self._sockets / f"{_SOCKET_NAME}.lock").unlink(missing_ok=True)
+
+    def _replace(self, path: Path, content: str) -> None:
+        """Write a file of the engines' account anew: root must not write through a link that the account made."""
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(content)
+        self._account.own(path)
 
     def _url(self, database: str) -> str:
         return f"postgresql://{SUPERUSER}@/{database}?host={quote(str(self._sockets), safe='/')}"

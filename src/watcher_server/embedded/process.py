@@ -6,23 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
-
-from watcher_server.embedded.account import Account
 
 _PR_SET_PDEATHSIG = 1
-_LOG_LIMIT_BYTES = 10 * 1024 * 1024
-# Loaded once here: a forked child must not import anything before it becomes the program.
+# Loaded here, because a forked child must not import anything before it becomes the program.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def die_with_parent(parent_signal: signal.Signals) -> Callable[[], None]:
     """A ``preexec_fn``: the kernel sends this signal to the child when its parent's starting thread ends.
 
-    Only Linux can do this; elsewhere the next start ends what a killed parent left behind. Python runs it
-    after changing the user, which matters: a change of user clears the request.
+    Only Linux can do this. On other systems the next start ends the children of a killed parent. Python calls it after
+    the change of user, which would clear the request.
     """
     parent = os.getpid()
 
@@ -36,74 +32,10 @@ def die_with_parent(parent_signal: signal.Signals) -> Callable[[], None]:
     return request
 
 
-def start_engine(
-    command: Sequence[str | Path],
-    account: Account,
-    *,
-    cwd: Path,
-    log: IO[bytes],
-    parent_signal: signal.Signals,
-) -> subprocess.Popen[bytes]:
-    """Start an engine as a direct child, in a session of its own: a terminal's Ctrl-C does not reach it."""
-    return subprocess.Popen(
-        [str(part) for part in command],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        env=engine_environment(),
-        start_new_session=True,
-        preexec_fn=die_with_parent(parent_signal),  # noqa: PLW1509 - one system call, then the program
-        user=account.uid if account.switches else None,
-        group=account.gid if account.switches else None,
-        extra_groups=[] if account.switches else None,
-    )
-
-
-def engine_environment() -> Mapping[str, str]:
-    """Nothing of the caller's environment but the path: PGOPTIONS, LD_PRELOAD and locales stay outside."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
-
-
-def open_log(path: Path) -> IO[bytes]:
-    """Open an engine's log for appending; one over 10 MiB is first set aside as ``.1``."""
-    if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
-        path.replace(path.with_name(path.name + ".1"))
-    return path.open("ab")
-
-
-def last_lines(path: Path, count: int = 3) -> str:
-    """The last lines of a log in one line, for an error message; empty when there is none."""
-    if not path.exists():
-        return ""
-    lines = path.read_text(errors="replace").splitlines()
-    return " / ".join(line.strip() for line in lines[-count:])
-
-
-def stop_child(
-    child: subprocess.Popen[bytes],
-    signals: Sequence[tuple[signal.Signals, float]],
-    *,
-    final_wait_seconds: float = 5,
-) -> None:
-    """Send each signal and wait that many seconds for the child to end; then kill it."""
-    for stop_signal, seconds in signals:
-        if child.poll() is not None:
-            return
-        child.send_signal(stop_signal)
-        try:
-            child.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            continue
-    if child.poll() is None:
-        child.kill()
-        child.wait(timeout=final_wait_seconds)
-
-
 def end_leftover(pid: int, mark: str, signals: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """End a process that an earlier, killed Watcher left behind; false when no process of ours has that id.
+    """End a process of an earlier Watcher that was killed; false if no process of Watcher has that id.
 
-    ``mark`` is text that its command line must contain: ids are reused.
+    Other programs may get the same id later, so the command line must contain ``mark``.
     """
     if mark not in command_line(pid):
         return False

@@ -1,9 +1,9 @@
 """Executions of pipelines, and the closure of their parent-child tree."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, SmallInteger, String, text
+from sqlalchemy import ForeignKey, Index, Integer, SmallInteger, String, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,7 +14,15 @@ class PipelineExecution(Base):
     """One run of a pipeline: running while ``end_date`` is null.
 
     ``date_recorded`` and ``hour_recorded`` are the start's, in UTC; ``duration_seconds`` is whole seconds,
-    ``throughput`` rows per second. ``anomaly_flags`` maps a metric to true (flagged) or false (unflagged by hand).
+    ``throughput`` rows per second. ``output`` is what its command printed, as far as it was sent. ``anomaly_flags``
+    maps a metric to true (flagged) or false (unflagged by hand).
+
+    ``outcome`` is ``lost`` for a run that was silent for too long and was ended by Watcher; null for one that said how
+    it ended, or still runs. ``backfill``: it loads the past. ``nothing_to_do``: it looked, and there was nothing to
+    write.
+
+    ``start_date`` and ``end_date`` are never in the future. A date that was, by a wrong clock, counts as the moment at
+    which it arrived; ``start_skew`` and ``end_skew`` are how far ahead of that it was: added, they give what was sent.
     """
 
     __tablename__ = "pipeline_execution"
@@ -36,6 +44,14 @@ class PipelineExecution(Base):
     watermark: Mapped[str | None] = mapped_column(String(50))
     next_watermark: Mapped[str | None] = mapped_column(String(50))
     execution_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    outcome: Mapped[str | None] = mapped_column(String(10))
+    heard_at: Mapped[Timestamp | None]
+    start_skew: Mapped[timedelta | None]
+    end_skew: Mapped[timedelta | None]
+    backfill: Mapped[bool] = mapped_column(server_default=text("false"))
+    nothing_to_do: Mapped[bool] = mapped_column(server_default=text("false"))
+    # Only the page of the run shows it.
+    output: Mapped[str | None] = mapped_column(Text, deferred=True)
     anomaly_flags: Mapped[dict[str, bool]] = mapped_column(JSONB, server_default=text("'{}'"))
 
     __table_args__ = (
@@ -50,9 +66,18 @@ class PipelineExecution(Base):
         Index("ix_pipeline_execution_pipeline_id_id", "pipeline_id", "id"),
         # The runs of one pipeline before or after a moment: schedules, wide baselines, what came before an anomaly.
         Index("ix_pipeline_execution_pipeline_id_start_date", "pipeline_id", "start_date"),
-        # Lookbacks, reports and retention go by start.
+        # Reports and retention go by start.
         Index("ix_pipeline_execution_start_date", "start_date"),
+        # The timeliness check goes by end: a run that began long ago may have ended just now.
+        Index("ix_pipeline_execution_ended", "end_date", postgresql_where=text("completed_successfully")),
         Index("ix_pipeline_execution_running", "pipeline_id", "start_date", postgresql_where=text("end_date IS NULL")),
+        # When a pipeline last looked and had nothing to write.
+        Index(
+            "ix_pipeline_execution_nothing_to_do",
+            "pipeline_id",
+            "end_date",
+            postgresql_where=text("nothing_to_do AND completed_successfully AND NOT backfill"),
+        ),
         Index("ix_pipeline_execution_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
         # Each row is updated once, at its end, soon after it was written: room for that on its page.
         {"postgresql_with": {"fillfactor": "80"}},

@@ -3,20 +3,38 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
-from watcher_server.kit.aliases import prefer_given
-from watcher_server.kit.fields import Count, Id, Metadata, Offset, RequestBody, ResponseBody, UtcDatetime, Watermark
+from watcher_server.database.metadata import Metadata
+from watcher_server.kit.fields import (
+    Count,
+    Id,
+    Offset,
+    RequestBody,
+    ResponseBody,
+    UtcDatetime,
+    Watermark,
+    check_no_nul,
+    prefer_given,
+)
+
+IdempotencyKey = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(check_no_nul)]
 
 
 class ExecutionStart(RequestBody):
-    """A run that begins; ``start_date`` is now unless it says otherwise."""
+    """A run that begins; ``start_date`` is now unless it says otherwise.
+
+    A ``backfill`` loads the past: it moves neither the watermark nor the last write. A start that is sent again with
+    the same ``idempotency_key`` within a day starts nothing, and gets the first answer.
+    """
 
     pipeline_id: Id
     start_date: UtcDatetime | None = None
     watermark: Watermark | None = None
     next_watermark: Watermark | None = None
     parent_id: Id | None = None
+    backfill: bool = False
+    idempotency_key: IdempotencyKey | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -26,7 +44,10 @@ class ExecutionStart(RequestBody):
 
 
 class ExecutionEnd(RequestBody):
-    """A run that ended, and what it did; ``end_date`` is now unless it says otherwise."""
+    """A run that ended, and what it did; ``end_date`` is now unless it says otherwise.
+
+    ``nothing_to_do`` says that it looked, and that there was nothing to write.
+    """
 
     id: Id
     end_date: UtcDatetime | None = None
@@ -35,6 +56,7 @@ class ExecutionEnd(RequestBody):
     updates: Count | None = None
     soft_deletes: Count | None = None
     total_rows: Count | None = None
+    nothing_to_do: bool = False
     execution_metadata: Metadata | None = None
 
 
@@ -51,7 +73,11 @@ class ExecutionQuery(BaseModel):
 
 
 class ExecutionFacts(ResponseBody):
-    """An execution, without what is below it."""
+    """An execution, without what is below it.
+
+    Its dates are those that were sent, ``clock_skew_seconds`` is how far ahead of the server's clock they were.
+    ``outcome`` is ``lost`` for one that was silent for too long: it was ended when it was heard last.
+    """
 
     id: int
     parent_id: int | None
@@ -69,9 +95,20 @@ class ExecutionFacts(ResponseBody):
     execution_metadata: dict[str, Any] | None
     anomaly_flags: dict[str, bool]
     throughput: float | None
+    duration_ms: int | None
+    clock_skew_seconds: float | None
+    outcome: str | None
+    backfill: bool
+    nothing_to_do: bool
 
 
 class ExecutionResponse(ExecutionFacts):
-    """An execution, whole, with everything below it."""
+    """An execution with everything below it."""
 
     child_executions: list["ExecutionResponse"]
+
+
+class ExecutionTree(ExecutionResponse):
+    """An execution with everything below it; ``truncated`` when there is more than an answer holds."""
+
+    truncated: bool = False

@@ -5,50 +5,77 @@ from collections import defaultdict
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.database.metadata import MOST_BYTES_PER_ANSWER, most_bytes_shown
+from watcher_server.executions.clocks import SHOWN_COLUMNS
 from watcher_server.kit.errors import NotFoundError
 
-# By parent_id, not by the closure: the tree is whole even while the closure is still being written.
-# PostgreSQL writes each row as JSON; UNION ALL is safe, for a parent always exists before its child.
-_TREE = """
+# Of a larger tree, an answer holds those that are nearest to its top.
+MOST_EXECUTIONS = 20_000
+
+# By parent_id, not by the closure: the tree is whole even while the closure is still being written. UNION ALL is safe,
+# for a parent always exists before its child, and goes down level by level until the limit is reached.
+# PostgreSQL writes each row as JSON; which metadata it shows is as in database/metadata.py.
+_TREE = f"""
 WITH RECURSIVE tree AS (
     SELECT pipeline_execution.* FROM pipeline_execution WHERE id = :id
     UNION ALL
-    SELECT child.* FROM pipeline_execution AS child JOIN tree ON child.parent_id = tree.id
+    SELECT child.* FROM tree JOIN pipeline_execution AS child ON child.parent_id = tree.id
+), sized AS MATERIALIZED (
+    SELECT *, octet_length(execution_metadata::text) AS bytes, row_number() OVER () AS place
+    FROM tree LIMIT :most + 1
+), summed AS (
+    SELECT *, sum(bytes) FILTER (WHERE bytes <= :most_bytes_shown) OVER (ORDER BY id) AS bytes_so_far FROM sized
 )
-SELECT id, parent_id, json_build_object(
+SELECT id, parent_id, (SELECT count(*) FROM sized) > :most AS is_truncated, json_build_object(
     'id', id, 'parent_id', parent_id, 'pipeline_id', pipeline_id,
-    'start_date', start_date, 'end_date', end_date, 'duration_seconds', duration_seconds,
+    'start_date', {SHOWN_COLUMNS["start_date"]}, 'end_date', {SHOWN_COLUMNS["end_date"]},
+    'duration_seconds', duration_seconds, 'duration_ms', {SHOWN_COLUMNS["duration_ms"]},
+    'clock_skew_seconds', {SHOWN_COLUMNS["clock_skew_seconds"]},
+    'outcome', outcome, 'backfill', backfill, 'nothing_to_do', nothing_to_do,
     'completed_successfully', completed_successfully,
     'inserts', inserts, 'updates', updates, 'soft_deletes', soft_deletes, 'total_rows', total_rows,
     'watermark', watermark, 'next_watermark', next_watermark,
-    'execution_metadata', execution_metadata, 'anomaly_flags', anomaly_flags, 'throughput', throughput
+    'execution_metadata', CASE
+        WHEN id <> :id AND (bytes > :most_bytes_shown OR bytes_so_far > :most_bytes)
+        THEN jsonb_build_object('truncated', true, 'bytes', bytes)
+        ELSE execution_metadata END,
+    'anomaly_flags', anomaly_flags, 'throughput', throughput
 )::text
-FROM tree ORDER BY id
-"""
+FROM summed WHERE place <= :most ORDER BY id
+"""  # noqa: S608 - made of constants
 
 
 async def read_tree(session: AsyncSession, execution_id: int) -> bytes:
     """The execution as JSON, its descendants nested in ``child_executions``, by id.
 
+    Of more than ``MOST_EXECUTIONS``, those nearest to it; ``truncated`` says so. The execution's own metadata is whole.
+
     Raises:
         NotFoundError: no such execution.
     """
-    rows = (await session.execute(text(_TREE), {"id": execution_id})).all()
+    parameters = {
+        "id": execution_id,
+        "most": MOST_EXECUTIONS,
+        "most_bytes": MOST_BYTES_PER_ANSWER,
+        "most_bytes_shown": most_bytes_shown(),
+    }
+    rows = (await session.execute(text(_TREE), parameters)).all()
     if not rows:
         raise NotFoundError(f"No pipeline execution has the id {execution_id}.")
     children: dict[int | None, list[int]] = defaultdict(list)
     facts: dict[int, str] = {}
-    for id_, parent_id, as_json in rows:
+    for id_, parent_id, _, as_json in rows:
         facts[id_] = as_json
         if id_ != execution_id:
             children[parent_id].append(id_)
-    return "".join(_nest(execution_id, facts, children)).encode()
+    end = '], "truncated" : true}' if rows[0].is_truncated else "]}"
+    return "".join(_nest(execution_id, facts, children, end)).encode()
 
 
-def _nest(root: int, facts: dict[int, str], children: dict[int | None, list[int]]) -> list[str]:
-    """The pieces of the nested JSON text.
+def _nest(root: int, facts: dict[int, str], children: dict[int | None, list[int]], end: str) -> list[str]:
+    """The pieces of the nested JSON text, which ends with ``end``.
 
-    With a stack of its own: a chain of runs may be longer than Python, or a JSON encoder, cares to recurse.
+    With a stack of its own: a chain of runs may be deeper than a recursion in Python, or in a JSON encoder, can go.
     """
     pieces: list[str] = []
     pending: list[int | str] = [root]
@@ -58,7 +85,7 @@ def _nest(root: int, facts: dict[int, str], children: dict[int | None, list[int]
             pieces.append(step)
             continue
         pieces.append(facts[step].removesuffix("}") + ', "child_executions" : [')
-        pending.append("]}")
+        pending.append(end if step == root else "]}")
         for position, child in enumerate(reversed(children[step])):
             if position:
                 pending.append(",")

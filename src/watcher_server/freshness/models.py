@@ -9,7 +9,7 @@ from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
 class FreshnessPipelineLog(Base):
     """One stale state of one pipeline, or one that is about to be stale (``severity`` is failure or warning).
 
-    ``last_dml_timestamp`` is null for a pipeline that has never written.
+    ``last_dml_timestamp`` is when the pipeline last wrote, or later had nothing to do; null if it never did.
     """
 
     __tablename__ = "freshness_pipeline_log"

@@ -1,123 +1,122 @@
 """Which pipelines have not written for too long."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from itertools import groupby
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.alerts.naming import NAMED_IN_ALERT, Named, name_in_alert
-from watcher_server.alerts.service import Level, NewAlert, raise_alert
-from watcher_server.queueing.configuration import SCHEDULED_QUEUE
-from watcher_server.queueing.outbox import enqueue_async
+from watcher_server.alerts.service import Subject
+from watcher_server.freshness.excused import find_excused
+from watcher_server.freshness.models import FreshnessPipelineLog
+from watcher_server.incidents.checks import Found, warn
+from watcher_server.incidents.kinds import Kind
+from watcher_server.incidents.opening import Finding, open_incidents
+from watcher_server.incidents.telling import Line, speaking, tell
 
-# One pass over the pipelines; no index could help. The log's unique key (pipeline, last DML, severity) makes each state
-# new once; written in one order, so that two checks at once wait for each other and do not deadlock. Whether a warning
-# comes after its failure is one seek in that key.
+# One pass over the pipelines; no index could help. How long data is fresh, pipeline_effective says. The unique key of
+# the log (pipeline, last DML, severity) makes each state new once. Rows are written in one order, so that two checks at
+# once wait for each other and do not deadlock. Whether a failure was logged before a warning is one seek in that key.
 _LOG_STALE = """
-WITH checked AS (
-    SELECT pipeline.id, pipeline.created_at,
-        greatest(last_target_insert, last_target_update, last_target_soft_delete) AS last_dml,
-        coalesce(pipeline.freshness_number, type.freshness_number) AS number,
-        coalesce(pipeline.freshness_datepart, type.freshness_datepart) AS datepart,
-        pipeline.freshness_number IS NOT NULL AS own,
-        coalesce(pipeline.freshness_warning_number, type.freshness_warning_number) AS warning_number,
-        coalesce(pipeline.freshness_warning_datepart, type.freshness_warning_datepart) AS warning_datepart,
-        pipeline.freshness_warning_number IS NOT NULL AS warning_own
-    FROM pipeline JOIN pipeline_type AS type ON type.id = pipeline.pipeline_type_id
-    WHERE pipeline.active AND NOT pipeline.mute_freshness_check AND NOT type.mute_freshness_check
-), judged AS MATERIALIZED (
-    SELECT checked.*, CASE
-        WHEN watcher_deadline(coalesce(last_dml, created_at), number, datepart) < now() THEN 'failure'
-        WHEN watcher_deadline(coalesce(last_dml, created_at), warning_number, warning_datepart) < now() THEN 'warning'
+WITH judged AS MATERIALIZED (
+    SELECT id, coalesce(display_name, name) AS name, last_write, last_looked,
+        greatest(last_write, last_looked) AS last_known, stale_at, counted_from, schedule, freshness_calendar,
+        freshness_number, freshness_datepart, freshness_own,
+        freshness_warning_number, freshness_warning_datepart, freshness_warning_own,
+        CASE WHEN stale_at < now() AND id <> ALL(CAST(:excused AS bigint[])) THEN 'failure'
+            WHEN stale_warning_at < now() AND id <> ALL(CAST(:excused_of_warnings AS bigint[])) THEN 'warning'
         END AS severity
-    FROM checked
+    FROM pipeline_effective
+    WHERE active AND NOT freshness_muted
 ), logged AS (
     INSERT INTO freshness_pipeline_log
         (pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart, used_child_config, severity)
-    SELECT id, last_dml,
-        CASE severity WHEN 'failure' THEN number ELSE warning_number END,
-        CASE severity WHEN 'failure' THEN datepart ELSE warning_datepart END,
-        CASE severity WHEN 'failure' THEN own ELSE warning_own END, severity
+    SELECT id, last_known,
+        CASE severity WHEN 'failure' THEN freshness_number ELSE freshness_warning_number END,
+        CASE severity WHEN 'failure' THEN freshness_datepart ELSE freshness_warning_datepart END,
+        CASE severity WHEN 'failure' THEN freshness_own ELSE freshness_warning_own END, severity
     FROM judged
     WHERE severity IS NOT NULL AND (severity = 'failure' OR NOT EXISTS (
         SELECT FROM freshness_pipeline_log AS failed
         WHERE failed.pipeline_id = judged.id AND failed.severity = 'failure'
-            AND failed.last_dml_timestamp IS NOT DISTINCT FROM judged.last_dml))
+            AND failed.last_dml_timestamp IS NOT DISTINCT FROM judged.last_known))
     ORDER BY id
     ON CONFLICT (pipeline_id, last_dml_timestamp, severity) DO NOTHING
-    RETURNING id, pipeline_id, last_dml_timestamp, freshness_number, freshness_datepart, severity
-), numbered AS (
-    SELECT logged.*, row_number() OVER (PARTITION BY severity ORDER BY id) AS place,
-        count(*) OVER (PARTITION BY severity) AS total, max(id) OVER (PARTITION BY severity) AS newest_id
-    FROM logged
+    RETURNING id, pipeline_id, severity
 )
-SELECT numbered.*, pipeline.name
-FROM numbered JOIN pipeline ON pipeline.id = numbered.pipeline_id
-WHERE place <= :named ORDER BY severity, place
+SELECT judged.id AS pipeline_id, name, judged.severity, last_write, last_looked, stale_at, logged.id AS log_id,
+    CASE WHEN schedule IS NOT NULL THEN counted_from END AS due_since, freshness_calendar,
+    CASE judged.severity WHEN 'failure' THEN freshness_number ELSE freshness_warning_number END AS number,
+    CASE judged.severity WHEN 'failure' THEN freshness_datepart ELSE freshness_warning_datepart END AS datepart
+FROM judged LEFT JOIN logged ON logged.pipeline_id = judged.id
+WHERE judged.severity = 'failure' OR logged.id IS NOT NULL
+ORDER BY judged.id
 """
-
-_MESSAGES = {
-    "failure": (Level.WARNING, "Freshness Check Failed - {total} NEW pipeline(s) overdue"),
-    "warning": (Level.INFO, "Freshness Check Warning - {total} pipeline(s) close to overdue"),
-}
-
-
-@dataclass(frozen=True)
-class Found:
-    """How many pipelines a check found that have become stale, and how many that soon will."""
-
-    stale: int
-    warnings: int
-
-
-async def queue_freshness_check(session: AsyncSession) -> None:
-    """Have the check run once this transaction has committed."""
-    await enqueue_async(session, "freshness_check_task", SCHEDULED_QUEUE)
 
 
 def check_freshness(connection: Connection) -> Found:
-    """Log every stale state that is new, and raise one alert for all of them; the same for those that only warn.
+    """Log every stale state that is new, open its incident, and raise one alert for all that are told.
 
-    A pipeline is stale when its last insert, update or soft delete, or its creation if there was none, lies
-    longer ago than its freshness interval, or its type's where it has none. It warns when that is so of its
-    warning interval, or its type's, and it is not stale and was not. Inactive and muted ones are not checked.
+    A pipeline is stale when its last insert, update or soft delete, or successful run that had nothing to do, or its
+    creation if there was none, lies longer ago than its freshness interval, or its type's where it has none. With a
+    schedule the interval counts from the first run that was due since; of a calendar, only time on its days counts. It
+    warns when that is so of its warning interval, or its type's, and it is not stale and was not. Inactive and muted
+    ones are not checked, and those whose runs a window takes away are given that time.
     """
-    rows = connection.execute(text(_LOG_STALE), {"named": NAMED_IN_ALERT}).all()
-    found = {severity: _tell(connection, severity, list(of_it)) for severity, of_it in groupby(rows, _severity)}
-    return Found(stale=found.get("failure", 0), warnings=found.get("warning", 0))
-
-
-def _severity(row: Row[Any]) -> str:
-    return str(row.severity)
-
-
-def _tell(connection: Connection, severity: str, rows: Sequence[Row[Any]]) -> int:
-    """Raise the alert of one severity; over how many pipelines it is."""
-    total: int = rows[0].total
-    level, message = _MESSAGES[severity]
-    named = [Named(row.pipeline_id, row.name, f"{_last_dml(row)}, expected every {_interval(row)}") for row in rows]
-    raise_alert(
+    excused = find_excused(connection)
+    parameters = {"excused": excused.of_failures, "excused_of_warnings": excused.of_warnings}
+    rows = connection.execute(text(_LOG_STALE), parameters).all()
+    stale = [row for row in rows if row.severity == "failure"]
+    close = [row for row in rows if row.severity == "warning"]
+    openings = open_incidents(connection, Kind.STALE, [_finding(row) for row in stale])
+    lines = [
+        (opening.level, _line(opening.finding.pipeline_id, row.name, opening.finding.detail, opening.incident_id))
+        for opening, row in speaking(connection, openings, stale)
+    ]
+    tell(
         connection,
-        NewAlert(
-            dedupe_key=f"freshness:{rows[0].newest_id}",
-            level=level,
-            title="Freshness Check - Pipeline DML",
-            message=message.format(total=total),
-            details=name_in_alert(connection, named, total),
-        ),
+        Kind.STALE,
+        "opened",
+        lambda told: f"Freshness Check Failed - {len(told)} NEW pipeline(s) overdue",
+        lines,
     )
-    return total
+    warn(
+        connection,
+        Kind.STALE,
+        lambda number: f"Freshness Check Warning - {number} pipeline(s) close to overdue",
+        [_line(row.pipeline_id, row.name, _describe(row)) for row in close],
+        key=f"freshness:{max((row.log_id for row in close), default=0)}",
+    )
+    logged = sum(row.log_id is not None for row in stale)
+    return Found(logged, len(lines), len(close), len(close))
 
 
-def _last_dml(row: Row[Any]) -> str:
-    if row.last_dml_timestamp is None:
-        return "never written"
-    return f"last DML {row.last_dml_timestamp.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def _finding(row: Row[Any]) -> Finding:
+    is_new = row.log_id is not None
+    return Finding(row.stale_at, _describe(row), pipeline_id=row.pipeline_id, is_new=is_new)
 
 
-def _interval(row: Row[Any]) -> str:
-    return f"{row.freshness_number} {row.freshness_datepart}(s)"
+def _describe(row: Row[Any]) -> str:
+    written = "never written" if row.last_write is None else f"last DML {_moment(row.last_write)}"
+    looked = "" if row.last_looked is None else f", nothing to do at {_moment(row.last_looked)}"
+    days = "" if row.freshness_calendar is None else f" of {row.freshness_calendar}"
+    due = "" if row.due_since is None else f", due since {_moment(row.due_since)}"
+    return f"{written}{looked}, expected every {row.number} {row.datepart}(s){days}{due}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _line(pipeline_id: int | None, name: str, text: str, incident_id: int | None = None) -> Line:
+    return Line(name, text, Subject(incident_id=incident_id, pipeline_id=pipeline_id))
+
+
+async def read_stale_log(
+    session: AsyncSession, pipeline_id: int, *, before: datetime, limit: int
+) -> Sequence[FreshnessPipelineLog]:
+    """The stale states that were found before a moment, the newest first, by the unique key of the log."""
+    log = FreshnessPipelineLog
+    statement = select(log).where(log.pipeline_id == pipeline_id, log.evaluated_at < before)
+    return (await session.scalars(statement.order_by(log.evaluated_at.desc(), log.id.desc()).limit(limit))).all()

@@ -1,4 +1,4 @@
-"""Is it alive, and does it work."""
+"""Health over HTTP: whether the api lives, and whether requests will work."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -11,7 +11,7 @@ router = APIRouter(route_class=JsonRoute, tags=["health"])
 
 @router.get("/health/live")
 async def get_liveness() -> Live:
-    """Whether the process answers; it asks nobody else."""
+    """Whether the process answers. It asks neither database nor broker."""
     return Live(status="ok")
 
 
@@ -20,11 +20,11 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
     """Whether requests will work: database, migrations and broker. 503 with the reason when one does not."""
     state = request.app.state
     checks = await check_readiness(state.query_engine, state.settings.broker)
-    reasons = [check.reason for check in checks.values() if check.reason]
+    reasons = [reason for reason in checks.values() if reason is not None]
     if reasons:
         response.status_code = 503
     return Readiness(
         status="unavailable" if reasons else "ready",
         detail=" ".join(reasons) or None,
-        checks={name: CheckResponse.model_validate(check) for name, check in checks.items()},
+        checks={name: CheckResponse(ok=reason is None, reason=reason) for name, reason in checks.items()},
     )

@@ -18,7 +18,7 @@ class Live(ResponseBody):
 
 
 class CheckResponse(ResponseBody):
-    """One thing that Watcher stands on; ``reason`` says what is wrong with it."""
+    """The database, its migrations or the broker; ``reason`` says what is wrong."""
 
     ok: bool
     reason: str | None

@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy.exc
-from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
@@ -32,15 +31,22 @@ _STATUS: dict[type[DomainError], int] = {
 }
 
 
+_MOST_ERRORS = 20
+
+
 def _validation_answer(errors: Sequence[Any]) -> JSONResponse:
     # Neither the input nor pydantic's context is echoed: they may hold secrets, or what JSON cannot carry.
-    detail = [{"loc": list(e["loc"]), "msg": str(e["msg"]), "type": e["type"]} for e in errors]
+    detail = [{"loc": list(e["loc"]), "msg": str(e["msg"]), "type": e["type"]} for e in errors[:_MOST_ERRORS]]
+    if len(errors) > _MOST_ERRORS:
+        left_out = f"{len(errors) - _MOST_ERRORS} more errors are left out"
+        detail.append({"loc": detail[0]["loc"][:1], "msg": left_out, "type": "too_many_errors"})
     return JSONResponse({"detail": detail}, status_code=422)
 
 
 def _domain_answer(error: DomainError) -> JSONResponse:
     if isinstance(error, InvalidFieldError):
-        return _validation_answer([{"loc": ("body", error.field), "msg": str(error), "type": "value_error"}])
+        place = ("body", *error.path, error.field)
+        return _validation_answer([{"loc": place, "msg": str(error), "type": "value_error"}])
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
     return JSONResponse({"detail": str(error)}, status_code=status)
 
@@ -77,17 +83,4 @@ def answer_error(error: Exception) -> JSONResponse | None:
     return None
 
 
-async def _handle(_request: Request, error: Exception) -> JSONResponse:
-    answer = answer_error(error)
-    if answer is None:
-        raise error
-    return answer
-
-
 EXPECTED_ERRORS: tuple[type[Exception], ...] = (RequestValidationError, DomainError, *_DATABASE_ERRORS)
-
-
-def register_error_handlers(app: FastAPI) -> None:
-    """Give every expected exception its answer."""
-    for kind in EXPECTED_ERRORS:
-        app.add_exception_handler(kind, _handle)

@@ -22,7 +22,7 @@ class HeadMiddleware:
             if message["type"] != "http.response.body":
                 await send(message)
             elif not answered:
-                # The end of the answer, also of one whose body would go on for as long as somebody listens.
+                # Ends the answer at once, also that of an event stream.
                 answered = True
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -1,4 +1,4 @@
-"""An id for every request: in its answer, in the log, and in whatever it causes."""
+"""An id for every request, in its answer, in the log and in the tasks that it causes; and headers for every answer."""
 
 import random
 from collections.abc import Awaitable, Callable, Collection
@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from watcher_server.telemetry.spans import Tracing
 
 _HEADER = b"x-request-id"
-# Asked every few seconds by programs that watch this one.
+# What each answer says unless its route says otherwise: nothing guesses its type, and nothing keeps it.
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
+# Under https only: browsers then use nothing else for this host, for a year.
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+# Monitoring asks for these every few seconds.
 _UNTRACED = frozenset({"/health/live", "/health/ready", "/metrics"})
+# The URL of a ping is a secret, and a span names the URL.
+_PINGS = "/ping/"
 
-# From the request and its id to its trace, as what it causes is to name it; None when it has none.
+# From a request and its id to the trace that tasks and the answer name; None when the request is not traced.
 FindTrace = Callable[[Scope, str], str | None]
 
 
 class RequestIdMiddleware:
-    """Names each request by the ``X-Request-ID`` that it carries, or by a new one, and says so in the answer.
+    """Names each request by the ``X-Request-ID`` that it carries, or by a new one, and adds that and security headers.
 
     An id that is not of 1 to 128 letters, digits, dots, underscores and hyphens is replaced, for it goes into the log.
     With ``find_trace``, the answer names the request's trace too, in ``traceparent``.
@@ -38,9 +45,11 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _given_id(scope) or _new_id()
+        request_id = _given_id(scope) or f"{random.getrandbits(128):032x}"
         context: dict[str, Any] = {"request_id": request_id}
         headers = [(_HEADER, request_id.encode())]
+        if scope.get("scheme") == "https":
+            headers.append(_HSTS)
         traceparent = self._find_trace(scope, request_id) if self._find_trace is not None else None
         if traceparent is not None:
             context["traceparent"] = traceparent
@@ -49,12 +58,15 @@ class RequestIdMiddleware:
         # Not a coroutine: it is called twice in every request.
         def send_named(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
+                given = message.get("headers", ())
+                names = {name for name, _ in given}
+                defaults = [header for header in (_NOSNIFF, _NO_STORE) if header[0] not in names]
+                message["headers"] = [*given, *headers, *defaults]
             return send(message)
 
         token = request_context.set(context)
         await self.app(scope, receive, send_named)
-        # Not after an error, so that whoever logs it finds the id.
+        # Kept after an error, so that the log line of the error has the id.
         request_context.reset(token)
 
 
@@ -64,10 +76,6 @@ def _given_id(scope: Scope) -> str | None:
             given: bytes = value
             return given.decode() if is_request_id(given) else None
     return None
-
-
-def _new_id() -> str:
-    return f"{random.getrandbits(128):032x}"
 
 
 class NamedRequestsApp(FastAPI):
@@ -87,7 +95,7 @@ class NamedRequestsApp(FastAPI):
 
 
 def _telemetry(tracing: "Tracing | None") -> TelemetryConfig:
-    # Without a word, FastAPI looks for somebody's set-up of OpenTelemetry at every request, which takes its time.
+    # Unless it is switched off, FastAPI looks for a set-up of OpenTelemetry at every request, which takes time.
     nothing: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
     if tracing is None:
         return nothing
@@ -96,5 +104,5 @@ def _telemetry(tracing: "Tracing | None") -> TelemetryConfig:
         "tracing": True,
         "tracer_provider": tracing.provider,
         "operation_spans": False,
-        "exclude": lambda scope: scope["path"] in _UNTRACED,
+        "exclude": lambda scope: scope["path"] in _UNTRACED or scope["path"].startswith(_PINGS),
     }

@@ -1,10 +1,21 @@
-"""Durations as people read them."""
+"""Durations as text."""
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
+# From here on nobody asks for milliseconds.
+_WHOLE_FROM_SECONDS = 10
+
+
+def exact_duration_text(seconds: float) -> str:
+    """``340 ms`` and ``1.25s`` below ten seconds, to the millisecond; above as :func:`duration_text`."""
+    if seconds < 1:
+        return f"{max(0, round(1000 * seconds))} ms"
+    return f"{round(seconds, 3):g}s" if seconds < _WHOLE_FROM_SECONDS else duration_text(seconds)
+
+
 def duration_text(seconds: float) -> str:
-    """``45s``, ``12m 30s``, ``3h 20m``, ``2d 5h``: whole seconds, in the two largest units that there are."""
+    """``45s``, ``12m 30s``, ``3h 20m``, ``2d 5h``: whole seconds, in the two largest units."""
     rest = max(0, round(seconds))
     for position, (unit, size) in enumerate(_UNITS[:-1]):
         if rest >= size:

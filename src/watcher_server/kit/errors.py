@@ -27,11 +27,13 @@ class InvalidFieldError(DomainError):
     Args:
         field: the name in the request body.
         message: what is wrong with it.
+        path: where in the body that field lies.
     """
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, path: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.path = path
 
 
 class UnavailableError(DomainError):

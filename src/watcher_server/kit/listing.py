@@ -1,10 +1,11 @@
-"""Lists: ordered by id, whole unless the caller pages."""
+"""Lists: filtered, ordered by id, whole unless the caller pages."""
 
 from typing import Annotated, Any
 
 from fastapi import Query
 from pydantic import BaseModel
-from sqlalchemy import Select
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import DeclarativeBase
 
 from watcher_server.kit.fields import Limit, Offset
 
@@ -21,8 +22,8 @@ class Page(BaseModel):
 
 
 def read_page(
-    limit: Annotated[Limit | None, Query(description="At most so many rows; all without it.")] = None,
-    offset: Annotated[Offset, Query(description="Leave out the first so many rows.")] = 0,
+    limit: Annotated[Limit | None, Query(description="The most rows to return; without it, all.")] = None,
+    offset: Annotated[Offset, Query(description="How many rows to leave out at the beginning.")] = 0,
 ) -> Page:
     """The page that a list request asks for."""
     return Page(limit=limit, offset=offset)
@@ -32,3 +33,15 @@ def contains(text: str) -> str:
     """A LIKE pattern for rows that contain the text, whatever characters it holds."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+def list_statement(model: type[DeclarativeBase], *, name: str | None = None, **wanted: Any) -> Select[Any]:
+    """Rows by id: those whose name contains ``name``, which is in lower case, and whose columns have the wanted values.
+
+    A filter that is None filters nothing, and neither does an empty name.
+    """
+    table: Any = model
+    statement = select(model).order_by(table.id)
+    if name:
+        statement = statement.where(func.lower(table.name).like(contains(name)))
+    return statement.where(*(getattr(table, column) == value for column, value in wanted.items() if value is not None))

@@ -2,20 +2,29 @@
 
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
-from watcher_server.kit.fields import Id, Name, RequestBody
+from watcher_server.kit.fields import Id, KnownName, RequestBody
+from watcher_server.kit.text import check_no_controls
 
 
 class NamedPatch(RequestBody):
     """Changes to one object; only what is present changes.
 
-    A field that may be left out but not be null is declared ``X | MISSING = MISSING``: it has no default, so the API's
-    reference shows none that a client could fill in and change what it never meant to.
+    A field that may be left out but not be null is declared ``X | MISSING = MISSING``. It has no default, so the API's
+    reference shows none that clients could send back and change a field by accident.
     """
 
     id: Id | None = None
-    name: Name | None = None
+    name: KnownName | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _check_new_name(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None or info.data.get("id") is None:
+            # It says which row is meant.
+            return name
+        return check_no_controls(name)
 
     @model_validator(mode="after")
     def _check_identity(self) -> Self:

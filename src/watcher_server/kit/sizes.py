@@ -1,4 +1,4 @@
-"""Sizes as people read them."""
+"""Sizes as text."""
 
 _STEP = 1024
 

@@ -2,8 +2,9 @@
 
 The rows of depth 1 are the edges that the closure knows, and every other row follows from these. A rebuild compares
 them with the edges of the pipelines, finds the sources whose rows can change by the difference, and walks from these.
-Sources that it does not get to within one transaction are written down, for the next transaction of any rebuild: so
-none is long, what is committed is never lost, and any number of rebuilds, in any order, end in the same rows.
+Sources that it does not reach within one transaction become rows of ``address_lineage_pending``, and the next
+transaction of any rebuild goes on with them. So no transaction is long, committed work is never lost, and any number of
+rebuilds, in any order, end in the same rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,24 +13,20 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text
 
 from watcher_server.database.locks import REBUILD_LOCK
-from watcher_server.lineage.walk import ClosureChange, Graph, reach_of, write_narrow_walks, write_walks
+from watcher_server.lineage.traversal import Graph, traverse
+from watcher_server.lineage.walk import ClosureChange, write_narrow_walks, write_walks
 
-# What one transaction walks: a few seconds of work.
+# Rows that one transaction walks: a few seconds of work.
 _PART_ROWS = 500_000
-# Of more changed edges than this, it is quicker to walk from all that is upstream than to ask what each one changes.
+# With more changed edges than this, walking from everything upstream is quicker than tracing what each edge changes.
 _MOST_EDGES_TRACED = 1_000
-
-# What the changed edges lead to is walked by itself while they have no more targets than this.
+# With no more changed targets than this, only the paths to what they lead to are walked.
 _MOST_ENDS_NARROWED = 100
-# After so many rows that came or went, the planner's picture of the table is a wrong one.
+# After this number of rows came or went, the planner's statistics of the table are wrong.
 _ROWS_TO_ANALYZE = 50_000
 
-# Takes the step and how far it is, from 0 to 100.
+# Takes the name of the step and its progress, from 0 to 100.
 Report = Callable[[str, int], None]
-
-
-def _report_nothing(_step: str, _progress: int) -> None:
-    pass
 
 
 class _Edges(NamedTuple):
@@ -48,28 +45,28 @@ def rebuild_part(
     connection: Connection,
     connected_addresses: Sequence[int],
     change: ClosureChange,
-    report: Report = _report_nothing,
+    report: Report = lambda _step, _progress: None,
     *,
     everything: bool = False,
     most_rows: int = _PART_ROWS,
 ) -> int:
     """Bring the closure up to date around these addresses, as far as one transaction goes; how many sources remain.
 
-    What remains is remembered: call it again in another transaction, with no addresses, until nothing does. Whoever
-    calls it goes on with what any call has left over. The rows that it wrote are added to ``change``.
+    Remaining sources are stored: call it again in another transaction, with no addresses, until none remains. Each call
+    also goes on with sources that other calls left over. The rows that it wrote are added to ``change``.
 
     Each connected pair has one row, with the first in order of ids among its shortest paths. Cycles end, and an address
     reaches itself at depth 0 only. Rows that are right already are not written.
 
     The addresses are ends of edges that came or went; ids of no address are ignored. With ``everything`` it walks from
     all of them, also where no edge has changed, which mends rows that something else broke. Once it has walked
-    ``most_rows`` rows, the rest remains.
+    ``most_rows`` rows, it stops.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REBUILD_LOCK})
     connected = sorted(set(connected_addresses))
     change.rows_inserted += connection.execute(text(_ADD_OWN_ROWS), {"connected": connected}).rowcount
     added, removed = _read_changed_edges(connection, connected)
-    pending = _read_pending(connection, connected if everything else [])
+    pending = set(connection.scalars(text(_PENDING), {"wanted": connected if everything else []}))
     affected = _find_affected(connection, added, removed)
     _write_edges(connection, added, removed, change)
     sources = pending | affected
@@ -77,14 +74,19 @@ def rebuild_part(
         return 0
     ends = {*added.targets, *removed.targets}
     graph = _read_graph(connection, sources | ends)
-    wanted = reach_of(graph, ends)
+    wanted = traverse(graph, ends).keys()
     is_narrow = len(ends) <= _MOST_ENDS_NARROWED and len(sources) * len(wanted) <= most_rows
     if is_narrow and not pending:
-        # Rows differ only of what the changed edges lead to, whatever way one goes on from them.
+        # A row can differ only if its target is one that the changed edges lead to.
         write_narrow_walks(connection, graph, sorted(sources), wanted, change)
         return 0
-    tell = _reporter(report, change.sources, len(sources))
-    walked = write_walks(connection, graph, sorted(sources), change, most_rows=most_rows, report=tell)
+    before, total = change.sources, change.sources + len(sources)
+
+    def report_walked(walked: int) -> None:
+        done = before + walked
+        report(f"Walked from {done:,} of {total:,} addresses", 100 * done // total)
+
+    walked = write_walks(connection, graph, sorted(sources), change, most_rows=most_rows, report=report_walked)
     remaining = sources.difference(walked)
     if pending or remaining:
         connection.execute(text(_FORGET_WALKED), {"walked": walked})
@@ -92,27 +94,6 @@ def rebuild_part(
     if not remaining and change.rows_inserted + change.rows_deleted >= _ROWS_TO_ANALYZE:
         connection.execute(text(_ANALYZE))
     return len(remaining)
-
-
-def rebuild_closure(
-    connection: Connection, connected_addresses: Sequence[int], *, everything: bool = False
-) -> ClosureChange:
-    """All parts of a rebuild in the transaction at hand; see :func:`rebuild_part`."""
-    change = ClosureChange()
-    remaining = rebuild_part(connection, connected_addresses, change, everything=everything)
-    while remaining:
-        remaining = rebuild_part(connection, (), change)
-    return change
-
-
-def _reporter(report: Report, before: int, sources: int) -> Callable[[int], None]:
-    total = before + sources
-
-    def tell(walked: int) -> None:
-        done = before + walked
-        report(f"Walked from {done:,} of {total:,} addresses", 100 * done // total)
-
-    return tell
 
 
 # By the primary keys of both.
@@ -173,13 +154,9 @@ ON CONFLICT DO NOTHING
 """
 
 
-# Until autovacuum comes, the row of a pair would be looked for among all that reach its target: one changed edge took
-# 15 s in place of 0.2 s. Nothing is asked by path, and statistics of arrays take long.
+# Until autovacuum runs, the planner would search the row of a pair among all rows of its target, and one changed edge
+# took 15 s in place of 0.2 s. No statement searches by path, and statistics of arrays take long.
 _ANALYZE = "ANALYZE address_lineage_closure (source_address_id, target_address_id, depth)"
-
-
-def _read_pending(connection: Connection, wanted: list[int]) -> set[int]:
-    return set(connection.scalars(text(_PENDING), {"wanted": wanted}))
 
 
 # Every part of a path of the closure is a path of the closure: a removed edge touches the rows of those sources whose
@@ -210,7 +187,7 @@ FROM unnest(CAST(:ends AS bigint[])) AS wanted (id) JOIN address_lineage_closure
 
 
 def _find_affected(connection: Connection, added: _Edges, removed: _Edges) -> set[int]:
-    """The sources some of whose rows differ once the edges are added and removed; with many edges, these and more."""
+    """The sources with rows that change when the edges are added and removed; with many edges, also other sources."""
     if added.number + removed.number > _MOST_EDGES_TRACED:
         ends = sorted({*added.sources, *removed.targets})
         return set(connection.scalars(text(_UPSTREAM), {"ends": ends}))

@@ -1,14 +1,39 @@
-"""The graph around one address, read from the edges: right at once, also before the closure is."""
+"""The graph around one address, read from the edges: it shows a change of lineage before the closure does."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import text
+from pydantic_core import to_json
+from sqlalchemy import BigInteger, ColumnClause, any_, column, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address
-from watcher_server.kit.configuration import find
-from watcher_server.lineage.schemas import MOST_NODES, Direction, GraphEdge, GraphNode, LineageGraph
+from watcher_server.database.metadata import MOST_BYTES_PER_ANSWER, show_metadata
+from watcher_server.database.rows import find
+from watcher_server.lineage.schemas import MOST_EDGES, MOST_NODES, Direction, GraphEdge, GraphNode, LineageGraph
 from watcher_server.lineage.status import read_address_statuses
+from watcher_server.lineage.surroundings import ALL, find_surroundings
+from watcher_server.pipelines.models import Pipeline
+
+
+class EdgePipeline(NamedTuple):
+    """A pipeline on an edge."""
+
+    id: int
+    name: str
+    type_name: str
+    active: bool
+    shown_name: str
+
+
+class Edge(NamedTuple):
+    """What leads from one address straight to another: one pipeline or several."""
+
+    source: int
+    target: int
+    pipelines: Sequence[EdgePipeline]
 
 
 async def read_graph(
@@ -16,69 +41,42 @@ async def read_graph(
 ) -> LineageGraph:
     """The address, what it reaches within ``depth`` hops (all without it), and the direct edges among these.
 
-    Of more than ``limit`` addresses, the nearest; of those equally near, the first by id.
+    Of more than ``limit`` addresses, the nearest; of those equally near, the first by id. Of more than ``MOST_EDGES``
+    edges, those among the nearest addresses.
 
     Raises:
         NotFoundError: no such address.
     """
     await find(session, Address, address_id)
-    depths, truncated = await _walk(session, address_id, direction, depth, limit)
-    ids = sorted(depths)
+    found = await find_surroundings(session, address_id, direction, depth or ALL, limit=limit)
+    nearest_first = sorted(found.distance, key=lambda id_: (abs(found.distance[id_]), id_))
+    # One for each pipeline on it.
+    several = [
+        (edge, pipeline)
+        for edge in await read_edges(session, nearest_first, MOST_EDGES + 1)
+        for pipeline in edge.pipelines
+    ]
+    kept = sorted(several[:MOST_EDGES], key=lambda each: (each[0].source, each[0].target, each[1].id))
+    metadata = await _read_pipeline_metadata(session, Counter(pipeline.id for _, pipeline in kept))
+    edges = [
+        GraphEdge(
+            source_address_id=edge.source,
+            target_address_id=edge.target,
+            depth=1,
+            lineage_path=[edge.source, edge.target],
+            pipeline_id=pipeline.id,
+            pipeline_name=pipeline.name,
+            pipeline_type_name=pipeline.type_name,
+            pipeline_metadata=metadata[pipeline.id],
+            pipeline_active=pipeline.active,
+        )
+        for edge, pipeline in kept
+    ]
     return LineageGraph(
-        nodes=await read_nodes(session, ids, depths), edges=await _read_edges(session, ids), truncated=truncated
+        nodes=await read_nodes(session, nearest_first, found.distance),
+        edges=edges,
+        truncated=found.truncated or len(several) > MOST_EDGES,
     )
-
-
-# By ix_address_lineage_downstream and ix_address_lineage_upstream.
-_NEXT = """
-SELECT DISTINCT 1 AS sign, target_address_id AS id
-FROM unnest(CAST(:downstream AS bigint[])) AS here (id) JOIN address_lineage ON source_address_id = here.id
-UNION ALL
-SELECT DISTINCT -1, source_address_id
-FROM unnest(CAST(:upstream AS bigint[])) AS here (id) JOIN address_lineage ON target_address_id = here.id
-"""
-_DOWNSTREAM, _UPSTREAM = 1, -1
-_SIGNS = {
-    Direction.DOWNSTREAM: (_DOWNSTREAM,),
-    Direction.UPSTREAM: (_UPSTREAM,),
-    Direction.BOTH: (_DOWNSTREAM, _UPSTREAM),
-}
-
-
-async def _walk(
-    session: AsyncSession, address_id: int, direction: Direction, depth: int | None, limit: int
-) -> tuple[dict[int, int], bool]:
-    """How many hops away each address is, below zero upstream; whether any was left out for the limit."""
-    depths, hops = {address_id: 0}, 0
-    visited = {sign: {address_id} for sign in _SIGNS[direction]}
-    frontiers = {sign: [address_id] for sign in _SIGNS[direction]}
-    while any(frontiers.values()) and (depth is None or hops < depth):
-        hops += 1
-        frontiers = await _hop(session, frontiers, visited)
-        reached: dict[int, int] = {}
-        # Downstream comes first: what a cycle makes equally far both ways counts as downstream.
-        for sign, frontier in frontiers.items():
-            for there in frontier:
-                reached.setdefault(there, sign * hops)
-        new = sorted(reached.keys() - depths.keys())
-        room = limit - len(depths)
-        depths.update((there, reached[there]) for there in new[:room])
-        if len(new) > room:
-            return depths, True
-    return depths, False
-
-
-async def _hop(
-    session: AsyncSession, frontiers: dict[int, list[int]], visited: dict[int, set[int]]
-) -> dict[int, list[int]]:
-    """What one hop more reaches for the first time in each direction; these are visited then."""
-    parameters = {"downstream": frontiers.get(_DOWNSTREAM, []), "upstream": frontiers.get(_UPSTREAM, [])}
-    reached: dict[int, list[int]] = {sign: [] for sign in frontiers}
-    for sign, there in await session.execute(text(_NEXT), parameters):
-        if there not in visited[sign]:
-            visited[sign].add(there)
-            reached[sign].append(there)
-    return reached
 
 
 # Neighbours outside the graph, by ix_address_lineage_upstream and ix_address_lineage_downstream.
@@ -94,7 +92,7 @@ WITH wanted AS MATERIALIZED (SELECT unnest(CAST(:ids AS bigint[])) AS id), hidde
     WHERE target_address_id NOT IN (SELECT id FROM wanted)
     GROUP BY wanted.id
 )
-SELECT address.id, address.name, address_type.name AS address_type_name,
+SELECT address.id, address.name, address.display_name, address_type.name AS address_type_name,
     address_type.group_name AS address_type_group_name, address.address_metadata,
     coalesce(hidden_upstream.number, 0) AS hidden_upstream,
     coalesce(hidden_downstream.number, 0) AS hidden_downstream
@@ -106,28 +104,69 @@ JOIN address_type ON address_type.id = address.address_type_id
 ORDER BY address.id
 """
 
-# By ix_address_lineage_downstream.
-_EDGES = """
-SELECT edge.source_address_id, edge.target_address_id, 1 AS depth,
-    ARRAY[edge.source_address_id, edge.target_address_id] AS lineage_path,
-    pipeline.id AS pipeline_id, pipeline.name AS pipeline_name, pipeline_type.name AS pipeline_type_name,
-    pipeline.pipeline_metadata, pipeline.active AS pipeline_active
-FROM unnest(CAST(:ids AS bigint[])) AS source (id)
-JOIN address_lineage AS edge ON edge.source_address_id = source.id
-JOIN unnest(CAST(:ids AS bigint[])) AS target (id) ON edge.target_address_id = target.id
-JOIN pipeline ON pipeline.id = edge.pipeline_id
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-ORDER BY edge.source_address_id, edge.target_address_id, pipeline.id
-"""
+
+_NODE_COLUMNS: list[ColumnClause[Any]] = [
+    column("id"),
+    column("name"),
+    column("display_name"),
+    column("address_type_name"),
+    column("address_type_group_name"),
+    column("address_metadata", JSONB),
+    column("hidden_upstream"),
+    column("hidden_downstream"),
+]
 
 
 async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[int, int]) -> list[GraphNode]:
-    """These addresses by id, with how many neighbours each has that are not among them; ``depths`` as told."""
-    rows = (await session.execute(text(_NODES), {"ids": ids})).all()
+    """These addresses by id, each with its depth, and with how many neighbours it has that are not among them."""
+    nodes = show_metadata(text(_NODES).columns(*_NODE_COLUMNS).subquery(), "address_metadata")
+    rows = (await session.execute(nodes, {"ids": ids})).all()
     statuses = await read_address_statuses(session, ids)
-    return [GraphNode(**row._asdict(), depth=depths[row.id], status=statuses[row.id]) for row in rows]
+    return [GraphNode(**row._asdict(), depth=depths.get(row.id, 0), status=statuses[row.id]) for row in rows]
 
 
-async def _read_edges(session: AsyncSession, ids: Sequence[int]) -> list[GraphEdge]:
-    rows = await session.execute(text(_EDGES), {"ids": ids})
-    return [GraphEdge.model_validate(row) for row in rows]
+# By ix_address_lineage_downstream.
+_EDGES = """
+SELECT source.id, target.id, array_agg(edge.pipeline_id ORDER BY edge.pipeline_id)
+FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS source (id, place)
+JOIN address_lineage AS edge ON edge.source_address_id = source.id
+JOIN unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS target (id, place) ON edge.target_address_id = target.id
+GROUP BY source.id, source.place, target.id, target.place
+ORDER BY greatest(source.place, target.place), source.id, target.id
+LIMIT :most
+"""
+
+# By the primary keys.
+_PIPELINES = """
+SELECT pipeline.id, pipeline.name, pipeline_type.name, pipeline.active,
+    coalesce(pipeline.display_name, pipeline.name)
+FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
+JOIN pipeline USING (id)
+JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
+"""
+
+
+async def read_edges(session: AsyncSession, ids: Sequence[int], most: int) -> list[Edge]:
+    """The edges among these addresses, first those among the first addresses; at most ``most``."""
+    rows = (await session.execute(text(_EDGES), {"ids": ids, "most": most})).all()
+    pipeline_ids = sorted({pipeline_id for _, _, several in rows for pipeline_id in several})
+    pipelines = {row[0]: EdgePipeline(*row) for row in await session.execute(text(_PIPELINES), {"ids": pipeline_ids})}
+    return [
+        # A pipeline that began to exist between the two statements is left out.
+        Edge(source, target, [pipelines[pipeline_id] for pipeline_id in several if pipeline_id in pipelines])
+        for source, target, several in rows
+    ]
+
+
+async def _read_pipeline_metadata(session: AsyncSession, edges: Counter[int]) -> dict[int, dict[str, Any] | None]:
+    """The metadata of each pipeline; the marker for those whose edges would repeat it too often for an answer."""
+    ids = literal(list(edges), ARRAY(BigInteger))
+    pipelines = select(Pipeline.id, Pipeline.pipeline_metadata).where(Pipeline.id == any_(ids)).subquery()
+    found: dict[int, dict[str, Any] | None] = {}
+    left = MOST_BYTES_PER_ANSWER
+    for row in await session.execute(show_metadata(pipelines, "pipeline_metadata")):
+        size = len(to_json(row.pipeline_metadata))
+        fits = size * edges[row.id] <= left
+        left -= size * edges[row.id] if fits else 0
+        found[row.id] = row.pipeline_metadata if fits else {"truncated": True, "bytes": size}
+    return found

@@ -1,18 +1,20 @@
-"""What lies downstream and upstream: of an address, and of what a pipeline writes.
+"""What lies downstream and upstream of an address, and downstream of what a pipeline writes.
 
-All of it is read from the closure, as alerts and pages count: one index range, however deep the graph is. The closure
-follows a change of lineage within seconds; the graph around one address, read from the edges, shows it at once.
+Everything here is read from the closure: one index range, however deep the graph is. The closure follows a change of
+lineage within seconds. The graph around one address is read from the edges and shows the change at once.
 """
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address
-from watcher_server.kit.configuration import find
+from watcher_server.database.rows import find
 from watcher_server.kit.listing import Page
+from watcher_server.lineage.models import AddressLineageClosure
 from watcher_server.lineage.schemas import Reach, ReachedAddress
+from watcher_server.lineage.surroundings import ALL
 
 # The targets by the unique index on (pipeline_id, source_address_id, target_address_id), what they reach by the primary
 # key of the closure.
@@ -44,31 +46,7 @@ def downstream_text(count: int) -> str:
     return f"{count:,} address{'' if count == 1 else 'es'} downstream" if count else ""
 
 
-# By the primary key.
-_COUNT_FED_BY = """
-SELECT count(*) FROM address_lineage_closure
-WHERE source_address_id = :address_id AND depth BETWEEN 1 AND :max_depth
-"""
-
-_FED_BY = """
-SELECT target_address_id AS id, depth, lineage_path FROM address_lineage_closure
-WHERE source_address_id = :address_id AND depth BETWEEN 1 AND :max_depth
-ORDER BY depth, target_address_id LIMIT :limit OFFSET :offset
-"""
-
-# By ix_address_lineage_closure_target_address_id.
-_COUNT_FEEDING = """
-SELECT count(*) FROM address_lineage_closure
-WHERE target_address_id = :address_id AND depth BETWEEN 1 AND :max_depth
-"""
-
-_FEEDING = """
-SELECT source_address_id AS id, depth, lineage_path FROM address_lineage_closure
-WHERE target_address_id = :address_id AND depth BETWEEN 1 AND :max_depth
-ORDER BY depth, source_address_id LIMIT :limit OFFSET :offset
-"""
-
-# The addresses of a page, the pipelines that write each by ix_address_lineage_upstream.
+# The pipelines that write each address by ix_address_lineage_upstream.
 _DESCRIBED = """
 SELECT address.id, address.name, address_type.name AS address_type_name,
     address_type.group_name AS address_type_group_name, coalesce(writers.pipelines, '[]') AS pipelines
@@ -82,35 +60,40 @@ CROSS JOIN LATERAL (
 ) AS writers
 """
 
-# More hops than there can be addresses between two.
-_ANY_DEPTH = 2**31 - 1
 
-
-async def read_downstream(session: AsyncSession, address_id: int, page: Page, max_depth: int | None) -> Reach:
-    """What the address feeds, at any distance up to ``max_depth`` hops: nearest first, then by id.
-
-    Raises:
-        NotFoundError: no such address.
-    """
-    bounds = {"address_id": address_id, "max_depth": max_depth or _ANY_DEPTH}
-    return await _read_reach(session, _COUNT_FED_BY, _FED_BY, bounds, page)
-
-
-async def read_upstream(session: AsyncSession, address_id: int, page: Page, max_depth: int | None) -> Reach:
-    """What feeds the address, at any distance up to ``max_depth`` hops: nearest first, then by id.
+async def read_reach(
+    session: AsyncSession, address_id: int, page: Page, max_depth: int | None, *, upstream: bool = False
+) -> Reach:
+    """What the address feeds, or with ``upstream`` what feeds it, up to ``max_depth`` hops: nearest first, then by id.
 
     Raises:
         NotFoundError: no such address.
     """
-    bounds = {"address_id": address_id, "max_depth": max_depth or _ANY_DEPTH}
-    return await _read_reach(session, _COUNT_FEEDING, _FEEDING, bounds, page)
-
-
-async def _read_reach(session: AsyncSession, count: str, reached: str, bounds: dict[str, int], page: Page) -> Reach:
-    await find(session, Address, bounds["address_id"])
-    total: int = (await session.execute(text(count), bounds)).scalar_one()
-    rows = (await session.execute(text(reached), {**bounds, "limit": page.limit, "offset": page.offset})).all()
+    await find(session, Address, address_id)
+    closure = AddressLineageClosure
+    # By the primary key; upstream by ix_address_lineage_closure_target_address_id.
+    here, there = closure.source_address_id, closure.target_address_id
+    if upstream:
+        here, there = there, here
+    reached = select(there.label("id"), closure.depth, closure.lineage_path).where(
+        here == address_id, closure.depth.between(1, max_depth or ALL)
+    )
+    total = await session.scalar(select(func.count()).select_from(reached.subquery())) or 0
+    ordered = reached.order_by(closure.depth, there).limit(page.limit).offset(page.offset)
+    rows = (await session.execute(ordered)).all()
     described = await session.execute(text(_DESCRIBED), {"ids": [row.id for row in rows]})
     by_id = {row.id: row._asdict() for row in described}
     addresses = [ReachedAddress(**by_id[row.id], depth=row.depth, lineage_path=row.lineage_path) for row in rows]
-    return Reach(address_id=bounds["address_id"], total=total, addresses=addresses)
+    return Reach(address_id=address_id, total=total, addresses=addresses)
+
+
+async def read_path(session: AsyncSession, one: int, other: int) -> list[int]:
+    """A shortest path that data takes between two addresses, in whichever direction there is one; empty for none.
+
+    As the closure has it, which follows a change of lineage within seconds.
+    """
+    for ends in ((one, other), (other, one)):
+        row = await session.get(AddressLineageClosure, ends)
+        if row is not None:
+            return row.lineage_path
+    return []

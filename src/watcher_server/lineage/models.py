@@ -1,4 +1,4 @@
-"""Which address feeds which, and the transitive closure of that."""
+"""The edges between addresses, and their transitive closure."""
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -20,10 +20,20 @@ class AddressLineage(Base):
 
     __table_args__ = (
         UniqueConstraint("pipeline_id", "source_address_id", "target_address_id"),
-        # The two directions in which the graph is walked.
+        # One index for each direction of a traversal.
         Index("ix_address_lineage_downstream", "source_address_id", "target_address_id"),
         Index("ix_address_lineage_upstream", "target_address_id", "source_address_id"),
     )
+
+
+class ArchivedAddressLineage(Base):
+    """An edge whose pipeline, source or target is in the archive. It comes back when none of them is any more."""
+
+    __tablename__ = "archived_address_lineage"
+
+    pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipeline.id"), primary_key=True)
+    source_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"), primary_key=True, index=True)
+    target_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"), primary_key=True, index=True)
 
 
 class AddressLineageClosure(Base):
@@ -42,7 +52,7 @@ class AddressLineageClosure(Base):
 
     __table_args__ = (
         Index("ix_address_lineage_closure_target_address_id", "target_address_id"),
-        # A few of all the rows: a rebuild reads its graph from them, and which edges changed.
+        # These hold the edges only. A rebuild reads its graph and the changed edges from them.
         Index(
             "ix_address_lineage_closure_edge_downstream",
             "source_address_id",
@@ -59,7 +69,7 @@ class AddressLineageClosure(Base):
 
 
 class AddressLineagePending(Base):
-    """A source whose rows of the closure do not follow from its edges yet: a rebuild in parts has not come to it."""
+    """A source that a rebuild in parts has not reached yet, so that its rows of the closure are out of date."""
 
     __tablename__ = "address_lineage_pending"
 

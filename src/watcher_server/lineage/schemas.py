@@ -3,17 +3,20 @@
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from watcher_server.addresses.schemas import AddressPost
 from watcher_server.kit.fields import Id, RequestBody, ResponseBody
 from watcher_server.pipelines.status import Status
 
-Addresses = Annotated[list[AddressPost], Field(min_length=1)]
-# Whoever wants more hops than this wants all of them.
+# Validation ends at the first address that is wrong: collecting every error of a long list costs more than the load.
+Addresses = Annotated[list[AddressPost], FailFast(), Field(min_length=1, max_length=10_000)]
+# A client that wants more hops than this leaves the parameter out and gets all of them.
 Depth = Annotated[int, Field(ge=1, le=1000)]
-# A picture of more shows nothing, and an answer of more keeps everybody waiting.
+# An answer with more addresses takes too long, and a drawing of it cannot be read.
 MOST_NODES = 10_000
+# A hundred thousand edges, which forty kilobytes can load, would make an answer of 30 MB.
+MOST_EDGES = 20_000
 NodeLimit = Annotated[int, Field(ge=1, le=MOST_NODES)]
 
 
@@ -26,11 +29,15 @@ class Direction(StrEnum):
 
 
 class AddressLineagePost(RequestBody):
-    """What a pipeline reads and what it writes; every source feeds every target."""
+    """What a pipeline reads and what it writes; every source feeds every target.
+
+    ``replace`` loads it whatever the pipeline's ``load_lineage`` says.
+    """
 
     pipeline_id: Id
     source_addresses: Addresses
     target_addresses: Addresses
+    replace: bool = False
 
 
 class AddressLineageLoaded(ResponseBody):
@@ -41,15 +48,22 @@ class AddressLineageLoaded(ResponseBody):
     message: str
 
 
+class AddressLineageSkipped(AddressLineageLoaded):
+    """The answer to a call that changed nothing; ``what_to_do`` says how to change it."""
+
+    what_to_do: str
+
+
 class GraphNode(ResponseBody):
     """An address in the lineage graph.
 
-    ``depth`` is how many hops it is from the address that was asked for, below zero when it is upstream. The two counts
-    are of its direct neighbours that are not in the answer.
+    ``depth`` is its distance in hops from the address in the request, below zero when it is upstream. The two numbers
+    ``hidden_…`` count its direct neighbours that are not in the answer.
     """
 
     id: int
     name: str
+    display_name: str | None
     address_type_name: str
     address_type_group_name: str
     address_metadata: dict[str, Any] | None
@@ -57,6 +71,11 @@ class GraphNode(ResponseBody):
     status: Status
     hidden_upstream: int
     hidden_downstream: int
+
+    @property
+    def shown_name(self) -> str:
+        """What pages call it."""
+        return self.display_name or self.name
 
 
 class GraphEdge(ResponseBody):
@@ -74,7 +93,10 @@ class GraphEdge(ResponseBody):
 
 
 class LineageGraph(ResponseBody):
-    """What is around one address; ``truncated`` when the limit left out any of what was asked for."""
+    """The graph around one address; ``truncated`` when a limit left out an address or an edge.
+
+    Of more than 20,000 edges, those among the nearest addresses are there.
+    """
 
     nodes: list[GraphNode]
     edges: list[GraphEdge]
@@ -89,7 +111,7 @@ class WritingPipeline(ResponseBody):
 
 
 class ReachedAddress(ResponseBody):
-    """An address that another one feeds, or is fed by, at any distance, with one of the shortest paths between."""
+    """An address upstream or downstream of another, at any distance, with one of the shortest paths between them."""
 
     id: int
     name: str
@@ -101,7 +123,7 @@ class ReachedAddress(ResponseBody):
 
 
 class Reach(ResponseBody):
-    """A page of what an address reaches, nearest first, and how many there are in all."""
+    """A page of the addresses that an address reaches, nearest first; ``total`` counts all of them."""
 
     address_id: int
     total: int
@@ -113,10 +135,3 @@ class AddressName(ResponseBody):
 
     id: int
     name: str
-
-
-class Refreshed(ResponseBody):
-    """What a refresh set in motion."""
-
-    status: str
-    message: str

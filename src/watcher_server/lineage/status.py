@@ -1,4 +1,4 @@
-"""How an address does: as the pipelines that write it."""
+"""The status of an address: the worst of the active pipelines that write it."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.pipelines.status import Status, read_pipeline_statuses, worst
 
-# By ix_address_lineage_upstream.
-_WRITERS = """
-SELECT DISTINCT target_address_id, pipeline_id
-FROM unnest(CAST(:address_ids AS bigint[])) AS wanted (id)
-JOIN address_lineage ON target_address_id = wanted.id
-JOIN pipeline ON pipeline.id = pipeline_id AND pipeline.active
-"""
-
 
 async def read_address_statuses(session: AsyncSession, address_ids: Sequence[int]) -> dict[int, Status]:
     """The status of each of these addresses."""
-    writers = (await session.execute(text(_WRITERS), {"address_ids": list(address_ids)})).all()
+    # By ix_address_lineage_upstream.
+    statement = """
+        SELECT DISTINCT target_address_id, pipeline_id
+        FROM unnest(CAST(:address_ids AS bigint[])) AS wanted (id)
+        JOIN address_lineage ON target_address_id = wanted.id
+        JOIN pipeline ON pipeline.id = pipeline_id AND pipeline.active
+    """
+    writers = (await session.execute(text(statement), {"address_ids": list(address_ids)})).all()
     by_pipeline = await read_pipeline_statuses(session, {pipeline_id for _, pipeline_id in writers})
     by_address: dict[int, list[Status]] = {address_id: [] for address_id in address_ids}
     for address_id, pipeline_id in writers:

@@ -22,7 +22,4 @@ async def get_metrics(request: Request) -> Response:
 async def get_targets(session: Session) -> list[TargetGroup]:
     """The ports of the living workers, for Prometheus' `http_sd_config`."""
     connection = await session.connection()
-    return [
-        TargetGroup(targets=[target.address], labels={"__meta_watcher_worker": target.worker})
-        for target in await connection.run_sync(find_scrape_targets)
-    ]
+    return await connection.run_sync(find_scrape_targets)

@@ -1,4 +1,4 @@
-"""What Prometheus reads from the api: all of it from database and broker, so that every api process answers alike.
+"""What Prometheus reads from the api. All of it is read from database and broker, so every api process answers alike.
 
 Names and labels are those of danihodovic's celery-exporter where it has one.
 """
@@ -6,45 +6,48 @@ Names and labels are those of danihodovic's celery-exporter where it has one.
 import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from watcher_server.alerts.broken import read_health
+from watcher_server.auth.service import count_failed_logins
+from watcher_server.http.ignored import read_ignored
+from watcher_server.incidents.tally import IncidentFigures, read_figures
 from watcher_server.kit.errors import UnavailableError
-from watcher_server.metrics.schedules import measure_overdue_checks
-from watcher_server.queue_monitor.broker_depths import read_broker_depths
-from watcher_server.queue_monitor.depths import QueueState, measure_queues_async
-from watcher_server.queueing.configuration import QUEUES
-from watcher_server.rate_limits.service import TaskLimit, list_limits
+from watcher_server.metrics.incidents import incident_families
+from watcher_server.metrics.schemas import TargetGroup
+from watcher_server.pipelines.board import count_statuses
 from watcher_server.settings import Settings
-from watcher_server.workers.service import KnownWorker, WorkerState, list_workers
+from watcher_server.tasking.history.overdue import measure_overdue_checks
+from watcher_server.tasking.limits.service import TaskLimit, list_limits
+from watcher_server.tasking.queues.broker_depths import read_broker_depths
+from watcher_server.tasking.queues.depths import QueueState, measure_queues_async
+from watcher_server.tasking.wire import QUEUES
+from watcher_server.tasking.workers.service import KnownWorker, WorkerState, list_workers
 
-# Below the ten seconds that Prometheus waits by default, with the two of a silent broker.
+# Together with the two seconds of a silent broker less than the ten that Prometheus waits by default.
 _DATABASE_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What the database knows beside the queues."""
+class _Shared(NamedTuple):
+    """What the database has beside the queues."""
 
     workers: Sequence[KnownWorker]
     limits: Sequence[TaskLimit]
     overdue: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class ScrapeTarget:
-    """Where a living worker answers Prometheus, as ``host:port``."""
-
-    address: str
-    worker: str
+    pipelines: Mapping[str, int]
+    failed_logins: Mapping[str, int]
+    ignored_fields: Mapping[str, int]
+    incidents: IncidentFigures
+    channels: Mapping[str, bool]
 
 
 async def expose_metrics(engine: AsyncEngine, settings: Settings, accept: str) -> tuple[bytes, str]:
@@ -58,10 +61,10 @@ async def expose_metrics(engine: AsyncEngine, settings: Settings, accept: str) -
     return encode(registry), content_type
 
 
-def find_scrape_targets(connection: Connection) -> list[ScrapeTarget]:
+def find_scrape_targets(connection: Connection) -> list[TargetGroup]:
     """The ports of the living workers that have one."""
     return [
-        ScrapeTarget(urlsplit(worker.metrics_url).netloc, worker.name)
+        TargetGroup(targets=[urlsplit(worker.metrics_url).netloc], labels={"__meta_watcher_worker": worker.name})
         for worker in list_workers(connection)
         if worker.state is WorkerState.ALIVE and worker.metrics_url
     ]
@@ -86,6 +89,11 @@ def _read_shared(connection: Connection, settings: Settings) -> _Shared:
         workers=workers,
         limits=list_limits(connection, settings),
         overdue=measure_overdue_checks(connection, settings, min(starts, default=None)),
+        pipelines=count_statuses(connection),
+        failed_logins=count_failed_logins(connection),
+        ignored_fields=read_ignored(connection),
+        incidents=read_figures(connection),
+        channels=read_health(connection),
     )
 
 
@@ -131,7 +139,7 @@ def _broker_families(state: QueueState) -> Iterator[Metric]:
 
 def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
     limits = {limit.task: _or_infinity(limit.in_force) for limit in shared.limits}
-    # Of tasks that Watcher knows there is always a number: one that begins above zero hides that it rose.
+    # Known tasks always have a number: Prometheus sees no increase in a series that begins above zero.
     nothing = dict.fromkeys([*limits, *shared.overdue], 0)
     outbox = nothing | {task: load.outbox_pending for task, load in state.tasks.items()}
     failed = nothing | dict(state.failed_tasks)
@@ -148,6 +156,16 @@ def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
         "name",
         shared.overdue,
     )
+    yield _gauges("watcher_channel_up", "Whether a channel took what it was sent last.", "channel", shared.channels)
+    yield _gauges("watcher_pipelines", "Pipelines by the worst word that holds of each.", "status", shared.pipelines)
+    yield _counters("watcher_failed_logins", "Wrong tokens that were shown.", "kind", shared.failed_logins)
+    yield _counters(
+        "watcher_requests_with_ignored_fields",
+        "Requests that had fields that their path does not know.",
+        "path",
+        shared.ignored_fields,
+    )
+    yield from incident_families(shared.incidents)
 
 
 def _waiting_families(state: QueueState) -> Iterator[Metric]:
@@ -181,6 +199,13 @@ def _gauges(name: str, meaning: str, label: str, values: Mapping[str, float]) ->
     family = GaugeMetricFamily(name, meaning, labels=(label,))
     for value_of, value in values.items():
         family.add_metric((value_of,), float(value))
+    return family
+
+
+def _counters(name: str, meaning: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, meaning, labels=(label,))
+    for value_of, value in values.items():
+        family.add_metric((value_of,), value)
     return family
 
 

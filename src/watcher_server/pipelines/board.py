@@ -1,209 +1,248 @@
-"""Every pipeline at a glance, kept in memory while somebody looks, so that a page of 10,000 of them opens at once.
+"""All pipelines at a glance: those with which something is wrong, how many do how, and those that a list shows.
 
-To say how one pipeline does is a few index seeks; to say it of all of them is too much for each request. So each api
-process keeps the latest answer, refreshes it in the background while pages ask for it, and says from when it is.
-Whoever shows single pipelines reads those fresh, by id.
+Each is one statement over all pipelines, so that a page of 10,000 of them opens at once, as they are now.
 """
 
-import asyncio
-import logging
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy import Connection, Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.pipelines.states import PipelineState, find_with_state
-from watcher_server.pipelines.status import Condition, Status, read_conditions
-
-logger = logging.getLogger(__name__)
-
-# Refreshing takes at most a fiftieth of a core, and is never more frequent than somebody could notice.
-_REST_PER_WORK = 50
-_LEAST_REST_SECONDS = 2.0
-# A view older than this is not shown: whoever asks waits for a new one.
-_OLDEST_SECONDS = 20.0
-# Nobody has looked for so long: the next one waits for a moment, and nothing is refreshed meanwhile.
-_LOOKED_AT_SECONDS = 900.0
-_ROWS_AT_ONCE = 500
-_MILDER_THAN_LATE = frozenset({Status.STALE, Status.ANOMALOUS, Status.RUNNING, Status.OK, Status.UNKNOWN})
-# What never ran and cannot be judged.
-_UNJUDGED = Condition(frozenset(), None, None)
+from watcher_server.kit.listing import contains
+from watcher_server.pipelines.status import PIPELINES, WORST_FIRST, Status, read_due
 
 
-@dataclass(frozen=True, slots=True)
-class BoardRow:
-    """One pipeline at a glance.
-
-    ``conditions`` is every word that holds of it; besides those of ``Status``, ``late`` (its latest run is overdue, or
-    the next one was expected and has not begun, within its grace) and ``paused``. ``status`` is the worst of them.
-    ``stale_at`` is when its data gets, or got, stale; None without a freshness threshold, or muted.
-    ``expected_next_run`` is by its schedule. ``muted`` says that a check of it is. Times are UTC.
-    """
+class Glance(NamedTuple):
+    """An active pipeline with its status. ``last_write`` is UTC."""
 
     id: int
     name: str
-    type_name: str
-    tags: tuple[str, ...]
-    active: bool
-    muted: bool
-    conditions: frozenset[str]
-    status: str
-    last_start: datetime | None
-    last_seconds: int | None
+    status: Status
     last_write: datetime | None
-    stale_at: datetime | None
-    expected_next_run: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class BoardView:
-    """Every pipeline, by id, as they were at ``taken_at`` (UTC)."""
+class Board:
+    """Active pipelines with which something is wrong, the worst first, then by name, some of them.
 
-    taken_at: datetime
-    rows: tuple[BoardRow, ...]
+    ``counts`` has of how many active pipelines a word holds, of those that are wrong or running; ``attention`` is how
+    many are wrong, ``total`` how many pipelines there are.
+    """
 
-    def count(self, condition: str) -> int:
-        """Of how many active pipelines this condition holds."""
-        return sum(condition in row.conditions for row in self.rows if row.active)
+    wrong: Sequence[Glance]
+    counts: Mapping[str, int]
+    attention: int
+    total: int
 
 
-# So many pipelines by the primary key. A deadline that never comes, or that no calendar has, is none.
-_FACTS = """
-SELECT pipeline.id, pipeline.name, pipeline_type.name AS type_name, pipeline.active, pipeline.expected_next_run,
-    jsonb_path_query_array(pipeline_metadata, '$.tags[*] ? (@.type() == "string")') AS tags,
-    pipeline.mute_freshness_check OR pipeline.mute_timeliness_check AS muted, written.last_write,
-    CASE WHEN NOT pipeline.mute_freshness_check AND NOT pipeline_type.mute_freshness_check
-        AND deadline.stale_at < '9999-01-01' THEN deadline.stale_at END AS stale_at
-FROM pipeline
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-CROSS JOIN LATERAL (
-    SELECT greatest(last_target_insert, last_target_update, last_target_soft_delete)
-) AS written (last_write)
-CROSS JOIN LATERAL (
-    SELECT watcher_deadline(coalesce(written.last_write, pipeline.created_at),
-        coalesce(pipeline.freshness_number, pipeline_type.freshness_number),
-        coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart))
-) AS deadline (stale_at)
-WHERE pipeline.id > :after
-ORDER BY pipeline.id LIMIT :at_once
+# Pipelines with an open incident, by ix_incident_open_pipeline_id, or a run that is going, by
+# ix_pipeline_execution_running. Of any other pipeline nothing holds that is looked for.
+_NOTICED: Final = """
+SELECT pipeline_id FROM incident WHERE state <> 'resolved' AND pipeline_id IS NOT NULL
+UNION SELECT pipeline_id FROM pipeline_execution WHERE end_date IS NULL
+"""
+
+_BOARD = f"""
+WITH noticed AS MATERIALIZED (
+    SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name, pipeline.last_write, status, also
+    FROM {PIPELINES} WHERE pipeline.active AND pipeline.id IN ({_NOTICED})
+), counted AS (
+    SELECT jsonb_object_agg(word, number) AS counts
+    FROM (SELECT word, count(*) AS number FROM noticed, unnest(status || also) AS word GROUP BY word) AS held
+), wrong AS (
+    SELECT *, row_number() OVER (ORDER BY array_position({WORST_FIRST}, status), name COLLATE "C") AS place
+    FROM noticed WHERE status = ANY({WORST_FIRST})
+)
+SELECT wrong.id, name, status, last_write, counts, (SELECT count(*) FROM wrong) AS attention,
+    (SELECT count(*) FROM pipeline WHERE archived_at IS NULL) AS total
+FROM counted LEFT JOIN wrong ON place <= :most
+ORDER BY place
+"""  # noqa: S608 - of constants
+
+
+async def read_board(session: AsyncSession, most: int) -> Board:
+    """What is wrong now; of the pipelines at most this number."""
+    rows = (await session.execute(text(_BOARD), {"most": most, "due": []})).all()
+    wrong = [_glance(row) for row in rows if row.id is not None]
+    return Board(wrong, rows[0].counts or {}, rows[0].attention, rows[0].total)
+
+
+# The pipelines that began last are looked for among the latest runs. One that runs every few seconds may fill them:
+# then fewer pipelines are found than there are.
+_LATEST_RUNS: Final = 5_000
+
+# The latest runs by ix_pipeline_execution_start_date, what is going by ix_pipeline_execution_running.
+_ACTIVE_SINCE = f"""
+WITH latest_run AS (
+    SELECT pipeline_id
+    FROM (
+        SELECT pipeline_id, start_date FROM pipeline_execution
+        WHERE start_date >= :since ORDER BY start_date DESC LIMIT {_LATEST_RUNS}
+    ) AS run
+    GROUP BY pipeline_id ORDER BY max(start_date) DESC LIMIT 2 * :most
+)
+SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name, status, pipeline.last_write
+FROM {PIPELINES} CROSS JOIN LATERAL (
+    SELECT max(start_date) FROM pipeline_execution AS execution WHERE execution.pipeline_id = pipeline.id
+) AS latest (start)
+WHERE pipeline.active AND pipeline.id IN (
+        SELECT unnest(CAST(:pipeline_ids AS bigint[])) UNION SELECT pipeline_id FROM latest_run
+        UNION SELECT pipeline_id FROM pipeline_execution WHERE end_date IS NULL
+    )
+    AND (latest.start >= :since OR status || also && '{{{Status.MISSED},{Status.RUNNING}}}')
+ORDER BY array_position({WORST_FIRST}, status), latest.start DESC NULLS LAST, pipeline.id LIMIT :most
+"""  # noqa: S608 - of constants
+
+
+async def read_active_since(
+    session: AsyncSession, pipeline_ids: Sequence[int], since: datetime, most: int
+) -> list[Glance]:
+    """Of these pipelines and those that began last the ones that ran since then, run, or missed a run; worst first."""
+    parameters = {"pipeline_ids": list(pipeline_ids), "since": since, "most": most, "due": []}
+    rows = await session.execute(text(_ACTIVE_SINCE), parameters)
+    return [_glance(row) for row in rows]
+
+
+def _glance(row: Row[Any]) -> Glance:
+    return Glance(row.id, row.name, Status(row.status), row.last_write)
+
+
+def count_statuses(connection: Connection) -> dict[str, int]:
+    """How many pipelines there are of each status."""
+    statement = f"SELECT status, count(*) FROM {PIPELINES} WHERE archived_at IS NULL GROUP BY status"  # noqa: S608 - of constants
+    counted = {row[0]: row[1] for row in connection.execute(text(statement), {"due": []})}
+    return {status.value: counted.get(status, 0) for status in Status}
+
+
+# What a list can be ordered by; the latest run by ix_pipeline_execution_pipeline_id_start_date.
+_LATEST_OF: Final = "FROM pipeline_execution AS run WHERE run.pipeline_id = chosen.id"
+_KEYS: Final[Mapping[str, str]] = {
+    "status": f"array_position(CAST('{{{','.join(Status)}}}' AS text[]), status)",
+    "name": 'name COLLATE "C"',
+    "type": 'type_name COLLATE "C"',
+    "last_run": f"(SELECT max(start_date) {_LATEST_OF})",
+    "duration": f"(SELECT duration_seconds {_LATEST_OF} ORDER BY start_date DESC LIMIT 1)",
+    "last_write": "last_write",
+    # The next run, or without a schedule the next write.
+    "next_due": (
+        "CASE WHEN active THEN coalesce(expected_next_run, CASE WHEN NOT freshness_muted THEN stale_at END) END"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A page of the pipelines that fit, in order: their ids, the number of the page, and how many fit in all.
+
+    ``counts`` has for each word how many of those have it that fit without a word, ``in_any_state`` of them there are.
+    """
+
+    ids: Sequence[int]
+    page: int
+    total: int
+    in_any_state: int
+    counts: Mapping[str, int]
+
+
+# Many pipelines share few lists of tags, so each list is looked at once.
+_TAG_LISTS: Final = """
+SELECT list, ARRAY(
+    SELECT left(tag #>> '{}', 50) FROM jsonb_path_query(list, '$[0 to 19] ? (@.type() == "string")') AS tag
+) AS tags
+FROM (
+    SELECT DISTINCT pipeline_metadata -> 'tags' AS list FROM pipeline WHERE archived_at IS NULL
+) AS stored WHERE list IS NOT NULL
 """
 
 
-async def take_board(session: AsyncSession) -> BoardView:
-    """Every pipeline as it is now; a part of them at a time, so that whoever reports a run meanwhile does not wait."""
-    taken_at = datetime.now(UTC)
-    late = {row.id for row in await find_with_state(session, state=PipelineState.LATE)}
-    rows: list[BoardRow] = []
-    while True:
-        after = rows[-1].id if rows else 0
-        facts = (await session.execute(text(_FACTS), {"after": after, "at_once": _ROWS_AT_ONCE})).all()
-        conditions = await read_conditions(session, [row.id for row in facts])
-        rows.extend(_row(row, conditions.get(row.id, _UNJUDGED), late=row.id in late) for row in facts)
-        if len(facts) < _ROWS_AT_ONCE:
-            return BoardView(taken_at, tuple(rows))
-
-
-# Of tens of thousands of pipelines few differ in this.
-@cache
-def _words(holding: frozenset[Status], *, has_run: bool, active: bool, late: bool) -> tuple[frozenset[str], str]:
-    """Every word that holds, and the worst of them."""
-    status = shown_status(Condition.worst_of(holding, has_run=has_run), active=active, late=late)
-    extra = {"late"} if late or Status.OVERDUE in holding else set()
-    return frozenset({*holding, status, *extra}), status
-
-
-def _row(row: Row[Any], condition: Condition, *, late: bool) -> BoardRow:
-    has_run = condition.last_start is not None
-    words, status = _words(condition.holding, has_run=has_run, active=row.active, late=late)
-    return BoardRow(
-        id=row.id,
-        name=row.name,
-        type_name=row.type_name,
-        tags=tuple(sorted(set(row.tags))) if row.tags else (),
-        active=row.active,
-        muted=row.muted,
-        conditions=words,
-        status=status,
-        last_start=condition.last_start,
-        last_seconds=condition.last_seconds,
-        last_write=row.last_write,
-        stale_at=row.stale_at,
-        expected_next_run=row.expected_next_run,
+def _choosing(order: str) -> str:
+    key, direction = _KEYS[order.removeprefix("-")], "DESC" if order.startswith("-") else "ASC"
+    return f"""
+    WITH fitting AS MATERIALIZED (
+        SELECT pipeline.id, name, type_name, active, last_write, stale_at, freshness_muted, expected_next_run, status,
+            status || also || CASE
+                WHEN 'pipeline' IN (freshness_muted_by, timeliness_muted_by) THEN ARRAY['muted'] ELSE '{{}}'
+            END AS words
+        FROM {PIPELINES}
+        WHERE archived_at IS NULL AND name LIKE ALL(CAST(:patterns AS text[]))
+            AND (:type_name = '' OR type_name = :type_name)
+            AND (:tag = '' OR pipeline_metadata -> 'tags' IN (
+                SELECT list FROM ({_TAG_LISTS}) AS tag_list WHERE :tag = ANY(tags)
+            ))
+    ), chosen AS (
+        SELECT * FROM fitting WHERE CAST(:word AS text) IS NULL OR :word = ANY(words)
+    ), page AS (
+        SELECT count(*) AS total, least(:page, greatest(1, (count(*) + :size - 1) / :size)) AS number FROM chosen
     )
+    SELECT number AS page, total, (SELECT count(*) FROM fitting) AS in_any_state,
+        (SELECT jsonb_object_agg(word, number) FROM (
+            SELECT word, sum(alike) AS number
+            FROM (SELECT words, count(*) AS alike FROM fitting GROUP BY words) AS kind, unnest(words) AS word
+            GROUP BY word
+        ) AS held) AS counts,
+        ARRAY(
+            SELECT id FROM chosen
+            ORDER BY {key} {direction} NULLS LAST, name COLLATE "C"
+            LIMIT :size OFFSET :size * ((SELECT number FROM page) - 1)
+        ) AS ids
+    FROM page
+    """  # noqa: S608 - of constants
 
 
-def shown_status(status: Status, *, active: bool, late: bool) -> str:
-    """One word for a pipeline: paused whatever holds of it, and late where that is the worst."""
-    if not active:
-        return "paused"
-    return "late" if late and status in _MILDER_THAN_LATE else status
+async def choose_pipelines(
+    session: AsyncSession,
+    *,
+    parts: Sequence[str],
+    type_name: str,
+    tag: str,
+    word: str | None,
+    order: str,
+    page: int,
+    size: int,
+) -> Chosen:
+    """The requested page of the pipelines that fit, or the last one when there are fewer.
+
+    Each of ``parts`` is in the name, the type and the tag are matched whole, and ``word`` is one that holds, or
+    ``muted``, which says that the pipeline mutes one of its checks. ``order`` is status, name, type, last_run,
+    duration, last_write or next_due, backwards with a ``-`` before it. Pipelines without what they are ordered by come
+    last either way, equal ones by name.
+    """
+    parameters = {
+        "due": await read_due(session),
+        "patterns": [contains(part) for part in parts],
+        "type_name": type_name,
+        "tag": tag,
+        "word": word,
+        "page": page,
+        "size": size,
+    }
+    row = (await session.execute(text(_choosing(order)), parameters)).one()
+    return Chosen(row.ids, row.page, row.total, row.in_any_state, row.counts or {})
 
 
-class Board:
-    """The latest view of this process, taken anew in the background while somebody looks."""
+class Choices(NamedTuple):
+    """How many pipelines there are, and the names of types and the tags that they have, in order."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._view: BoardView | None = None
-        self._viewed = 0.0
-        self._looked = 0.0
-        self._forgotten = float("-inf")
-        self._taking = asyncio.Lock()
-        self._keeping: asyncio.Task[None] | None = None
+    known: int
+    type_names: Sequence[str]
+    tags: Sequence[str]
 
-    async def read(self) -> BoardView:
-        """Every pipeline, a few seconds old at most while pages are open; the first look waits for it.
 
-        Raises:
-            sqlalchemy.exc.DBAPIError: there is no view that is new enough, and the database does not answer.
-        """
-        self._looked = time.monotonic()
-        view = self._view
-        if view is None or self._looked - self._viewed > _OLDEST_SECONDS:
-            view = await self._take()
-        if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._keep())
-        return view
+_CHOICES = f"""
+SELECT (SELECT count(*) FROM pipeline WHERE archived_at IS NULL) AS known, ARRAY(
+    SELECT name FROM pipeline_type AS type
+    WHERE EXISTS (SELECT FROM pipeline WHERE pipeline_type_id = type.id AND archived_at IS NULL)
+    ORDER BY name COLLATE "C"
+) AS type_names, ARRAY(
+    SELECT tag FROM (SELECT DISTINCT tag FROM ({_TAG_LISTS}) AS tag_list, unnest(tags) AS tag) AS known
+    ORDER BY tag COLLATE "C"
+) AS tags
+"""  # noqa: S608 - of constants
 
-    def forget(self) -> None:
-        """Have the next look wait for a new view: something was changed that it must show."""
-        self._forgotten = time.monotonic()
-        self._viewed = float("-inf")
 
-    async def close(self) -> None:
-        """Stop refreshing."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-
-    async def _take(self) -> BoardView:
-        asked = time.monotonic()
-        async with self._taking:
-            # Whoever asked while somebody else was at it takes what came of that.
-            if self._view is None or self._viewed < asked:
-                began = time.monotonic()
-                async with AsyncSession(self._engine) as session, session.begin():
-                    self._view = await take_board(session)
-                # What was begun before something changed may lack it.
-                self._viewed = began if began > self._forgotten else float("-inf")
-            return self._view
-
-    async def _keep(self) -> None:
-        while time.monotonic() - self._looked < _LOOKED_AT_SECONDS:
-            began = time.monotonic()
-            try:
-                await self._take()
-            except (SQLAlchemyError, OSError) as error:
-                # Whoever looks meanwhile is told by what their own request finds.
-                logger.warning("The overview of all pipelines could not be refreshed: %s", type(error).__name__)
-                return
-            except Exception:
-                logger.warning("The overview of all pipelines could not be refreshed", exc_info=True)
-                return
-            spent = time.monotonic() - began
-            await asyncio.sleep(max(_LEAST_REST_SECONDS, _REST_PER_WORK * spent))
+async def read_choices(session: AsyncSession) -> Choices:
+    """What pipelines can be chosen by."""
+    return Choices._make((await session.execute(text(_CHOICES))).one())

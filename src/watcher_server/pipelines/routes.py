@@ -6,40 +6,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy import Row
 
+from watcher_server.auth.access import may_write
+from watcher_server.database.rows import find, list_rows
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.kit.configuration import find
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 from watcher_server.pipelines import service
 from watcher_server.pipelines.models import PipelineType
+from watcher_server.pipelines.ping_urls import ping_url
 from watcher_server.pipelines.schemas import (
     PipelinePatch,
-    PipelinePost,
     PipelineResponse,
-    PipelineSynced,
     PipelineTypePatch,
     PipelineTypePost,
     PipelineTypeResponse,
+    PipelineWithUrl,
 )
-from watcher_server.pipelines.states import PipelineState
+from watcher_server.pipelines.words import AskedState, AskedWord
 
 router = APIRouter(route_class=JsonRoute)
-
-
-@router.post("/pipeline", status_code=201, tags=["pipelines"], responses={200: {"model": PipelineSynced}})
-async def post_pipeline(body: PipelinePost, session: Session, request: Request, response: Response) -> PipelineSynced:
-    """Get or create a pipeline by name: 201 when it was created, 200 when it existed."""
-    create_rules = request.app.state.settings.auto_create_anomaly_detection_rules
-    pipeline, created = await service.sync_pipeline(session, body, create_rules=create_rules)
-    response.status_code = 201 if created else 200
-    asked = "next_watermark" in body.model_fields_set
-    return PipelineSynced(
-        id=pipeline.id,
-        active=pipeline.active,
-        load_lineage=pipeline.load_lineage,
-        watermark=pipeline.watermark if asked else None,
-    )
 
 
 @router.get("/pipeline", tags=["pipelines"], response_model=list[PipelineResponse])
@@ -50,18 +36,34 @@ async def list_pipelines(
     pipeline_type_id: Id | None = None,
     *,
     active: bool | None = None,
-    state: PipelineState | None = None,
+    state: Annotated[
+        AskedState | None,
+        Query(description="A `state`, or a word of `status` and `also`; a name that is both means the state."),
+    ] = None,
+    status: Annotated[AskedWord | None, Query(description="A word that is the `status` or in `also`.")] = None,
+    archived: Annotated[bool, Query(description="Those that were archived, instead of the others.")] = False,
 ) -> Sequence[Row[Any]]:
-    """Every pipeline, by id."""
+    """Every pipeline, by id; metadata beyond the limits of an answer is left out."""
     return await service.list_pipelines(
-        session, page, name=name, pipeline_type_id=pipeline_type_id, active=active, state=state
+        session,
+        page,
+        name=name,
+        pipeline_type_id=pipeline_type_id,
+        active=active,
+        state=state,
+        status=status,
+        archived=archived,
     )
 
 
-@router.get("/pipeline/{pipeline_id}", tags=["pipelines"], response_model=PipelineResponse)
-async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session) -> Row[Any]:
-    """One pipeline."""
-    return await service.find_pipeline(session, pipeline_id)
+@router.get("/pipeline/{pipeline_id}", tags=["pipelines"], response_model=PipelineWithUrl)
+async def get_pipeline(pipeline_id: Annotated[Id, Path()], session: Session, request: Request) -> PipelineWithUrl:
+    """One pipeline; its ping URL is shown to those who may write."""
+    row = await service.find_pipeline(session, pipeline_id)
+    shown = PipelineWithUrl.model_validate(row)
+    if may_write(request):
+        shown.ping_url = ping_url(request, row.ping_uuid)
+    return shown
 
 
 @router.patch("/pipeline", tags=["pipelines"], response_model=PipelineResponse)
@@ -85,7 +87,7 @@ async def list_pipeline_types(
     name: Annotated[SearchText | None, Query(description="Any part of the name.")] = None,
 ) -> Sequence[PipelineType]:
     """Every pipeline type, by id."""
-    return await service.list_pipeline_types(session, page, name=name)
+    return await list_rows(session, PipelineType, page, name=name)
 
 
 @router.get("/pipeline_type/{pipeline_type_id}", tags=["pipeline types"], response_model=PipelineTypeResponse)

@@ -1,84 +1,111 @@
-"""What Watcher knows of pipelines and their types."""
+"""Pipelines and their types: getting or creating, changing, listing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.anomalies.rules import create_rules_for_all_metrics
-from watcher_server.kit.configuration import apply_changes, find, find_for_update, get_or_create
-from watcher_server.kit.errors import NotFoundError
+from watcher_server.alerts.config.declared import check_pipeline_declared
+from watcher_server.database.metadata import show_metadata
+from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
+from watcher_server.kit.errors import InvalidFieldError, NotFoundError
 from watcher_server.kit.fingerprint import fingerprint
-from watcher_server.kit.listing import Page, contains
+from watcher_server.kit.listing import Page, contains, list_statement
+from watcher_server.kit.names import display_of
 from watcher_server.kit.thresholds import check_pairs_stored
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.pipelines.schemas import PipelinePatch, PipelinePost, PipelineTypePatch, PipelineTypePost
-from watcher_server.pipelines.states import PipelineState, find_with_state
+from watcher_server.pipelines.status import PipelineState, Word, select_with_status
 from watcher_server.schedules.planning import plan_change, plan_new
+from watcher_server.tasking.sending.outbox import enqueue_async
+from watcher_server.tasking.wire import SCHEDULED_QUEUE
+
+# Brings back the edges and the schedule of what was taken out of the archive.
+REVIVE_TASK = "revive_task"
 
 
-async def sync_pipeline(
-    session: AsyncSession, body: PipelinePost, *, create_rules: bool = False
-) -> tuple[Pipeline, bool]:
+async def sync_pipeline(session: AsyncSession, body: PipelinePost) -> tuple[Pipeline, bool]:
     """Get or create the pipeline; whether it was created.
 
-    A body that differs from the last one updates the row. ``next_watermark`` is no part of that: it changes with
-    every run, is stored whenever it is carried, and does not touch ``updated_at``.
+    A body that differs from the last one updates the row. ``next_watermark`` is not compared: it changes with every
+    run, is stored whenever the body carries it, and leaves ``updated_at`` as it is.
 
     Raises:
         InvalidFieldError: the change would leave half a threshold pair.
     """
     carried = body.carried()
     mark = fingerprint({name: value for name, value in carried.items() if name != "next_watermark"})
-    pipeline, created = await _find_unchanged(session, body.name, mark), False
+    # Usually the last body was the same: then one read without a lock is enough.
+    unchanged = select(Pipeline).where(
+        Pipeline.name == body.name, Pipeline.fingerprint == mark, Pipeline.archived_at.is_(None)
+    )
+    pipeline, created = await session.scalar(unchanged), False
     if pipeline is None:
         pipeline, created = await _write_pipeline(session, body, mark)
-    if created and create_rules:
-        await create_rules_for_all_metrics(session, pipeline.id)
     if "next_watermark" in carried and pipeline.next_watermark != body.next_watermark:
-        await _store_next_watermark(session, pipeline.id, body.next_watermark)
+        changed = update(Pipeline).where(Pipeline.id == pipeline.id).values(next_watermark=body.next_watermark)
+        await session.execute(changed)
     return pipeline, created
-
-
-async def _find_unchanged(session: AsyncSession, name: str, mark: str) -> Pipeline | None:
-    """The pipeline, if the last body it was given is this one: the usual case, one read without a lock."""
-    statement = select(Pipeline).where(Pipeline.name == name, Pipeline.fingerprint == mark)
-    pipeline: Pipeline | None = await session.scalar(statement)
-    return pipeline
 
 
 async def _write_pipeline(session: AsyncSession, body: PipelinePost, mark: str) -> tuple[Pipeline, bool]:
-    # The type is only referred to, so it is not locked: a PATCH of the pipeline locks in the other order.
+    # The row of the type is not locked: a PATCH locks the pipeline first, and the two could deadlock.
     pipeline_type, _ = await get_or_create(session, PipelineType, {"name": body.pipeline_type_name}, {}, lock=False)
     values = {name: value for name, value in body.carried().items() if name not in {"name", "pipeline_type_name"}}
     values |= {"pipeline_type_id": pipeline_type.id, "fingerprint": mark}
-    pipeline, created = await get_or_create(session, Pipeline, {"name": body.name}, values | plan_new(values))
+    await _check_zone(session, values.get("freshness_calendar"), values.get("schedule_timezone", "UTC"))
+    new = values | plan_new(values) | {"display_name": display_of(body.name)}
+    pipeline, created = await get_or_create(session, Pipeline, {"name": body.name}, new)
     if not created and pipeline.fingerprint != mark:
         await _change(session, pipeline, values | plan_change(pipeline, values))
+    if pipeline.archived_at is not None:
+        await revive_pipeline(session, pipeline.id)
     return pipeline, created
 
 
-async def _store_next_watermark(session: AsyncSession, pipeline_id: int, value: str | None) -> None:
-    await session.execute(update(Pipeline).where(Pipeline.id == pipeline_id).values(next_watermark=value))
+async def revive_pipeline(session: AsyncSession, pipeline_id: int) -> None:
+    """Take it out of the archive, because it reports again."""
+    await session.execute(update(Pipeline).where(Pipeline.id == pipeline_id).values(archived_at=None))
+    await enqueue_async(session, REVIVE_TASK, SCHEDULED_QUEUE, pipeline_ids=[pipeline_id], address_ids=[])
 
 
 async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Row[Any]:
-    """Change what the body carries.
+    """Change what the body carries. A pipeline that is paused has its incidents resolved at once.
 
     Raises:
         NotFoundError: no such pipeline, or no such pipeline type.
         NameTakenError: the new name belongs to another pipeline.
         InvalidFieldError: the change would leave half a threshold pair.
+        ConflictError: it comes from a file.
     """
     pipeline = await find_for_update(session, Pipeline, body.id, body.name)
     changes = body.changes()
     if "pipeline_type_id" in changes:
         await find(session, PipelineType, changes["pipeline_type_id"])
-    if "watermark" in changes:
-        changes["watermark_start_date"] = None
-    await _change(session, pipeline, changes | plan_change(pipeline, changes))
+    different = [field for field, value in changes.items() if getattr(pipeline, field) != value]
+    await check_pipeline_declared(session, pipeline.name, different)
+    if "name" in changes:
+        changes["display_name"] = display_of(changes["name"])
+    await change_pipeline(session, pipeline, changes)
     return await find_pipeline(session, pipeline.id)
+
+
+async def change_pipeline(session: AsyncSession, pipeline: Pipeline, changes: dict[str, Any]) -> None:
+    """Write these columns, and what follows from them.
+
+    Raises:
+        NameTakenError: the new name belongs to another pipeline.
+        InvalidFieldError: the change would leave half a threshold pair.
+    """
+    if "watermark" in changes:
+        changes = {**changes, "watermark_start_date": None}
+    pauses = pipeline.active and changes.get("active") is False
+    # In the archive nothing is expected; a schedule counts from when the pipeline comes back.
+    planned = plan_change(pipeline, changes) if pipeline.archived_at is None else {}
+    await _change(session, pipeline, changes | planned)
+    if pauses:
+        await enqueue_async(session, "sweep_incidents_task", SCHEDULED_QUEUE)
 
 
 async def patch_pipeline_type(session: AsyncSession, body: PipelineTypePatch) -> PipelineType:
@@ -91,9 +118,28 @@ async def patch_pipeline_type(session: AsyncSession, body: PipelineTypePatch) ->
 async def _change(session: AsyncSession, row: Pipeline | PipelineType, changes: dict[str, Any]) -> None:
     for field, value in changes.items():
         setattr(row, field, value)
-    # Before anything is written: the table would refuse half a pair too, but could not say which half is missing.
+    # The table refuses half a pair too, but its error does not say which half is missing.
     check_pairs_stored(row)
+    if isinstance(row, Pipeline) and changes.keys() & {"freshness_calendar", "schedule_timezone"}:
+        await _check_zone(session, row.freshness_calendar, row.schedule_timezone)
+    if row.mute_until is not None and not (row.mute_freshness_check or row.mute_timeliness_check):
+        if changes.get("mute_until") is not None:
+            raise InvalidFieldError("mute_until", "goes with mute_freshness_check or mute_timeliness_check")
+        row.mute_until = changes["mute_until"] = None
     await apply_changes(session, row, changes)
+
+
+async def _check_zone(session: AsyncSession, calendar: str | None, zone: str) -> None:
+    """A calendar's days are found by the database: one zone that it lacks would break the check of all pipelines."""
+    if calendar is None or zone == "UTC":
+        return
+    known = text("SELECT EXISTS (SELECT FROM pg_timezone_names WHERE lower(name) = lower(:zone))")
+    with session.no_autoflush:
+        if not await session.scalar(known, {"zone": zone}):
+            raise InvalidFieldError(
+                "schedule_timezone",
+                f"{zone} is no time zone that the database knows, so freshness_calendar cannot use it",
+            )
 
 
 async def sync_pipeline_type(session: AsyncSession, body: PipelineTypePost) -> tuple[PipelineType, bool]:
@@ -111,15 +157,20 @@ async def sync_pipeline_type(session: AsyncSession, body: PipelineTypePost) -> t
 
 
 async def find_pipeline(session: AsyncSession, pipeline_id: int) -> Row[Any]:
-    """The columns of that pipeline, and its state.
+    """The columns of that pipeline, and how it does.
 
     Raises:
         NotFoundError: there is none.
     """
-    found = await find_with_state(session, pipeline_id=pipeline_id)
-    if not found:
+    statement = await select_with_status(
+        session,
+        select(Pipeline).where(Pipeline.id == pipeline_id, Pipeline.forgotten_at.is_(None)),
+        pipeline_id=pipeline_id,
+    )
+    row: Row[Any] | None = (await session.execute(statement)).one_or_none()
+    if row is None:
         raise NotFoundError(f"No pipeline has the id {pipeline_id}.")
-    return found[0]
+    return row
 
 
 async def list_pipelines(
@@ -129,23 +180,42 @@ async def list_pipelines(
     name: str | None,
     pipeline_type_id: int | None,
     active: bool | None,
-    state: PipelineState | None,
+    state: PipelineState | Word | None,
+    status: Word | None,
+    archived: bool = False,
 ) -> Sequence[Row[Any]]:
-    """The columns of each pipeline and its state, by id; ``name`` matches any part of a name."""
-    return await find_with_state(
-        session,
-        name=contains(name) if name else None,
-        pipeline_type_id=pipeline_type_id,
-        active=active,
-        state=state,
-        limit=page.limit,
-        offset=page.offset,
+    """The columns of each pipeline and how it does, by id; ``name`` matches any part of a name.
+
+    Those that are not in the archive, or with ``archived`` those in it.
+    """
+    wanted = list_statement(Pipeline, name=name, pipeline_type_id=pipeline_type_id, active=active)
+    wanted = wanted.where(
+        Pipeline.archived_at.is_not(None) & Pipeline.forgotten_at.is_(None)
+        if archived
+        else Pipeline.archived_at.is_(None)
     )
+    found = page.of(await select_with_status(session, wanted, state=state, status=status))
+    rows: Sequence[Row[Any]] = (await session.execute(show_metadata(found.subquery(), "pipeline_metadata"))).all()
+    return rows
 
 
-async def list_pipeline_types(session: AsyncSession, page: Page, *, name: str | None) -> Sequence[PipelineType]:
-    """Pipeline types by id; ``name`` matches any part of a name."""
-    statement = select(PipelineType).order_by(PipelineType.id)
-    if name:
-        statement = statement.where(PipelineType.name.like(contains(name)))
-    return (await session.scalars(page.of(statement))).all()
+async def find_names(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, str]:
+    """The names of these pipelines, as they are shown, by their ids; one that is gone is left out."""
+    if not pipeline_ids:
+        return {}
+    found = await session.execute(select(Pipeline.id, Pipeline.shown_name).where(Pipeline.id.in_(pipeline_ids)))
+    return {row.id: row.shown_name for row in found}
+
+
+async def search_names(session: AsyncSession, words: Collection[str], most: int) -> dict[int, str]:
+    """The names that contain all the words, by their ids, short names first.
+
+    LIKE within a name cannot use an index, so this reads all names once.
+    """
+    statement = (
+        select(Pipeline.id, Pipeline.name)
+        .where(Pipeline.archived_at.is_(None), *(Pipeline.name.like(contains(word)) for word in words))
+        .order_by(func.length(Pipeline.name), Pipeline.name)
+        .limit(most)
+    )
+    return {row.id: row.name for row in await session.execute(statement)}

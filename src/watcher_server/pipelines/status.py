@@ -1,123 +1,241 @@
-"""How pipelines do: every condition that holds of each, and the worst of them in one word.
+"""How pipelines do: the worst that is wrong with each in one word, and what else holds of it.
 
-One place says what each word means; whoever shows a state asks here.
+This module is the only one that says what each word means: the API, the pages, the lineage and the metrics read it.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from enum import StrEnum
-from functools import cache
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfoNotFoundError
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, BigInteger, Row, Select, Text, any_, bindparam, column, literal, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
+
+from watcher_server.alerts.kinds import Kind
+from watcher_server.pipelines.models import Pipeline
+from watcher_server.pipelines.overruns import OVERRUN, overrun_text
+from watcher_server.schedules.cron import Schedule
+from watcher_server.schedules.windows import opens_at
 
 
 class Status(StrEnum):
     """How a pipeline does, worst first; an address does as the worst of the active pipelines that write it.
 
-    ``failed``: its latest run that ended did not succeed. ``missed``: no run has started since the latest one that its
-    schedule expected in vain. ``overdue``: its latest run is still going, past its timeliness threshold. ``stale``: it
-    has not written for longer than its freshness threshold. ``anomalous``: its latest run that ended is flagged.
-    ``running``: its latest run is still going. ``ok``: it has run, and nothing of this holds. ``unknown``: it has never
-    run; of an address, no active pipeline writes it.
+    The first seven are the kinds of incidents that a pipeline can have, and it has the word of the worst that is not
+    resolved. ``running``: its latest run is still going. ``ok``: it has run, and nothing of this holds. ``unknown``: it
+    has never run; of an address, no active pipeline writes it. ``paused``: it is not active, whatever else holds.
     """
 
-    FAILED = "failed"
-    MISSED = "missed"
-    OVERDUE = "overdue"
-    STALE = "stale"
-    ANOMALOUS = "anomalous"
+    FAILING = Kind.FAILING.value
+    LOST = Kind.LOST.value
+    MISSED = Kind.MISSED.value
+    LATE = Kind.LATE.value
+    OVERLAPPING = Kind.OVERLAPPING.value
+    STALE = Kind.STALE.value
+    ANOMALOUS = Kind.ANOMALOUS.value
     RUNNING = "running"
     OK = "ok"
     UNKNOWN = "unknown"
+    PAUSED = "paused"
 
 
-_WORST_FIRST = {status: rank for rank, status in enumerate(Status)}
-# What may hold of a pipeline together with others, in the order of the statement below; the rest says that none does.
-_CONDITIONS = tuple(status for status in Status if status not in {Status.OK, Status.UNKNOWN})
+# What is wrong with a pipeline of which one of these holds, worst first.
+WRONG: Final = (
+    Status.FAILING,
+    Status.LOST,
+    Status.MISSED,
+    Status.LATE,
+    Status.OVERLAPPING,
+    Status.STALE,
+    Status.ANOMALOUS,
+)
+
+# The same in SQL, for array_position.
+WORST_FIRST: Final = f"CAST('{{{','.join(WRONG)}}}' AS text[])"
+
+# Every word that may hold of a pipeline. ``due``: its next run is expected and has not started, and no check has found
+# yet that it was missed. That is nothing wrong, so it only ever stands beside the status.
+Word = Status | Literal["due"]
+WORDS: Final[tuple[Word, ...]] = (*Status, "due")
+_RANK: Final[dict[str, int]] = {word: rank for rank, word in enumerate(Status)}
+
+
+class PipelineState(StrEnum):
+    """How a pipeline stands by its schedule, in the words of the API; the first that is true of it.
+
+    It is ``missed`` while its incident of that kind is not resolved; ``running`` while any run of it is going, though a
+    later one has ended; ``late`` while a run is due.
+    """
+
+    PAUSED = "paused"
+    MISSED = "missed"
+    RUNNING = "running"
+    LATE = "late"
+    ON_TIME = "on_time"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What holds of one pipeline; ``last_start`` (UTC) and ``last_seconds`` are its latest run's, and of its end."""
+    """The status of a pipeline, the further words that hold of it, worst first, and what is to be said beside them."""
 
-    holding: frozenset[Status]
-    last_start: datetime | None
-    last_seconds: int | None
+    status: Status
+    also: tuple[str, ...] = ()
+    remark: str | None = None
 
     @property
-    def status(self) -> Status:
-        """The worst of what holds."""
-        return self.worst_of(self.holding, has_run=self.last_start is not None)
-
-    @staticmethod
-    def worst_of(holding: frozenset[Status], *, has_run: bool) -> Status:
-        """The worst of what holds of a pipeline that has run, or never has."""
-        return worst(holding or {Status.OK if has_run else Status.UNKNOWN})
+    def words(self) -> tuple[str, ...]:
+        """Every word that holds."""
+        return self.status, *self.also
 
 
 def worst(statuses: Iterable[Status]) -> Status:
     """The worst of them; unknown for none."""
-    return min(statuses, key=_WORST_FIRST.__getitem__, default=Status.UNKNOWN)
+    return min(statuses, key=_RANK.__getitem__, default=Status.UNKNOWN)
 
 
-# The latest run is the first that ix_pipeline_execution_pipeline_id_start_date yields, and mostly it is also the latest
-# that ended, so that only what runs now is looked for twice; the logs by their unique keys. What the checks logged
-# counts for as long as it holds: the log of freshness names the write that was too old, and a muted check says nothing.
-_CONDITIONS_OF = """
-SELECT pipeline.id, latest.start_date, latest.duration_seconds, ARRAY[
-    ended.completed_successfully IS FALSE,
-    pipeline.schedule IS NOT NULL AND pipeline.last_missed_run IS NOT NULL
-        AND (latest.start_date IS NULL OR latest.start_date < pipeline.last_missed_run),
-    latest.is_running IS TRUE AND EXISTS (
-        SELECT FROM timeliness_pipeline_execution_log AS log
-        WHERE log.pipeline_execution_id = latest.id AND log.severity = 'failure'
-    ),
-    NOT pipeline.mute_freshness_check AND NOT pipeline_type.mute_freshness_check AND EXISTS (
-        SELECT FROM freshness_pipeline_log AS log
-        WHERE log.pipeline_id = pipeline.id AND log.severity = 'failure' AND log.last_dml_timestamp IS NOT DISTINCT FROM
-            greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete)
-    ),
-    coalesce(jsonb_path_exists(ended.anomaly_flags, '$.* ? (@ == true)'), false),
-    latest.is_running IS TRUE
-] AS holding
-FROM unnest(CAST(:pipeline_ids AS bigint[])) AS wanted (id)
-JOIN pipeline USING (id)
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-LEFT JOIN LATERAL (
-    SELECT execution.id, start_date, end_date IS NULL AS is_running, duration_seconds, completed_successfully,
-        anomaly_flags
-    FROM pipeline_execution AS execution WHERE execution.pipeline_id = pipeline.id
-    ORDER BY start_date DESC, execution.id DESC LIMIT 1
-) AS latest ON true
-LEFT JOIN LATERAL (
-    SELECT latest.completed_successfully, latest.anomaly_flags WHERE NOT latest.is_running
-    UNION ALL (
-        SELECT completed_successfully, anomaly_flags
-        FROM pipeline_execution AS execution
-        WHERE latest.is_running AND execution.pipeline_id = pipeline.id AND end_date IS NOT NULL
-        ORDER BY start_date DESC, execution.id DESC LIMIT 1
-    )
-) AS ended ON true
+# The kinds of which a pipeline has an incident that is not resolved, worst first, and null for each other kind.
+_OPEN = "SELECT pipeline_id FROM incident WHERE state <> 'resolved' AND kind"
+_OPEN_KINDS: Final = ", ".join(f"CASE WHEN pipeline.id IN ({_OPEN} = '{kind}') THEN '{kind}' END" for kind in WRONG)
+
+# Every pipeline with its status, what also holds, and its state; ``:due`` are the ids that :func:`read_due` finds. What
+# is not resolved (uq_incident_open) and what is going (ix_pipeline_execution_running) is few, so ids are looked up in
+# sets that are read once, however many pipelines are wanted. Whether a pipeline ran that never wrote, and whether a run
+# began after the one that is going, by ix_pipeline_execution_pipeline_id_start_date. OFFSET 0 has nothing computed
+# twice.
+PIPELINES: Final = f"""
+pipeline_effective AS pipeline CROSS JOIN LATERAL (
+    SELECT words[1] AS status, words[2:] AS also, CASE
+        WHEN NOT pipeline.active THEN '{PipelineState.PAUSED}'
+        WHEN pipeline.schedule IS NOT NULL AND '{Status.MISSED}' = ANY(words) THEN '{PipelineState.MISSED}'
+        WHEN is_going THEN '{PipelineState.RUNNING}'
+        WHEN pipeline.schedule IS NULL THEN NULL
+        WHEN 'due' = ANY(words) THEN '{PipelineState.LATE}'
+        ELSE '{PipelineState.ON_TIME}'
+    END AS state
+    FROM (
+        SELECT is_going, CASE
+            WHEN NOT pipeline.active THEN ARRAY['{Status.PAUSED}']
+            ELSE wrong || CASE
+                WHEN is_going AND pipeline.id IN (
+                    SELECT pipeline_id FROM pipeline_execution AS execution
+                    WHERE end_date IS NULL AND NOT backfill AND NOT EXISTS (
+                        SELECT FROM pipeline_execution AS later
+                        WHERE later.pipeline_id = execution.pipeline_id AND later.start_date >= execution.start_date
+                            AND (later.start_date, later.id) > (execution.start_date, execution.id)
+                            AND NOT later.backfill
+                    )
+                ) THEN ARRAY['{Status.RUNNING}']
+                WHEN wrong <> '{{}}' THEN NULL
+                WHEN is_going OR pipeline.last_write IS NOT NULL OR (
+                    SELECT true FROM pipeline_execution AS execution
+                    WHERE execution.pipeline_id = pipeline.id LIMIT 1
+                ) THEN ARRAY['{Status.OK}']
+                ELSE ARRAY['{Status.UNKNOWN}']
+            END || CASE
+                WHEN pipeline.id = ANY(CAST(:due AS bigint[])) AND '{Status.MISSED}' <> ALL(wrong)
+                    THEN ARRAY['due']
+            END
+        END AS words
+        FROM (
+            SELECT
+                array_remove(ARRAY[{_OPEN_KINDS}], NULL) AS wrong,
+                pipeline.id IN (SELECT pipeline_id FROM pipeline_execution WHERE end_date IS NULL) AS is_going
+            OFFSET 0
+        ) AS found
+        OFFSET 0
+    ) AS judged
+) AS standing
+"""  # noqa: S608 - of constants
+
+# By ix_pipeline_expected_next_run, the latest start by ix_pipeline_execution_pipeline_id_start_date.
+_MAY_BE_DUE = """
+SELECT pipeline.id, schedule, schedule_timezone, schedule_grace_minutes, expected_next_run, latest.start
+FROM pipeline CROSS JOIN LATERAL (
+    SELECT max(start_date) FROM pipeline_execution AS execution
+    WHERE execution.pipeline_id = pipeline.id AND NOT backfill
+) AS latest (start)
+WHERE expected_next_run <= now() AND active AND archived_at IS NULL AND schedule IS NOT NULL
+    AND (latest.start >= expected_next_run) IS NOT TRUE
+    AND NOT (overlap = 'skip' AND EXISTS (
+        SELECT FROM pipeline_execution AS going
+        WHERE going.pipeline_id = pipeline.id AND going.end_date IS NULL AND NOT going.backfill
+            AND going.start_date < expected_next_run
+    ))
+    AND (CAST(:ids AS bigint[]) IS NULL OR pipeline.id = ANY(CAST(:ids AS bigint[])))
 """
+
+
+async def read_due(session: AsyncSession, pipeline_ids: Collection[int] | None = None) -> list[int]:
+    """Those of these pipelines, or of all, of which a run is expected that has not started.
+
+    A run may start a little before its moment; how much, cron decides and SQL cannot. None is expected while another
+    one is open, where the scheduler starts no second one.
+    """
+    wanted = {"ids": None if pipeline_ids is None else list(pipeline_ids)}
+    return [row.id for row in await session.execute(text(_MAY_BE_DUE), wanted) if not _started_early(row)]
+
+
+def _started_early(row: Row[Any]) -> bool:
+    grace = timedelta(minutes=row.schedule_grace_minutes)
+    if row.start is None or row.start < row.expected_next_run - grace:
+        return False
+    try:
+        return bool(row.start >= opens_at(Schedule(row.schedule, row.schedule_timezone), grace, row.expected_next_run))
+    except ZoneInfoNotFoundError:
+        # The schedule check logs that this machine lacks the zone.
+        return False
+
+
+async def select_with_status(
+    session: AsyncSession,
+    wanted: Select[Any],
+    *,
+    pipeline_id: int | None = None,
+    state: PipelineState | Word | None = None,
+    status: Word | None = None,
+) -> Select[Any]:
+    """The wanted pipelines: their columns, ``status``, ``also``, ``state``, and of ``remark`` what it is made of.
+
+    With a ``state`` only those in it, or of which that word holds; a name that is both means the state. With a
+    ``status`` those of which that word holds. A ``pipeline_id`` says that no other is wanted.
+    """
+    due = await read_due(session, None if pipeline_id is None else [pipeline_id])
+    standing = (
+        text(f"SELECT pipeline.id, status, also, state, {OVERRUN} AS remark FROM {PIPELINES}")  # noqa: S608 - a constant
+        .bindparams(bindparam("due", due, ARRAY(BigInteger)))
+        .columns(
+            *(column("id", BigInteger), column("status", Text), column("also", ARRAY(Text)), column("state", Text)),
+            column("remark", JSONB),
+        )
+        .subquery("standing")
+    )
+    statement = wanted.with_only_columns(
+        *Pipeline.__table__.columns, standing.c.status, standing.c.also, standing.c.state, standing.c.remark
+    ).join(standing, standing.c.id == Pipeline.id)
+    if state in set(PipelineState):
+        statement, state = statement.where(standing.c.state == state), None
+    for word in filter(None, (state, status)):
+        statement = statement.where((standing.c.status == word) | (literal(word) == any_(standing.c.also)))
+    return statement
+
+
+_CONDITIONS = f"""
+SELECT pipeline.id, status, also, {OVERRUN} AS remark
+FROM {PIPELINES} WHERE pipeline.id = ANY(CAST(:pipeline_ids AS bigint[]))
+"""  # noqa: S608 - of constants
 
 
 async def read_conditions(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, Condition]:
     """What holds of each of these pipelines, whether active or not; ids of no pipeline are left out."""
-    rows = await session.execute(text(_CONDITIONS_OF), {"pipeline_ids": list(pipeline_ids)})
-    return {
-        pipeline_id: Condition(_holding(tuple(holding)), last_start, last_seconds)
-        for pipeline_id, last_start, last_seconds, holding in rows
-    }
-
-
-# Of tens of thousands of pipelines few differ in this.
-@cache
-def _holding(flags: tuple[bool, ...]) -> frozenset[Status]:
-    return frozenset(status for status, holds in zip(_CONDITIONS, flags, strict=True) if holds)
+    parameters = {"pipeline_ids": list(pipeline_ids), "due": await read_due(session, pipeline_ids)}
+    rows = await session.execute(text(_CONDITIONS), parameters)
+    return {row.id: Condition(Status(row.status), tuple(row.also), overrun_text(row.remark)) for row in rows}
 
 
 async def read_pipeline_statuses(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, Status]:
     """The status of each of these pipelines, whether active or not; ids of no pipeline are left out."""
-    return {pipeline_id: found.status for pipeline_id, found in (await read_conditions(session, pipeline_ids)).items()}
+    rows = await session.execute(text(_CONDITIONS), {"pipeline_ids": list(pipeline_ids), "due": []})
+    return {row.id: Status(row.status) for row in rows}

@@ -31,7 +31,7 @@ class DailyPipelineMetric(Base):
 
 
 class DailyPipelineMetricChange(Base):
-    """A day of a pipeline that has changed since it was summed: until it is summed again, its executions count."""
+    """A day of a pipeline that changed since it was summed; until it is summed again, reports read its executions."""
 
     __tablename__ = "daily_pipeline_metric_change"
 
@@ -40,9 +40,9 @@ class DailyPipelineMetricChange(Base):
 
 
 class DailyPipelineMetricProgress(Base):
-    """How far the sums have got, in one row: days before ``summed_before`` are summed.
+    """The progress of the sums, in one row: days before ``summed_before`` are summed.
 
-    Those before ``watched_before`` had been over for an hour when it was last looked, and are to be summed.
+    Days before ``watched_before`` were over for an hour at the last look, and are the next to be summed.
     """
 
     __tablename__ = "daily_pipeline_metric_progress"

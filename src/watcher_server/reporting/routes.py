@@ -7,8 +7,9 @@ from fastapi import APIRouter, Depends, Request
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.kit.fields import Refreshed
 from watcher_server.reporting import service
-from watcher_server.reporting.schemas import DailyMetricsPage, Refreshed, ReportQuery
+from watcher_server.reporting.schemas import DailyMetricsPage, ReportQuery
 
 router = APIRouter(route_class=JsonRoute, tags=["reporting"])
 
@@ -33,7 +34,7 @@ async def get_pipeline_type_names(session: Session) -> Sequence[str]:
 
 @router.post("/reporting/refresh")
 async def refresh_reporting(session: Session, request: Request) -> Refreshed:
-    """Have days that are over summed now rather than within the hour; the figures are exact either way."""
+    """Sum past days now rather than within the hour; the figures are exact either way."""
     await service.queue_daily_metrics(session)
     request.app.state.relay.wake()
     return Refreshed(status="success", message="The figures are live; days that are over are being summed.")

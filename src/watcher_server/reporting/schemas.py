@@ -14,7 +14,7 @@ LARGEST_PAGE = 1_000
 
 @dataclass(frozen=True)
 class ReportQuery:
-    """Which figures are wanted: so many days up to today (UTC), of some pipelines, one page of them.
+    """Which figures are wanted: of how many days up to today (UTC), of which pipelines, and which page.
 
     A name matches the pipeline that has exactly it, or, when there is none, every pipeline that has it as a part.
     """
@@ -23,14 +23,14 @@ class ReportQuery:
     page_size: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 50
     pipeline_name: Annotated[SearchText | None, Query(description="A name, or any part of one.")] = None
     pipeline_type_name: Annotated[SearchText | None, Query(description="A name, or any part of one.")] = None
-    days: Annotated[int, Query(ge=1, le=LONGEST_DAYS, description="So many days up to today, in UTC.")] = LONGEST_DAYS
+    days: Annotated[int, Query(ge=1, le=LONGEST_DAYS, description="How many days, up to today in UTC.")] = LONGEST_DAYS
 
 
 class DailyMetrics(ResponseBody):
     """One pipeline on one day (UTC).
 
-    Failed executions, error percentage, duration and throughput are of executions that ended; one that still runs
-    counts in ``total_executions`` only. Durations are in seconds, throughput in rows per second.
+    Failed executions, error percentage, duration and throughput are of executions that ended; a running one counts
+    only in ``total_executions``. Durations are in seconds, throughput in rows per second.
     """
 
     date_recorded: date
@@ -63,10 +63,3 @@ class DailyMetricsPage(ResponseBody):
 
     data: list[DailyMetrics]
     pagination: Pagination
-
-
-class Refreshed(ResponseBody):
-    """The figures are up to date."""
-
-    status: str
-    message: str

@@ -1,4 +1,4 @@
-"""What the pipelines did, day by day."""
+"""The daily figures of the pipelines, page by page."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.kit.listing import contains
 from watcher_server.pipelines.models import Pipeline, PipelineType
-from watcher_server.queueing.configuration import SCHEDULED_QUEUE
-from watcher_server.queueing.outbox import enqueue_async
 from watcher_server.reporting.schemas import DailyMetrics, DailyMetricsPage, Pagination, ReportQuery
 from watcher_server.reporting.statements import CHOSEN, DAILY, DAYS_UP_TO_TODAY, FIGURES_OF_WANTED, ROW
+from watcher_server.tasking.sending.outbox import enqueue_async
+from watcher_server.tasking.wire import SCHEDULED_QUEUE
 
-# First which pipelines ran on which days, then the figures of those on the page alone. One statement, one snapshot.
+# First which pipelines ran on which days, then the figures of those on the page. One statement has one snapshot.
 _DAILY_METRICS = text(f"""
 WITH {CHOSEN}, {DAYS_UP_TO_TODAY}, {DAILY}, wanted AS (
     SELECT date_recorded, pipeline_id, place FROM daily
@@ -45,12 +45,9 @@ async def report_daily_metrics(session: AsyncSession, query: ReportQuery) -> Dai
     }
     rows = (await session.execute(_DAILY_METRICS, parameters)).all()
     data = [DailyMetrics.model_validate(row) for row in rows if row.date_recorded is not None]
-    return DailyMetricsPage(data=data, pagination=_paginate(query, rows[0].total_records))
-
-
-def _paginate(query: ReportQuery, total_records: int) -> Pagination:
+    total_records = rows[0].total_records
     total_pages = -(-total_records // query.page_size)
-    return Pagination(
+    pagination = Pagination(
         page=query.page,
         page_size=query.page_size,
         total_records=total_records,
@@ -58,11 +55,14 @@ def _paginate(query: ReportQuery, total_records: int) -> Pagination:
         has_next=query.page < total_pages,
         has_prev=query.page > 1,
     )
+    return DailyMetricsPage(data=data, pagination=pagination)
 
 
 async def list_pipeline_names(session: AsyncSession) -> Sequence[str]:
     """Every pipeline's name, in alphabetical order."""
-    return (await session.scalars(select(Pipeline.name).order_by(Pipeline.name))).all()
+    return (
+        await session.scalars(select(Pipeline.name).where(Pipeline.archived_at.is_(None)).order_by(Pipeline.name))
+    ).all()
 
 
 async def list_pipeline_type_names(session: AsyncSession) -> Sequence[str]:
@@ -70,6 +70,17 @@ async def list_pipeline_type_names(session: AsyncSession) -> Sequence[str]:
     return (await session.scalars(select(PipelineType.name).order_by(PipelineType.name))).all()
 
 
+async def complete_pipeline_name(session: AsyncSession, part: str) -> Sequence[str]:
+    """The first 20 names of pipelines that contain this, in alphabetical order, by the unique index of names."""
+    named = select(Pipeline.name).where(Pipeline.archived_at.is_(None), Pipeline.name.like(contains(part)))
+    return (await session.scalars(named.order_by(Pipeline.name).limit(20))).all()
+
+
+async def has_pipelines(session: AsyncSession) -> bool:
+    """Whether there is any pipeline at all."""
+    return await session.scalar(select(Pipeline.id).where(Pipeline.archived_at.is_(None)).limit(1)) is not None
+
+
 async def queue_daily_metrics(session: AsyncSession) -> None:
-    """Have the days summed that are over; the figures are the same before and after, and sooner read."""
+    """Queue the sums of past days. The figures are the same before and after, but quicker to read after."""
     await enqueue_async(session, "daily_metrics_task", SCHEDULED_QUEUE)

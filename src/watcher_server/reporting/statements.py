@@ -1,21 +1,33 @@
-"""The parts that statements about the figures are put together from.
+"""The parts that the statements about the daily figures share: the figures, and the common table expressions.
 
-``CHOSEN``, then a period, then ``DAILY``: which pipelines ran on which days. Of summed days by the primary keys of the
-sums and the changes; of later ones by ix_pipeline_execution_pipeline_id_start_date, one seek for each day and pipeline,
-so that it costs the same however many executions there are. LIMIT 1 keeps the seeks from becoming joins, which would
-read the whole of what was ever summed, or ever ran.
+``CHOSEN``, then a period, then ``DAILY``: which pipelines ran on which days. Summed days are read by the primary keys
+of the sums and the changes. Later days are read by ix_pipeline_execution_pipeline_id_start_date, one seek for each day
+and pipeline, so the cost does not depend on the number of executions. LIMIT 1 keeps PostgreSQL from turning the seeks
+into joins, which would read all sums, or all executions.
 """
 
-from watcher_server.reporting.figures import FIGURE_COLUMNS, FIGURES
+# The columns of daily_pipeline_metric beside its key, and in the same order what they are.
+FIGURE_COLUMNS = """total_executions, ended_executions, failed_executions,
+    inserts, updates, soft_deletes, total_rows, duration_seconds, measured_durations"""
+FIGURES = """count(*) AS total_executions,
+        count(end_date) AS ended_executions,
+        count(*) FILTER (WHERE end_date IS NOT NULL AND NOT completed_successfully) AS failed_executions,
+        sum(inserts) AS inserts,
+        sum(updates) AS updates,
+        sum(soft_deletes) AS soft_deletes,
+        sum(total_rows) AS total_rows,
+        sum(duration_seconds) AS duration_seconds,
+        count(duration_seconds) AS measured_durations"""
 
-# A name that a pipeline, or a type, has exactly is that one; any other is a part of names.
-MATCHES = """(CAST(:pipeline AS text) IS NULL OR pipeline.name = :pipeline
+# A name that a pipeline (or type) has exactly means this one; any other text is a part of names.
+MATCHES = """pipeline.archived_at IS NULL AND (CAST(:pipeline AS text) IS NULL OR pipeline.name = :pipeline
             OR pipeline.name LIKE :pipeline_part AND NOT EXISTS (SELECT FROM pipeline WHERE name = :pipeline))
         AND (CAST(:type AS text) IS NULL OR pipeline_type.name = :type
             OR pipeline_type.name LIKE :type_part AND NOT EXISTS (SELECT FROM pipeline_type WHERE name = :type))"""
 
 CHOSEN = f"""chosen AS MATERIALIZED (
-    SELECT pipeline.id, pipeline.name AS pipeline_name, pipeline_type.name AS pipeline_type_name,
+    SELECT pipeline.id, pipeline.name AS pipeline_name,
+        coalesce(pipeline.display_name, pipeline.name) AS pipeline_shown, pipeline_type.name AS pipeline_type_name,
         row_number() OVER (ORDER BY pipeline.name) AS place
     FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
     WHERE {MATCHES}
@@ -29,7 +41,7 @@ _PERIOD = """period AS MATERIALIZED (
 DAYS_UP_TO_TODAY = _PERIOD.format(days="today - CAST(:days AS integer) + 1 AS first_day, today AS last_day")
 DAYS_BETWEEN = _PERIOD.format(days="CAST(:first_day AS date) AS first_day, CAST(:last_day AS date) AS last_day")
 
-# The summed days of the period, in the index conditions of a table of days.
+# Restricts a table of days to the summed days of the period, by its index.
 IN_SUMMED_DAYS = """{table}.date_recorded >= (SELECT first_day FROM period)
         AND {table}.date_recorded <= (SELECT last_day FROM period)
         AND {table}.date_recorded < (SELECT summed_before FROM period)"""

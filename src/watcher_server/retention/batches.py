@@ -1,4 +1,4 @@
-"""Deleting in transactions so short that nobody waits for them."""
+"""Deleting in transactions that are too short for others to notice."""
 
 import time
 from typing import Any
@@ -7,25 +7,25 @@ from psycopg.errors import ForeignKeyViolation, QueryCanceled
 from sqlalchemy import Engine, Row, text
 from sqlalchemy.exc import DBAPIError
 
-# A statement takes about so long. One that would take longer than the limit is given up and tried with fewer rows.
+# The aim is the duration of a statement. One that reaches the limit is cancelled and tried with fewer rows.
 _AIM_SECONDS = 0.025
 _LIMIT_MILLISECONDS = 80
 _FIRST_ROWS = 200
 _MOST_GROWTH, _LEAST_GROWTH = 1.5, 0.25
-# Below that, fewer rows make a statement no shorter on a slow machine: only the limit makes it go lower.
+# On a slow machine fewer rows than this do not shorten a statement, so only the limit leads below it.
 _FEW_ROWS = 50
 _TRIES = 5
 
-# As long as a batch took, the database belongs to the others; but a batch that waited does not make the rest wait.
+# After a batch, the database is left to others for as long as the batch took, but no longer than this.
 _LONGEST_PAUSE_SECONDS = 0.5
 
 
 class Batches:
-    """One statement, again and again, each time in a transaction of its own and over as many rows as the time allows.
+    """One statement, run repeatedly, each time in its own transaction and over as many rows as the time allows.
 
     Args:
-        engine: where.
-        statement: takes ``batch_size``, the rows to look at, and locks nothing that it would have to wait for.
+        engine: the engine to run it on.
+        statement: takes ``batch_size``, the number of rows to look at, and never waits for a lock.
         largest: the most rows of a batch, however quick it is.
     """
 
@@ -36,7 +36,7 @@ class Batches:
         self._rows = min(_FIRST_ROWS, largest)
 
     def run(self, parameters: dict[str, Any]) -> Row[Any]:
-        """The row with which the statement answers, once it has committed, and a pause after it."""
+        """Run the statement, commit, and pause; the row that the statement returns."""
         tries = 0
         while True:
             began = time.perf_counter()
@@ -46,7 +46,7 @@ class Batches:
                 if isinstance(error.orig, QueryCanceled) and self._rows > 1:
                     self._rows = max(1, int(self._rows * _LEAST_GROWTH))
                 elif isinstance(error.orig, ForeignKeyViolation) and tries < _TRIES:
-                    # A run was given one of these as its parent after the batch had been looked at: look again.
+                    # A new run got one of these as its parent after the batch had looked at it: look again.
                     tries += 1
                 else:
                     raise
@@ -55,7 +55,7 @@ class Batches:
 
     def _execute(self, parameters: dict[str, Any]) -> Row[Any]:
         with self._engine.begin() as connection:
-            # A single row has to go at some time, however much hangs on it.
+            # A single row has no limit, because it must be deleted however many rows refer to it.
             if self._rows > 1:
                 connection.execute(
                     text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": str(_LIMIT_MILLISECONDS)}
@@ -63,7 +63,7 @@ class Batches:
             began = time.perf_counter()
             row = connection.execute(self._statement, {**parameters, "batch_size": self._rows}).one()
             seconds = time.perf_counter() - began
-        # What it takes to connect and to commit depends on other things than the rows.
+        # Measured without connecting and committing, which do not depend on the number of rows.
         growth = max(_LEAST_GROWTH, min(_MOST_GROWTH, _AIM_SECONDS / seconds))
         self._rows = max(min(self._rows, _FEW_ROWS), min(self._largest, int(self._rows * growth + 0.5)))
         return row

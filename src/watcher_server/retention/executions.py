@@ -1,4 +1,4 @@
-"""Deleting executions, with what hangs on them."""
+"""Deleting executions with the logs, results and closure rows that refer to them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from sqlalchemy import Engine, text
 
 from watcher_server.retention.batches import Batches
 
-# A batch is a window over ix_pipeline_execution_start_date, newest first, for children start after their parents:
-# they are gone when the window reaches the parent. What has a child outside the batch stays, and so do its ancestors
-# (children are found by ix_pipeline_execution_parent_id); it has another chance when the pass is over. Rows that
-# somebody else holds, such as a parent that is given a child at this moment, are skipped.
-_DELETE_BATCH = """
+# A batch is a window over ix_pipeline_execution_start_date, newest first: children start after their parents, so they
+# are deleted before the window reaches the parent. An execution with a child outside the batch stays, and so do its
+# ancestors (children are found by ix_pipeline_execution_parent_id). The next pass looks at them again. Rows that
+# another transaction has locked are skipped, such as a parent that is given a child at this moment.
+DELETE_BATCH = """
 WITH RECURSIVE batch AS MATERIALIZED (
     SELECT id, parent_id, start_date FROM pipeline_execution
     WHERE (start_date, id) < (:start_date, :id) AND end_date IS NOT NULL
@@ -39,6 +39,8 @@ WITH RECURSIVE batch AS MATERIALIZED (
     DELETE FROM pipeline_execution_closure AS closure USING doomed
     WHERE closure.child_execution_id = doomed.id
         AND NOT EXISTS (SELECT FROM doomed AS parent WHERE parent.id = closure.parent_execution_id) RETURNING 1
+), ping_runs AS (
+    DELETE FROM ping_run USING doomed WHERE ping_run.execution_id = doomed.id
 ), executions AS (
     DELETE FROM pipeline_execution AS execution USING doomed WHERE execution.id = doomed.id RETURNING 1
 )
@@ -52,34 +54,33 @@ FROM (SELECT) AS always
 LEFT JOIN (SELECT start_date, id FROM batch ORDER BY start_date, id LIMIT 1) AS oldest ON true
 """
 
-# By ix_pipeline_execution_start_date.
-_OLDEST = "SELECT min(start_date) FROM pipeline_execution"
-
 
 @dataclass(frozen=True)
 class Step:
-    """What one batch deleted, by the names of the answer, and how much of its part of the work is done, 0 to 1."""
+    """The rows that one batch deleted, by the names of the answer, and the share of its work that is done, 0 to 1."""
 
     counts: dict[str, int]
     done: float
 
 
 def delete_executions(engine: Engine, cutoff: datetime, batch_size: int) -> Iterator[Step]:
-    """Delete what started before the cutoff and has ended, batch by batch; ancestors of anything kept stay.
+    """Delete the executions that started before the cutoff and have ended, batch by batch; ancestors of kept ones stay.
 
-    Pass after pass, until one has nothing left to come back for. Whoever stops asking for the next step stops it
-    between two batches; the next time it goes on where this one was, for what is gone need not be looked at again.
+    It makes passes until one leaves nothing that another pass could delete. A caller that takes no further step stops
+    it between two batches, and a later call goes on from there.
     """
-    batches = Batches(engine, _DELETE_BATCH, batch_size)
+    batches = Batches(engine, DELETE_BATCH, batch_size)
     with engine.begin() as connection:
-        oldest = connection.scalar(text(_OLDEST))
+        # By ix_pipeline_execution_start_date.
+        oldest = connection.scalar(text("SELECT min(start_date) FROM pipeline_execution"))
     while True:
         seen = deleted = 0
         for row in _pass(batches, cutoff):
             seen += row.pop("seen")
             deleted += row["total_pipeline_executions_deleted"]
             reached = row.pop("start_date")
-            yield Step(row, _share(oldest, reached, cutoff))
+            # The share of the time before the cutoff that the batches have covered.
+            yield Step(row, min(1.0, (cutoff - reached) / (cutoff - oldest)) if oldest < cutoff else 1.0)
         if deleted in {0, seen}:
             return
 
@@ -93,8 +94,3 @@ def _pass(batches: Batches, cutoff: datetime) -> Iterator[dict[str, Any]]:
         if position["id"] is None:
             return
         yield row
-
-
-def _share(oldest: datetime, reached: datetime, cutoff: datetime) -> float:
-    """How much of the time before the cutoff has been gone through."""
-    return min(1.0, (cutoff - reached) / (cutoff - oldest)) if oldest < cutoff else 1.0

@@ -1,4 +1,4 @@
-"""Deleting what the checks found, what was told, and the daily figures."""
+"""Deleting the logs of the checks, anomaly events, alerts, incidents, and daily figures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from watcher_server.retention.executions import Step
 
 @dataclass(frozen=True)
 class _Walk:
-    """A statement that goes through a table by its primary key, a window at a time, and deletes what is old in it.
+    """A statement that goes through a table by its primary key, a window at a time, and deletes its old rows.
 
-    ``name`` is the count's in the answer; the statement answers with ``deleted``, and with the parameters from which
-    the next window begins, null at the end.
+    ``name`` is the name of the count in the answer. The statement returns ``deleted`` and the parameters of the next
+    window, null at the end.
     """
 
     name: str
@@ -24,26 +24,25 @@ class _Walk:
     first: dict[str, Any]
 
 
-# None of these tables has an index on the age of its rows: they are small beside the executions, written all the time
-# and cleaned once a day. Each window is a range of the primary key.
+# None of these tables has an index on the age of its rows: they are small, often written, and cleaned once a day. Each
+# window is a range of the primary key.
 
-# The row of the state that a pipeline is still in stays, however old: it keeps the check from alerting it again.
+# The row of a pipeline's present state stays, however old, because it keeps the check from alerting it again.
 _FRESHNESS_LOGS = """
 WITH batch AS MATERIALIZED (
     SELECT id, pipeline_id, last_dml_timestamp, evaluated_at FROM freshness_pipeline_log
     WHERE id > :id ORDER BY id LIMIT :batch_size
 ), deleted AS (
-    DELETE FROM freshness_pipeline_log AS log USING batch JOIN pipeline ON pipeline.id = batch.pipeline_id
+    DELETE FROM freshness_pipeline_log AS log
+    USING batch JOIN pipeline_effective AS pipeline ON pipeline.id = batch.pipeline_id
     WHERE log.id = batch.id AND batch.evaluated_at < :cutoff
-        AND batch.last_dml_timestamp IS DISTINCT FROM greatest(
-            pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete
-        )
+        AND batch.last_dml_timestamp IS DISTINCT FROM greatest(pipeline.last_write, pipeline.last_looked)
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
 """
 
-# What the pipeline's state refers to stays.
+# The missed run that the pipeline's state refers to stays.
 _MISSED_RUNS = """
 WITH batch AS MATERIALIZED (
     SELECT id, pipeline_id, expected_at, evaluated_at FROM missed_run_log WHERE id > :id ORDER BY id LIMIT :batch_size
@@ -71,14 +70,31 @@ WITH batch AS MATERIALIZED (
 SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
 """
 
-# An alert that never arrived stays, with its reason.
+# An alert that never arrived stays, with its reason. Notifications by their unique key.
 _ALERTS = """
 WITH batch AS MATERIALIZED (
-    SELECT id, created_at, delivered_at FROM alert WHERE id > :id ORDER BY id LIMIT :batch_size
+    SELECT id, created_at FROM alert WHERE id > :id ORDER BY id LIMIT :batch_size
 ), deleted AS (
     DELETE FROM alert USING batch
-    WHERE alert.id = batch.id AND batch.created_at < :cutoff AND batch.delivered_at IS NOT NULL
+    WHERE alert.id = batch.id AND batch.created_at < :cutoff AND NOT EXISTS (
+        SELECT FROM notification WHERE notification.alert_id = batch.id AND state NOT IN ('sent', 'merged')
+    )
     RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
+# With its timeline. What is not resolved stays, however old, and so does what was resolved by hand while it held: it
+# keeps the check from opening another.
+_INCIDENTS = """
+WITH batch AS MATERIALIZED (
+    SELECT id FROM incident WHERE id > :id ORDER BY id LIMIT :batch_size
+), doomed AS MATERIALIZED (
+    SELECT incident.id FROM incident JOIN batch ON batch.id = incident.id
+    WHERE incident.resolved_at < :cutoff AND NOT incident.quiet AND incident.tell_resolved_at IS NULL
+    FOR UPDATE OF incident SKIP LOCKED
+), deleted AS (
+    DELETE FROM incident USING doomed WHERE incident.id = doomed.id RETURNING 1
 )
 SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
 """
@@ -103,6 +119,17 @@ FROM (SELECT) AS always LEFT JOIN latest ON true
 
 _METRIC_CHANGES = _DAILY_METRICS.replace("daily_pipeline_metric", "daily_pipeline_metric_change")
 
+# By ix_dbt_artifact_applied_at.
+_DBT_ARTIFACTS = """
+WITH deleted AS (
+    DELETE FROM dbt_artifact WHERE (invocation_id, kind) IN (
+        SELECT invocation_id, kind FROM dbt_artifact WHERE applied_at < :cutoff ORDER BY applied_at LIMIT :batch_size
+    )
+    RETURNING 1
+)
+SELECT count(*) AS deleted, CASE WHEN count(*) > 0 THEN :id END AS id FROM deleted
+"""
+
 _FROM_FIRST_ID = {"id": 0}
 _FROM_FIRST_DAY = {"date_recorded": date.min, "pipeline_id": 0}
 
@@ -111,13 +138,15 @@ _WALKS = (
     _Walk("total_missed_run_logs_deleted", _MISSED_RUNS, _FROM_FIRST_ID),
     _Walk("total_anomaly_events_deleted", _ANOMALY_EVENTS, _FROM_FIRST_ID),
     _Walk("total_alerts_deleted", _ALERTS, _FROM_FIRST_ID),
+    _Walk("total_incidents_deleted", _INCIDENTS, _FROM_FIRST_ID),
     _Walk("total_daily_pipeline_metrics_deleted", _DAILY_METRICS, _FROM_FIRST_DAY),
     _Walk("total_daily_pipeline_metric_changes_deleted", _METRIC_CHANGES, _FROM_FIRST_DAY),
+    _Walk("total_dbt_artifacts_deleted", _DBT_ARTIFACTS, _FROM_FIRST_ID),
 )
 
 
 def delete_logs(engine: Engine, cutoff: datetime, batch_size: int) -> Iterator[Step]:
-    """Delete what is older than the cutoff, batch by batch; events after their results, so after the executions."""
+    """Delete rows older than the cutoff, batch by batch. Run it after the executions: events go after their results."""
     for number, walk in enumerate(_WALKS):
         batches = Batches(engine, walk.statement, batch_size)
         position = walk.first

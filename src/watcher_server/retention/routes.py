@@ -15,7 +15,7 @@ router = APIRouter(route_class=JsonRoute, tags=["maintenance"])
 
 @router.post("/log_cleanup", responses={409: {"description": "Another cleanup is running."}})
 async def clean_up_logs(body: CleanupRequest, request: Request) -> CleanupResult:
-    """Delete what is older than the retention: finished executions, what hangs on them, logs and daily figures."""
+    """Delete what is older than the retention: finished executions and what hangs on them, logs, incidents, figures."""
     stopping: asyncio.Event = request.app.state.stopping
     # In a thread, for it is the code of the task, which waits. It sees the end of the api between two batches.
     done = await asyncio.to_thread(service.clean_up, sync_engine(), body, goes_on=lambda: not stopping.is_set())

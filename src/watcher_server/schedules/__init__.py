@@ -1,1 +1,1 @@
-"""When a pipeline is expected to run, and which of its runs never started."""
+"""When a pipeline is expected to run: cron expressions in time zones, and the window of each run."""

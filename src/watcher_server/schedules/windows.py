@@ -1,4 +1,4 @@
-"""When a run may start and still be the one that was expected."""
+"""When a run may start and still count as the expected one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Window:
 
 
 def opens_at(schedule: Schedule, grace: timedelta, expected_at: datetime, before: datetime | None = None) -> datetime:
-    """From when on an execution counts as the run expected then; ``before`` is the run before it, where known.
+    """The earliest start with which an execution counts as the run expected then; ``before`` is the run before that.
 
     Schedulers start a few seconds early. At most the grace, and less than half the distance to the run before.
     """

@@ -1,9 +1,11 @@
-"""What Celery's signals are listened to for: logs and traces that name the task, and the request behind it."""
+"""Celery's signals that put the task, and the request behind it, into logs and traces.
+
+Two lines of the specification need them: "Log all errors with context", and "Automatic task tracking and performance
+metrics" for Logfire. Why no library does this is in ``docs/decisions/0025-spans-of-our-own.md``.
+"""
 
 import os
 from collections.abc import Mapping
-from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from watcher_server.telemetry.context import (
 from watcher_server.telemetry.tracing import configure_tracing, require_tracing
 
 if TYPE_CHECKING:
-    from watcher_server.telemetry.spans import TaskSpan, Tracing
+    from watcher_server.telemetry.spans import Tracing
 
 # How long the end of a process waits for its last spans to be sent.
 _LAST_SPANS_SECONDS = 2.0
@@ -38,48 +40,33 @@ def install() -> None:
     worker_logs.install()
     signals.task_prerun.connect(_begin)
     signals.task_postrun.connect(_end)
-    # The one ends a process of a pool, the other a worker that runs its tasks itself.
+    # The first is sent by each process of a pool, the second by a worker that runs its tasks itself.
     signals.worker_process_shutdown.connect(_close_tracing)
     signals.worker_shutdown.connect(_close_tracing)
 
 
-@dataclass
-class _Run:
-    """What lasts as long as a task runs."""
-
-    tokens: list[tuple[ContextVar[Any], Token[Any]]] = field(default_factory=list)
-    span: "TaskSpan | None" = None
-
-    def bind(self, variable: ContextVar[Any], value: Any) -> None:
-        self.tokens.append((variable, variable.set(value)))
-
-    def end(self, state: str | None, outcome: Any) -> None:
-        for variable, token in reversed(self.tokens):
-            variable.reset(token)
-        if self.span is not None:
-            self.span.end(state, outcome)
-
-
 def _begin(task: Any, task_id: str, kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
-    # A task that is called within another, or within a request, is the doing of that.
+    # A task that runs within another task, or within a request, belongs to that one.
     context = read_context(task.request.get(CONTEXT_HEADER)) or current_context() or {}
     fields = {"task_id": task_id, "task_name": task.name, **_subject(kwargs or {})}
-    run = _Run()
-    tracing = _tracing_of(os.getpid())
+    tracing, span = _tracing_of(os.getpid()), None
     if tracing is not None:
-        run.span = tracing.start_task(task.request, context, fields)
-        # What the task calls for is below the task.
-        context = {**context, "traceparent": run.span.traceparent} if run.span.traceparent else context
-    run.bind(request_context, context or None)
-    run.bind(task_context, fields)
-    # Kept where the run is: tasks can be nested, and threads can run them side by side.
-    task.request.watcher_run = run
+        span = tracing.start_task(task.request, context, fields)
+        # The tasks that this one sends are below it in the trace.
+        context = {**context, "traceparent": span.traceparent} if span.traceparent else context
+    # Kept with the run of the task, for tasks can be nested, and threads can run them side by side.
+    task.request.watcher_run = request_context.set(context or None), task_context.set(fields), span
 
 
 def _end(task: Any, retval: Any = None, state: str | None = None, **_: Any) -> None:
-    run: _Run | None = task.request.get("watcher_run")
-    if run is not None:
-        run.end(state, retval)
+    run = task.request.get("watcher_run")
+    if run is None:
+        return
+    request_token, task_token, span = run
+    task_context.reset(task_token)
+    request_context.reset(request_token)
+    if span is not None:
+        span.end(state, retval)
 
 
 def _subject(kwargs: Mapping[str, Any]) -> dict[str, int]:
@@ -90,12 +77,12 @@ def _subject(kwargs: Mapping[str, Any]) -> dict[str, int]:
 
 @cache
 def _tracing_of(_pid: int) -> "Tracing | None":
-    """The tracing of this process: the thread that sends for its parent is not there in a forked one."""
+    """The tracing of this process: a fork does not copy the thread that sends the spans of its parent."""
     return configure_tracing("watcher-worker", get_settings())
 
 
 def _close_tracing(**_: Any) -> None:
-    # Not made only to be closed, by a process that ran no task.
+    # A process that ran no task has none to close.
     if _tracing_of.cache_info().currsize:
         tracing = _tracing_of(os.getpid())
         if tracing is not None:

@@ -1,4 +1,4 @@
-"""Whose doing it is: the request that the present work was called for by, and the task that does it."""
+"""The request that caused the present work, and the task that does it."""
 
 import json
 import re
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-# Under these names a message carries the context, and the moment it fell due in seconds since 1970.
+# Headers of a task's message: the context, and the moment when the task was due, in seconds since 1970.
 CONTEXT_HEADER = "watcher_context"
 DUE_HEADER = "watcher_due"
 
-# What is safe in a header, in a log line and in a search for it.
+# Safe in a header and in a log line, and easy to search for.
 is_request_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -20,20 +20,20 @@ task_context: ContextVar[Mapping[str, Any] | None] = ContextVar("task_context", 
 
 
 def current_context() -> dict[str, Any] | None:
-    """What a task is to carry along from here: ``request_id`` and, when traced, ``traceparent``; None outside any."""
+    """What a task sent now carries: ``request_id`` and, when traced, ``traceparent``; None without a request."""
     return request_context.get()
 
 
 def current_context_json() -> str | None:
-    """As :func:`current_context`, for a statement that is written by hand."""
+    """:func:`current_context` as JSON, for a parameter of a statement."""
     context = request_context.get()
     return None if context is None else json.dumps(context)
 
 
 def log_fields() -> dict[str, Any]:
-    """What a log line that is written now names besides its message.
+    """The fields of a log line that is written now, as far as they are known.
 
-    Of ``request_id``, ``task_id``, ``task_name``, ``pipeline_id`` and ``execution_id`` those that are known.
+    They are ``request_id``, ``task_id``, ``task_name``, ``pipeline_id`` and ``execution_id``.
     """
     context = request_context.get() or {}
     fields = {"request_id": context["request_id"]} if "request_id" in context else {}
@@ -41,7 +41,7 @@ def log_fields() -> dict[str, Any]:
 
 
 def read_context(header: Any) -> dict[str, Any]:
-    """The context in a message's header: what is sane of it, for anybody may write to the broker."""
+    """The context in a message's header, without values of the wrong form: other programs can write to the broker."""
     if not isinstance(header, dict):
         return {}
     request_id, traceparent = header.get("request_id"), header.get("traceparent")

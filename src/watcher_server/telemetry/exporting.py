@@ -20,17 +20,17 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from watcher_server import __version__
 
-# What a process that is killed at once can lose.
+# A process that is killed loses the spans of this time.
 _SEND_EVERY_MILLISECONDS = 1000
 
-# While a collector is away, its exporter logs every try.
+# While a collector is away, the exporter logs every try.
 _COMPLAIN_EVERY_SECONDS = 60.0
 _EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
 _LOGFIRE_REGION = re.compile(r"pylf_v\d+_([a-z]+)_")
 
 
-class _Sparing(logging.Filter):
+class _OncePerMinute(logging.Filter):
     """Lets one message pass per minute: the first says what is wrong."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class _Sparing(logging.Filter):
         return True
 
 
-_EXPORTER_LOG.addFilter(_Sparing())
+_EXPORTER_LOG.addFilter(_OncePerMinute())
 
 
 def make_provider(service: str) -> TracerProvider:
-    """What collects the spans of this process in memory, and sends them from a thread: nobody waits for them.
+    """Collects the spans of this process in memory and sends them from a thread, so that no request or task waits.
 
     Up to 2,048 spans (OTEL_BSP_MAX_QUEUE_SIZE) wait for a collector that does not answer; more are dropped.
     """
@@ -61,7 +61,7 @@ def make_provider(service: str) -> TracerProvider:
 
 
 def close_provider(provider: TracerProvider, seconds: float) -> bool:
-    """Send what was not sent yet, and end; False when that was not done after so many seconds."""
+    """Send the remaining spans and end; False when that took longer than the given seconds."""
     closing = threading.Thread(target=provider.shutdown, name="close-tracing", daemon=True)
     closing.start()
     closing.join(seconds)
@@ -85,7 +85,7 @@ def _exporters() -> Iterator[SpanExporter]:
 
 
 def _logfire_endpoint(token: str) -> str:
-    """Where a write token belongs: it names its region, and those from before there were any are American."""
+    """The address for a write token: the token names its region; older ones without a region belong to the US."""
     found = _LOGFIRE_REGION.match(token)
     region = found[1] if found else "us"
     base = os.environ.get("LOGFIRE_BASE_URL") or f"https://logfire-{region}.pydantic.dev"

@@ -11,6 +11,7 @@ from typing import Any
 from pythonjsonlogger.core import LogData
 from pythonjsonlogger.json import JsonFormatter
 
+from watcher_server.kit.text import escape_controls
 from watcher_server.settings import Settings
 from watcher_server.telemetry.context import log_fields
 from watcher_server.telemetry.redaction import redact
@@ -25,8 +26,12 @@ class JsonLogFormatter(JsonFormatter):
     ``pipeline_id``, ``execution_id`` and ``exception`` where there is one.
     """
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; JSON itself escapes what is not ASCII, and every control character but DEL."""
+        return super().format(record).replace("\x7f", "\\u007f")
+
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Fill the object; what libraries attach to a record for formatters of their own is left out."""
+        """Fill the object, without the attributes that libraries attach to a record for their own formatters."""
         log_data["timestamp"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
@@ -37,7 +42,7 @@ class JsonLogFormatter(JsonFormatter):
 
 
 def _task_named_by_celery(record: logging.LogRecord) -> dict[str, Any]:
-    """The task that a line of a worker's main process is about, where none runs."""
+    """The task that a line of a worker's main process is about; that process itself runs none."""
     data = getattr(record, "data", None)
     if not isinstance(data, dict) or not {"id", "name"} <= data.keys():
         return {}
@@ -45,44 +50,65 @@ def _task_named_by_celery(record: logging.LogRecord) -> dict[str, Any]:
 
 
 class TextFormatter(logging.Formatter):
-    """Text, with what the line belongs to before its message, and without secrets; to be mixed with other formatters.
+    """Text, with what the line belongs to before its message; to be mixed with other formatters.
 
-    ``names_task`` says that the other formatter names the task by itself.
+    Secrets are hidden, and control characters of the message and the traceback escaped: the colours of a terminal are
+    for the other formatter to choose. ``names_task`` says that the other formatter names the task by itself.
     """
 
     names_task = False
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return redact(super().format(self._told(record)))
+        return redact(super().format(self._with_context(record)))
 
-    def _told(self, record: logging.LogRecord) -> logging.LogRecord:
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback."""
+        return escape_controls(super().formatException(ei), keep_layout=True)
+
+    def _with_context(self, record: logging.LogRecord) -> logging.LogRecord:
         fields = log_fields()
-        message = record.getMessage()
-        words = []
+        original = record.getMessage()
+        message = escape_controls(original, keep_layout=True)
         task_id = fields.get("task_id")
+        words = []
         if task_id and not self.names_task and str(task_id) not in message:
             words.append(f"{fields['task_name']}[{task_id}]")
         if "request_id" in fields:
             words.append(f"request {fields['request_id']}")
-        if not words:
+        if words:
+            message = f"{' '.join(words)}: {message}"
+        if message == original:
             return record
-        told = copy.copy(record)
-        told.msg, told.args = f"{' '.join(words)}: {message}", None
-        # The same message for terminals, of uvicorn.
-        told.__dict__.pop("color_message", None)
-        return told
+        changed = copy.copy(record)
+        changed.msg, changed.args = message, None
+        # Uvicorn's second copy of the message, for terminals.
+        changed.__dict__.pop("color_message", None)
+        return changed
 
 
 class PlainFormatter(TextFormatter):
-    """Text of whatever brings no format of its own."""
+    """Text for processes that have no log format of their own."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
+class _SecretsHidden(logging.Filter):
+    """Takes secrets out of the URLs of an access log, which has a formatter of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(redact(value) if isinstance(value, str) else value for value in record.args)
+        return True
+
+
+# `watcher api` writes no access log; a uvicorn that was started by hand does.
+logging.getLogger("uvicorn.access").addFilter(_SecretsHidden())
+
+
 def configure_logging(settings: Settings) -> None:
-    """Log to stderr in the configured format, unless somebody has configured the logging of this process."""
+    """Log to stderr in the configured format, unless the logging of this process is configured already."""
     handler = logging.StreamHandler()
     if settings.log_format == "json":
         handler.setFormatter(JsonLogFormatter())
@@ -93,19 +119,19 @@ def configure_logging(settings: Settings) -> None:
 
 
 def say(sentence: str, settings: Settings) -> None:
-    """Tell whoever started a command something, before its logging is set up."""
+    """Print a sentence to stderr in the configured format, before logging is set up."""
     if settings.log_format == "json":
         record = logging.makeLogRecord(
             {"name": "watcher", "levelno": logging.WARNING, "levelname": "WARNING", "msg": sentence}
         )
         line = JsonLogFormatter().format(record)
     else:
-        line = redact(f"watcher: {sentence}")
+        line = redact(escape_controls(f"watcher: {sentence}", keep_layout=True))
     sys.stderr.write(f"{line}\n")
 
 
 def log_uncaught_errors() -> None:
-    """Have warnings, and errors that end a thread or the process, logged: Python would print them as lines of text."""
+    """Log warnings, and errors that end a thread or the process; Python itself would print them as plain text."""
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread

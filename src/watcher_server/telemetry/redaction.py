@@ -1,4 +1,4 @@
-"""Keeping secrets out of logs and traces, whoever wrote the message that quotes one."""
+"""Hiding secrets in logs and traces, also in messages that libraries write."""
 
 import os
 import re
@@ -8,12 +8,13 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
-from watcher_server.settings import Settings, SettingsError, get_settings
+from watcher_server.settings import Settings, SettingsError, get_settings, split_keys
 
 _HIDDEN = "***"
 
-# scheme://user:password@host, in any message: also of URLs that no setting of ours holds.
-_IN_A_URL = re.compile(r"(\b[A-Za-z][\w+.-]*://[^\s/:@\"']*:)[^\s/@\"']+(?=@)")
+# scheme://user:password@host. A search begins only where the letters of a scheme do, and never looks at them twice:
+# what looks like a very long scheme would otherwise be read again from each of its dots.
+_IN_A_URL = re.compile(r"((?<![\w+.-])(?>[\w+.-]*?\b[A-Za-z])[\w+.-]*+://[^\s/:@\"']*+:)[^\s/@\"']++(?=@)")
 # password=…, 'password': '…', and the like: connection strings, query strings, keyword arguments.
 _NAMED = re.compile(
     r"(\b\w*(?:password|passwd|secret|api_?key)[\"']?\s*[=:]\s*)(?:b?\"[^\"]*\"|b?'[^']*'|[^\s,;&\"')\]}]+)",
@@ -22,19 +23,16 @@ _NAMED = re.compile(
 _BEARER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 # A token of ours as `watcher token create` makes it.
 _TOKEN = re.compile(r"\bwatcher_[\w-]{43}\b")
-
-# A shorter password is a word that occurs by itself; where it is quoted as a password, the patterns find it.
-_SHORTEST_KNOWN = 6
-# What the exporter of traces shows to whom it sends them.
-_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+# The secret of a ping URL: the UUID of a pipeline, or a key.
+_PING = re.compile(r"(/ping/)[\w-]{20,100}")
 
 
 def redact(message: str) -> str:
-    """The message without passwords, tokens and the Slack webhook."""
+    """The message without passwords, tokens, ping URLs and the Slack webhook."""
     known = _known_pattern()
     if known is not None:
         message = known.sub(_HIDDEN, message)
-    for pattern in (_IN_A_URL, _NAMED, _BEARER):
+    for pattern in (_IN_A_URL, _NAMED, _BEARER, _PING):
         message = pattern.sub(rf"\g<1>{_HIDDEN}", message)
     return _TOKEN.sub(_HIDDEN, message)
 
@@ -44,11 +42,12 @@ def _known_pattern() -> re.Pattern[str] | None:
     try:
         settings = get_settings()
     except SettingsError:
-        # The command is about to end with a sentence that names the setting and not its value.
+        # The process is about to end with a sentence that names the setting and not its value.
         return None
     secrets = {spelling for secret in _known_secrets(settings) for spelling in _spellings(secret)}
-    # The longest first: of a webhook and its path, the whole is to be replaced.
-    known = sorted((secret for secret in secrets if len(secret) >= _SHORTEST_KNOWN), key=len, reverse=True)
+    # A shorter password may be a common word; the patterns above still hide it where it stands as a password. The
+    # longest comes first, so that a webhook is replaced as a whole and not only its path.
+    known = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)  # noqa: PLR2004
     if not known:
         return None
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, known))})(?!\w)")
@@ -57,12 +56,14 @@ def _known_pattern() -> re.Pattern[str] | None:
 def _known_secrets(settings: Settings) -> Iterator[str]:
     for url in (settings.database_url, settings.broker_url):
         yield from _passwords(url)
-    if settings.slack_webhook_url is not None:
-        webhook = settings.slack_webhook_url.get_secret_value()
-        yield webhook
-        yield urlsplit(webhook).path.lstrip("/")
+    for secret_url in (settings.slack_webhook_url, settings.heartbeat_url):
+        if secret_url is not None:
+            yield secret_url.get_secret_value()
+            yield urlsplit(secret_url.get_secret_value()).path.lstrip("/")
+    yield from split_keys(settings.secret_key)
     yield os.environ.get("LOGFIRE_TOKEN", "")
-    for name in _HEADERS:
+    # Credentials for the collector of traces.
+    for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         for header in os.environ.get(name, "").split(","):
             yield header.partition("=")[2]
 
@@ -71,7 +72,7 @@ def _passwords(url: SecretStr | None) -> Iterator[str]:
     if url is None:
         return
     parts = urlsplit(url.get_secret_value())
-    # Whoever chose the user's name for a password, or the database's, keeps no secret that a log could tell.
+    # A password that is also the user's or the database's name would hide that name everywhere.
     told = {parts.username, parts.hostname, parts.path.strip("/")}
     passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if "password" in name)]
     yield from (password for password in passwords if password and password not in told)

@@ -15,11 +15,11 @@ class ServerFormatter(TextFormatter, DefaultFormatter):
 
 
 def server_log_config(settings: Settings, level: str) -> dict[str, Any]:
-    """Uvicorn's own configuration, and its handler for everything else too: without Slack, alerts are log lines."""
+    """Uvicorn's own configuration, whose handler takes all other log lines too: without Slack, alerts are log lines."""
     kind = JsonLogFormatter if settings.log_format == "json" else ServerFormatter
     config = deepcopy(LOGGING_CONFIG)
     formatter = config["formatters"]["default"]
-    # The processes that serve read this again, by name.
+    # By name, because the api's processes receive this configuration as data.
     formatter["()"] = f"{kind.__module__}.{kind.__qualname__}"
     if kind is JsonLogFormatter:
         del formatter["fmt"], formatter["use_colors"]

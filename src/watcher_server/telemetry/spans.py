@@ -1,4 +1,4 @@
-"""What a trace of Watcher consists of: the span of a request, and below it one for each run of a task it called for."""
+"""The spans of a trace: one of the request, and below it one for each run of a task that the request caused."""
 
 import time
 import traceback
@@ -21,25 +21,22 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """The spans of this process.
-
-    ``provider`` is what FastAPI, or another library, makes spans with.
-    """
+    """Makes the spans of this process; ``provider`` is for FastAPI, which makes those of requests."""
 
     def __init__(self, service: str) -> None:
         self.provider = make_provider(service)
         self._tracer = self.provider.get_tracer("watcher", __version__)
 
     def close(self, seconds: float) -> bool:
-        """Send what was not sent yet, and end; False when that was not done after so many seconds."""
+        """Send the remaining spans and end; False when that took longer than the given seconds."""
         return close_provider(self.provider, seconds)
 
     @staticmethod
     def request_trace(ingest_paths: Collection[str]) -> Callable[[Scope, str], str | None]:
-        """From a request and its id to its traceparent (W3C Trace Context).
+        """A function from a request and its id to its traceparent (W3C Trace Context).
 
-        It completes the span that FastAPI began. FastAPI names a span by the route that it finds, and the
-        ``ingest_paths`` are answered before it looks for one.
+        The function completes the span that FastAPI began. FastAPI names a span by its route, but requests to
+        ``ingest_paths`` are answered before FastAPI looks for one.
         """
 
         def find(scope: Scope, request_id: str) -> str | None:
@@ -53,15 +50,15 @@ class Tracing:
         return find
 
     def start_task(self, request: Any, context: Mapping[str, Any], fields: Mapping[str, Any]) -> "TaskSpan":
-        """Begin the span of one run of a task, below the request or the task that called for it.
+        """Begin the span of one run of a task, below the request or the task that caused it.
 
-        Its attribute ``watcher.outbox.wait_seconds`` is the time from when the task was due until now: that in the
-        outbox, where rate limits hold it back, and that in the broker.
+        Its attribute ``watcher.outbox.wait_seconds`` is how long the task waited after it was due: in the outbox, where
+        rate limits hold it back, and in the broker.
 
         Args:
             request: Celery's request of the task.
-            context: whose doing the task is.
-            fields: what the log names the task by.
+            context: the request id and the traceparent that the task's message carries.
+            fields: the fields of the task's log lines.
         """
         carrier = {name: value for name, value in context.items() if name == "traceparent"}
         span = self._tracer.start_span(
@@ -81,8 +78,8 @@ class TaskSpan:
         self.traceparent = _traceparent(span)
 
     def end(self, state: str | None, outcome: Any) -> None:
-        """End it, with the state that the task is in now and, where it failed, with the error that is its outcome."""
-        # Without a state the process is being ended in the middle of the task.
+        """End the span with the state of the task and, if it failed, with its error."""
+        # Celery gives no state when the process is ended in the middle of the task.
         self._span.set_attribute("celery.state", state or "INTERRUPTED")
         error = outcome.exc if isinstance(outcome, Retry) and outcome.exc is not None else outcome
         if state in {"FAILURE", "RETRY"} and isinstance(error, BaseException):

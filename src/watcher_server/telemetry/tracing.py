@@ -1,4 +1,4 @@
-"""Switching the traces on; as long as they are off, nothing of OpenTelemetry's SDK is loaded."""
+"""Switching traces on. While they are off, OpenTelemetry's SDK is not loaded."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +31,6 @@ def _load_tracing() -> "type[Tracing]":
     except ModuleNotFoundError as error:
         raise SettingsError(
             f"WATCHER_TELEMETRY is on, but the package {error.name} is not installed: "
-            "run `pip install watcher-server[telemetry]`, or set WATCHER_TELEMETRY=false."
+            "install Watcher with its extra `telemetry`, or set WATCHER_TELEMETRY=false."
         ) from error
     return Tracing

@@ -22,7 +22,10 @@ class WorkerTaskFormatter(TextFormatter, TaskFormatter):
 
 
 def install() -> None:
-    """Have Celery's logs in the configured format, once Celery has set them up."""
+    """Format Celery's logs as configured, once Celery has set them up.
+
+    The specification asks for it: "Log all errors with context".
+    """
     signals.after_setup_logger.connect(_format_log)
     signals.after_setup_task_logger.connect(_format_task_log)
     signals.celeryd_init.connect(_begin_in_json)
@@ -45,7 +48,7 @@ def _set_formatter(logger: logging.Logger, text: logging.Formatter) -> None:
 
 
 def _begin_in_json(instance: Any, **_: Any) -> None:
-    """No banner, and JSON for what is said before Celery sets up its log."""
+    """Leave out the banner, and log as JSON already before Celery sets up its log."""
     if _wants_json():
         instance.quiet = True
         configure_logging(get_settings())

@@ -1,48 +1,50 @@
 """Which executions take, or took, too long."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, timedelta
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
-from watcher_server.alerts.naming import NAMED_IN_ALERT, Named, name_in_alert
-from watcher_server.alerts.service import Level, NewAlert, raise_alert
+from watcher_server.alerts.levels import Level
+from watcher_server.alerts.service import Subject
+from watcher_server.executions.models import PipelineExecution
+from watcher_server.incidents.checks import Found, warn
+from watcher_server.incidents.kinds import Kind
+from watcher_server.incidents.opening import Finding, open_incidents
+from watcher_server.incidents.telling import Line, speaking, tell
 from watcher_server.kit.fields import INT_MAX
-from watcher_server.queueing.configuration import SCHEDULED_QUEUE
-from watcher_server.queueing.outbox import enqueue_async
+from watcher_server.tasking.history.service import find_last_succeeded
+from watcher_server.timeliness.models import TimelinessExecutionLog
 
-_SECONDS_PER_HOUR = 3600
+CHECK_TASK: Final = "timeliness_check_task"
 
 # Two halves, each served by an index of its own: running ones by ix_pipeline_execution_running, ended ones by
-# ix_pipeline_execution_start_date. The unique key (execution, severity) makes each new once; written in one order,
-# so that two checks at once wait for each other and do not deadlock. Whether a warning comes after its failure is one
-# seek in that key.
+# ix_pipeline_execution_ended; whatever started within the lookback and ended, ended within it too. A backfill loads
+# data of long ago, so its start says nothing of how long it has been running. The log's unique key, of execution and
+# severity, makes each finding new once. Rows are written in one order, so that two checks at once wait for each other
+# and do not deadlock. Whether a failure was logged before a warning is one seek in that key.
 _LOG_OVERDUE = """
 WITH candidate AS (
     SELECT id, pipeline_id, start_date, NULL::timestamptz AS end_date
     FROM pipeline_execution
-    WHERE end_date IS NULL
+    WHERE end_date IS NULL AND NOT backfill
     UNION ALL
     SELECT id, pipeline_id, start_date, end_date
     FROM pipeline_execution
-    WHERE start_date >= now() - make_interval(mins => :lookback_minutes)
-        AND end_date IS NOT NULL AND completed_successfully
+    WHERE end_date >= least(now() - make_interval(mins => :lookback_minutes), CAST(:looked_at AS timestamptz))
+        AND completed_successfully
 ), checked AS (
     SELECT candidate.*, coalesce(end_date, now()) AS until,
-        coalesce(pipeline.timeliness_number, type.timeliness_number) AS number,
-        coalesce(pipeline.timeliness_datepart, type.timeliness_datepart) AS datepart,
-        pipeline.timeliness_number IS NOT NULL AS own,
-        coalesce(pipeline.timeliness_warning_number, type.timeliness_warning_number) AS warning_number,
-        coalesce(pipeline.timeliness_warning_datepart, type.timeliness_warning_datepart) AS warning_datepart,
-        pipeline.timeliness_warning_number IS NOT NULL AS warning_own
-    FROM candidate
-    JOIN pipeline ON pipeline.id = candidate.pipeline_id
-    JOIN pipeline_type AS type ON type.id = pipeline.pipeline_type_id
-    WHERE pipeline.active AND NOT pipeline.mute_timeliness_check AND NOT type.mute_timeliness_check
+        timeliness_number AS number, timeliness_datepart AS datepart, timeliness_own AS own,
+        timeliness_warning_number AS warning_number, timeliness_warning_datepart AS warning_datepart,
+        timeliness_warning_own AS warning_own
+    FROM candidate JOIN pipeline_effective AS pipeline ON pipeline.id = candidate.pipeline_id
+    WHERE pipeline.active AND NOT pipeline.timeliness_muted
 ), judged AS MATERIALIZED (
     SELECT checked.*, CASE
         WHEN watcher_deadline(start_date, number, datepart) < until THEN 'failure'
@@ -67,104 +69,151 @@ WITH candidate AS (
         WHERE failed.pipeline_execution_id = judged.id AND failed.severity = 'failure'))
     ORDER BY id
     ON CONFLICT (pipeline_execution_id, severity) DO NOTHING
-    RETURNING id, pipeline_execution_id, pipeline_id, duration_seconds, execution_status,
-        timely_number, timely_datepart, severity
-), told AS (
-    SELECT logged.*, execution.start_date,
-        execution.end_date IS NULL
-            OR extract(epoch FROM now() - execution.end_date) <= :alert_max_age_seconds AS to_alert
-    FROM logged JOIN pipeline_execution AS execution ON execution.id = logged.pipeline_execution_id
-), numbered AS (
-    SELECT told.*, row_number() OVER (PARTITION BY severity ORDER BY to_alert DESC, id) AS place,
-        count(*) OVER (PARTITION BY severity) AS total,
-        count(*) FILTER (WHERE to_alert) OVER (PARTITION BY severity) AS total_to_alert,
-        max(id) OVER (PARTITION BY severity) AS newest_id
-    FROM told
+    RETURNING id, pipeline_execution_id
 )
-SELECT numbered.*, pipeline.name
-FROM numbered JOIN pipeline ON pipeline.id = numbered.pipeline_id
-WHERE place <= :named ORDER BY severity, place
+SELECT judged.id, judged.pipeline_id, coalesce(pipeline.display_name, pipeline.name) AS name,
+    judged.severity, judged.start_date, judged.end_date,
+    floor(extract(epoch FROM until - judged.start_date))::bigint AS duration_seconds, logged.id AS log_id,
+    CASE judged.severity WHEN 'failure' THEN number ELSE warning_number END AS number,
+    CASE judged.severity WHEN 'failure' THEN datepart ELSE warning_datepart END AS datepart,
+    watcher_due(judged.start_date, number, datepart) AS due_at,
+    end_date IS NULL OR extract(epoch FROM now() - end_date) <= :alert_max_age_seconds AS to_alert
+FROM judged LEFT JOIN logged ON logged.pipeline_execution_id = judged.id
+JOIN pipeline ON pipeline.id = judged.pipeline_id
+WHERE logged.id IS NOT NULL OR judged.severity = 'failure' AND end_date IS NULL
+ORDER BY judged.id
 """
-
-_MESSAGES = {
-    "failure": (Level.WARNING, "Timeliness Check Failed - {total} new execution(s) overdue"),
-    "warning": (Level.INFO, "Timeliness Check Warning - {total} execution(s) close to overdue"),
-}
-
-
-@dataclass(frozen=True)
-class Found:
-    """How many overdue executions a check logged, how many of those it alerted, and the same for close ones."""
-
-    logged: int
-    alerted: int
-    warnings_logged: int
-    warnings_alerted: int
-
-
-async def queue_timeliness_check(session: AsyncSession, lookback_minutes: int) -> None:
-    """Have the check run once this transaction has committed."""
-    await enqueue_async(session, "timeliness_check_task", SCHEDULED_QUEUE, lookback_minutes=lookback_minutes)
 
 
 def check_timeliness(connection: Connection, lookback_minutes: int, *, alert_max_age_hours: int) -> Found:
-    """Log every overdue execution that is new, and raise one alert for them; the same for those that only warn.
+    """Log every overdue execution that is new, open its pipeline's incident, and raise one alert for what is told.
 
-    Looks at the successful executions that started within the lookback and at all that are still running. The
-    threshold is the pipeline's, or its type's where it has none, and so is that of a warning; an execution that is or
-    was overdue does not warn. Inactive and muted pipelines are not checked. What ended more than
-    ``alert_max_age_hours`` ago is logged but not alerted.
+    Looks at the successful executions that ended within the lookback, or since the last check that succeeded if that is
+    longer ago, and at all that are still running. The threshold is the pipeline's, or its type's where it has none, and
+    so is that of a warning; an execution that is or was overdue does not warn. Inactive and muted pipelines are not
+    checked. What ended more than ``alert_max_age_hours`` ago is logged but not alerted. What is found only after its
+    end is over already: its incident is opened and resolved at once, with one message.
 
     Raises:
         ValueError: the lookback is not a whole number of minutes of at least one.
     """
-    _check_lookback(lookback_minutes)
+    if (
+        isinstance(lookback_minutes, bool)
+        or not isinstance(lookback_minutes, int)
+        or not 1 <= lookback_minutes <= INT_MAX
+    ):
+        raise ValueError(f"lookback_minutes must be an integer from 1 to {INT_MAX}, not {lookback_minutes!r}.")
     parameters = {
         "lookback_minutes": lookback_minutes,
-        "alert_max_age_seconds": alert_max_age_hours * _SECONDS_PER_HOUR,
-        "named": NAMED_IN_ALERT,
+        "looked_at": find_last_succeeded(connection, [CHECK_TASK]).get(CHECK_TASK),
+        "alert_max_age_seconds": alert_max_age_hours * 3600,
     }
     rows = connection.execute(text(_LOG_OVERDUE), parameters).all()
-    found = {severity: _tell(connection, severity, list(of_it)) for severity, of_it in groupby(rows, _severity)}
-    return Found(*found.get("failure", (0, 0)), *found.get("warning", (0, 0)))
+    overdue = [row for row in rows if row.severity == "failure"]
+    close = [row for row in rows if row.severity == "warning"]
+    lines = _open(connection, [row for row in overdue if row.to_alert])
+    tell(
+        connection,
+        Kind.LATE,
+        "opened",
+        lambda told: f"Timeliness Check Failed - {len(told)} new execution(s) overdue",
+        lines,
+    )
+    warned = [row for row in close if row.to_alert]
+    warn(
+        connection,
+        Kind.LATE,
+        lambda number: f"Timeliness Check Warning - {number} execution(s) close to overdue",
+        [_line(row) for row in warned],
+        key=f"timeliness:{max((row.log_id for row in warned), default=0)}",
+    )
+    logged = sum(row.log_id is not None for row in overdue)
+    return Found(logged, len(lines), len(close), len(warned))
 
 
-def _severity(row: Row[Any]) -> str:
-    return str(row.severity)
-
-
-def _check_lookback(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= INT_MAX:
-        raise ValueError(f"lookback_minutes must be an integer from 1 to {INT_MAX}, not {value!r}.")
-
-
-def _tell(connection: Connection, severity: str, rows: Sequence[Row[Any]]) -> tuple[int, int]:
-    """Raise the alert of one severity, unless all is too old; how many were logged, and how many alerted."""
-    logged, alerted = rows[0].total, rows[0].total_to_alert
-    if alerted:
-        level, message = _MESSAGES[severity]
-        named = [
-            Named(row.pipeline_id, f"{row.name} (execution {row.pipeline_execution_id})", _describe(row))
-            for row in rows
-            if row.to_alert
-        ]
-        raise_alert(
-            connection,
-            NewAlert(
-                dedupe_key=f"timeliness:{rows[0].newest_id}",
-                level=level,
-                title="Timeliness Check - Pipeline Execution",
-                message=message.format(total=alerted),
-                details=name_in_alert(connection, named, alerted),
-            ),
+def _open(connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Level, Line]]:
+    """Open one incident per pipeline; the lines of its executions that are new, if the incident speaks."""
+    by_pipeline = {
+        pipeline_id: list(rows)
+        for pipeline_id, rows in groupby(
+            sorted(overdue, key=attrgetter("pipeline_id", "id")), key=attrgetter("pipeline_id")
         )
-    return logged, alerted
+    }
+    groups = list(by_pipeline.values())
+    openings = open_incidents(connection, Kind.LATE, [_finding(rows) for rows in groups])
+    told = [
+        (row, opening)
+        for opening, rows in speaking(connection, openings, groups)
+        for row in rows
+        if row.log_id is not None or row.id == opening.finding.execution_id
+    ]
+    return [
+        (opening.level, _line(row, opening.incident_id)) for row, opening in sorted(told, key=lambda pair: pair[0].id)
+    ]
+
+
+def _finding(rows: Sequence[Row[Any]]) -> Finding:
+    """The latest run that is still going stands for the pipeline; without one, the latest that has ended."""
+    row = max(rows, key=lambda row: (row.end_date is None, row.id))
+    return Finding(
+        row.due_at,
+        _describe(row),
+        pipeline_id=row.pipeline_id,
+        execution_id=row.id,
+        count=len(rows),
+        over=row.end_date is not None,
+    )
+
+
+def _line(row: Row[Any], incident_id: int | None = None) -> Line:
+    about = Subject(incident_id=incident_id, pipeline_id=row.pipeline_id, execution_id=row.id)
+    return Line(f"{row.name} (execution {row.id})", _describe(row), about)
 
 
 def _describe(row: Row[Any]) -> str:
-    verb = "running for" if row.execution_status == "running" else "took"
+    verb = "running for" if row.end_date is None else "took"
     return (
         f"{verb} {timedelta(seconds=row.duration_seconds)}"
         f" since {row.start_date.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC,"
-        f" expected within {row.timely_number} {row.timely_datepart}(s)"
+        f" expected within {row.number} {row.datepart}(s)"
     )
+
+
+async def read_overdue_log(
+    session: AsyncSession, pipeline_id: int, *, before: datetime, limit: int, alert_max_age_hours: int
+) -> list[tuple[TimelinessExecutionLog, bool]]:
+    """What was found before a moment among the 1,000 latest executions before it, the newest first; whether alerted.
+
+    An execution that had ended long before it was judged was not alerted. The executions by
+    ix_pipeline_execution_pipeline_id_start_date, each in the log by its unique key.
+    """
+    latest = (
+        select(PipelineExecution)
+        .where(PipelineExecution.pipeline_id == pipeline_id, PipelineExecution.start_date < before)
+        .order_by(PipelineExecution.start_date.desc())
+        .limit(1_000)
+    )
+    run, log = aliased(PipelineExecution, latest.subquery()), TimelinessExecutionLog
+    statement = (
+        select(log, run.end_date)
+        .join(run, run.id == log.pipeline_execution_id)
+        .where(log.evaluated_at < before)
+        .order_by(log.evaluated_at.desc(), log.id.desc())
+        .limit(limit)
+    )
+    oldest = timedelta(hours=alert_max_age_hours)
+    return [
+        (found, found.execution_status == "running" or ended is None or found.evaluated_at - ended <= oldest)
+        for found, ended in await session.execute(statement)
+    ]
+
+
+async def read_severities(session: AsyncSession, execution_ids: Collection[int]) -> dict[int, str]:
+    """The worst severity that was logged for each of these executions, by the log's unique key; most have none."""
+    log = TimelinessExecutionLog
+    statement = (
+        select(log.pipeline_execution_id, func.min(log.severity))
+        .where(log.pipeline_execution_id.in_(execution_ids))
+        .group_by(log.pipeline_execution_id)
+    )
+    return {row[0]: row[1] for row in await session.execute(statement)}

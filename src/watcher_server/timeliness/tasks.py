@@ -1,11 +1,11 @@
 """The task that finds overdue executions."""
 
-from watcher_server.queueing.task import task_transaction, watcher_task
 from watcher_server.settings import get_settings
-from watcher_server.timeliness.service import check_timeliness
+from watcher_server.tasking.sending.task import task_transaction, watcher_task
+from watcher_server.timeliness.service import CHECK_TASK, check_timeliness
 
 
-@watcher_task("timeliness_check_task", status="Checking timeliness...")
+@watcher_task(CHECK_TASK, status="Checking timeliness...")
 def timeliness_check_task(lookback_minutes: int = 60) -> dict[str, int]:
     """Log and alert the executions that have become overdue, and those that soon will."""
     max_age = get_settings().alert_max_age_hours

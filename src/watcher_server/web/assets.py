@@ -12,9 +12,6 @@ from watcher_server.http.body import JsonRoute
 from watcher_server.kit.errors import NotFoundError
 
 STATIC = Path(__file__).parent / "static"
-# A named version never changes; without one, the browser asks again after a while.
-_FOR_A_YEAR = "public, max-age=31536000, immutable"
-_FOR_A_MINUTE = "public, max-age=60"
 # Not left to the machine's own table, in which modules are text on some.
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -53,13 +50,16 @@ def asset(path: str) -> str:
 @router.get("/static/{path:path}")
 async def get_asset(path: str, request: Request) -> FileResponse:
     """A stylesheet, a script, a picture."""
-    plain, versioned = _without_version(path)
-    file = (STATIC / plain).resolve() if plain.isprintable() else STATIC
+    first, _, rest = path.partition("/")
+    is_versioned = first.startswith("v-") and rest != ""
+    file = (STATIC / (rest if is_versioned else path)).resolve() if path.isprintable() else STATIC
     if not _is_asset(file):
         raise NotFoundError("There is no such file.")
     kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    lasting = versioned or "v" in request.query_params
-    headers = {"Cache-Control": _FOR_A_YEAR if lasting else _FOR_A_MINUTE, "X-Content-Type-Options": "nosniff"}
+    # A named version never changes; without one, the browser asks again after a minute.
+    is_lasting = is_versioned or "v" in request.query_params
+    caching = "public, max-age=31536000, immutable" if is_lasting else "public, max-age=60"
+    headers = {"Cache-Control": caching, "X-Content-Type-Options": "nosniff"}
     return FileResponse(file, media_type=kind, headers=headers)
 
 
@@ -69,8 +69,3 @@ def _is_asset(file: Path) -> bool:
     except OSError:
         # The name is longer than a name may be.
         return False
-
-
-def _without_version(path: str) -> tuple[str, bool]:
-    first, _, rest = path.partition("/")
-    return (rest, True) if first.startswith("v-") and rest else (path, False)

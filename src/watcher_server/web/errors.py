@@ -1,4 +1,4 @@
-"""What a browser is shown when a page cannot be: the same status and sentence as a program gets, as a page."""
+"""Error pages for browsers, with the status and the sentence that a program gets."""
 
 import json
 from http import HTTPStatus
@@ -12,11 +12,10 @@ from watcher_server.http.errors import EXPECTED_ERRORS, answer_error
 from watcher_server.web.pages import is_part, render
 
 _PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics"})
-_PAGES_BELOW = "/ui/"
 
 
 def register_page_errors(app: FastAPI) -> None:
-    """Show a browser the errors of pages as pages; programs, and the parts of pages, get JSON as ever."""
+    """Show a browser the errors of pages as pages; programs and htmx keep getting JSON."""
     for kind in EXPECTED_ERRORS:
         app.add_exception_handler(kind, _handle)
     app.add_exception_handler(HTTPException, _handle_http)
@@ -40,7 +39,7 @@ async def _handle_http(request: Request, error: Exception) -> Response:
 
 def _wants_page(request: Request) -> bool:
     path = request.url.path
-    is_page = path in _PAGES or path.startswith(_PAGES_BELOW)
+    is_page = path in _PAGES or path.startswith("/ui/")
     return is_page and not is_part(request) and "text/html" in request.headers.get("accept", "")
 
 

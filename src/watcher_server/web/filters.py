@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from watcher_server.kit.durations import duration_text
+from watcher_server.kit.durations import duration_text, exact_duration_text
 from watcher_server.kit.sizes import size_text
 
 NONE = "–"  # noqa: RUF001 - a dash is meant
@@ -34,6 +34,11 @@ def percent(value: float | None) -> str:
 def duration(seconds: float | None) -> str:
     """A duration in its two largest units; a dash where there is none."""
     return NONE if seconds is None else duration_text(seconds)
+
+
+def exact_duration(seconds: float | None) -> str:
+    """The duration of a run, to the millisecond where it is short; a dash where there is none."""
+    return NONE if seconds is None else exact_duration_text(seconds)
 
 
 def when(moment: datetime | None) -> Markup | str:

@@ -1,14 +1,15 @@
-"""What answers at the address itself: the overview for a browser, a welcome for a program."""
+"""The answer at ``/``: the overview for a browser, a welcome for a program."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
 from watcher_server import __version__
+from watcher_server.auth.access import may_read
 from watcher_server.health.schemas import Welcome
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.web.overview.routes import show_overview
-from watcher_server.web.pages import may_read, render
+from watcher_server.web.pages import render
 
 router = APIRouter(route_class=JsonRoute, tags=["health"])
 
@@ -26,7 +27,7 @@ _LINKS = {
 
 @router.get("/", response_model=Welcome)
 async def welcome(request: Request, session: Session) -> Response:
-    """What answers here; a browser is shown the overview, or the login where one is needed."""
+    """The name, the version and the links of this server; for a browser the overview, or the login if it needs one."""
     if "text/html" not in request.headers.get("accept", ""):
         found = Welcome(name="Watcher", version=__version__, links=_LINKS)
         return JSONResponse(found.model_dump(), headers={"Vary": "Accept"})

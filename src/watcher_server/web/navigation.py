@@ -1,11 +1,11 @@
-"""What stands in the navigation of every page."""
+"""The navigation of every page."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Section:
-    """A page in the navigation; ``below`` are the addresses that count as inside it."""
+    """A page in the navigation; pages whose path begins as one in ``below`` belong to it."""
 
     href: str
     label: str
@@ -13,16 +13,17 @@ class Section:
     below: tuple[str, ...] = ()
 
     def holds(self, path: str) -> bool:
-        """Whether a page at this path belongs here."""
+        """Whether the page at this path belongs to this section."""
         return path == self.href or any(path.startswith(prefix) for prefix in self.below)
 
 
 SECTIONS = (
     Section("/ui", "Overview", "overview"),
-    Section("/ui/pipelines", "Pipelines", "pipelines", ("/ui/pipelines/", "/ui/executions/")),
+    Section("/ui/incidents", "Incidents", "incidents", ("/ui/incidents/", "/ui/alerts")),
+    Section("/ui/pipelines", "Pipelines", "pipelines", ("/ui/pipelines/", "/ui/executions/", "/ui/archive")),
     Section("/lineage-graph", "Lineage", "lineage"),
     Section("/ui/anomalies", "Anomalies", "anomalous"),
-    Section("/ui/alerts", "Alerts", "alerts"),
+    Section("/ui/channels", "Alerting", "alerts", ("/ui/channels/", "/ui/routes", "/ui/windows")),
     Section("/reporting", "Reporting", "reporting"),
     Section("/ui/tasks", "Tasks", "tasks", ("/ui/tasks/",)),
     Section("/diagnostics", "Diagnostics", "diagnostics"),

@@ -5,11 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from pydantic import BaseModel, model_validator
+
 PAGE_SIZE = 50
 
 
+class FormQuery(BaseModel):
+    """The query of a page; a field that is sent empty is as one that is not sent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_is_empty(cls, given: Any) -> Any:
+        """A form sends every field, empty ones too."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if not (isinstance(value, str) and not value.strip())}
+
+
 def url_builder(path: str, **state: Any) -> Callable[..., str]:
-    """A function that gives the address of the page with parts of its state changed; what is None or "" is left out."""
+    """A function that gives the address of the page with parts of its state changed; None and "" are left out."""
 
     def url(**changes: Any) -> str:
         merged: Mapping[str, Any] = {**state, **changes}
@@ -33,7 +47,7 @@ class Paging:
 
 
 def paging(url: Callable[..., str], page: int, shown: int, *, total: int | None = None, more: bool = False) -> Paging:
-    """The paging of a list that shows so many rows of its page; ``more`` says that others follow, without a total."""
+    """The paging of a list with ``shown`` rows on the page; without a total, ``more`` says that others follow."""
     before = (page - 1) * PAGE_SIZE
     has_next = before + shown < total if total is not None else more
     return Paging(

@@ -1,17 +1,23 @@
 """Every page, in one router."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from watcher_server.web.alerting.channel_routes import router as channels_router
+from watcher_server.web.alerting.routes import router as alerting_router
 from watcher_server.web.alerts.routes import router as alerts_router
 from watcher_server.web.anomalies.routes import router as anomalies_router
+from watcher_server.web.archive.routes import router as archive_router
 from watcher_server.web.assets import router as assets_router
+from watcher_server.web.broken_channels import note_broken_channels
 from watcher_server.web.configuration.routes import router as configuration_router
 from watcher_server.web.diagnostics.routes import router as diagnostics_router
 from watcher_server.web.executions.routes import router as executions_router
 from watcher_server.web.front_door import router as front_door_router
+from watcher_server.web.incidents.routes import router as incidents_router
 from watcher_server.web.lineage.routes import router as lineage_router
+from watcher_server.web.login.routes import router as login_router
 from watcher_server.web.overview.routes import router as overview_router
-from watcher_server.web.pipeline.routes import router as pipeline_router
+from watcher_server.web.pipelines.detail.routes import router as pipeline_router
 from watcher_server.web.pipelines.routes import router as pipelines_router
 from watcher_server.web.reporting.routes import router as reporting_router
 from watcher_server.web.tasks.routes import router as tasks_router
@@ -19,17 +25,22 @@ from watcher_server.web.tasks.routes import router as tasks_router
 router = APIRouter()
 for pages in (
     front_door_router,
+    login_router,
     overview_router,
     pipelines_router,
     pipeline_router,
     executions_router,
     lineage_router,
+    incidents_router,
     anomalies_router,
     alerts_router,
+    channels_router,
+    alerting_router,
     reporting_router,
     tasks_router,
     diagnostics_router,
     configuration_router,
-    assets_router,
+    archive_router,
 ):
-    router.include_router(pages)
+    router.include_router(pages, dependencies=[Depends(note_broken_channels)])
+router.include_router(assets_router)

@@ -1,4 +1,4 @@
-"""Debian's Chromium, and pages that remember what went wrong in them."""
+"""Debian's Chromium, and a record of what goes wrong in its pages."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, async_playwright
 
-# Only the sites of the tests can be found: what a page asks of another host fails, and is seen to be asked.
+# Only the sites of the tests resolve: a request to another host fails, and the watch below notes it.
 _ARGUMENTS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 _TIMEOUT_MS = 10_000
 _SCHEMES = ("http", "https", "ws", "wss")
 
 
 def find_chromium() -> str | None:
-    """The program, from wherever it is on the PATH."""
+    """The path of the program, or None when it is not on the PATH."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -37,7 +37,7 @@ async def new_context(
     javascript: bool = True,
     timezone: str = "Asia/Tokyo",
 ) -> BrowserContext:
-    """A visitor of their own: no cookies, this theme, this width, this zone."""
+    """A new visitor without cookies, with this theme, window and time zone."""
     context = await browser.new_context(
         color_scheme="dark" if scheme == "dark" else "light",
         viewport={"width": width, "height": height},
@@ -52,14 +52,14 @@ async def new_context(
 
 @dataclass
 class Watch:
-    """What went wrong in the pages of one context, but for what holds one of the ``expected`` texts."""
+    """The problems in the pages of one context, without those that contain an ``expected`` text."""
 
     host: str
     expected: tuple[str, ...] = ()
     problems: list[str] = field(default_factory=list)
 
     def follow(self, page: Page) -> None:
-        """Note what this page does from now on."""
+        """Note the problems of this page from now on."""
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self._note(f"uncaught: {error}"))
         page.on("request", self._on_request)
@@ -71,7 +71,7 @@ class Watch:
             self.problems.append(problem)
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # What the Content-Security-Policy refuses, and an answer of 400 or more, is an error of the console too.
+        # The browser logs violations of the Content-Security-Policy and answers of 400 or more as errors, too.
         if message.type == "error":
             self._note(f"console: {message.text} ({message.location.get('url', '')})")
 
@@ -81,7 +81,7 @@ class Watch:
             self._note(f"another host was asked: {request.url}")
 
     def _on_failure(self, request: Request) -> None:
-        # Leaving a page ends what it was still loading.
+        # Leaving a page aborts the requests that it was still making.
         if request.failure != "net::ERR_ABORTED":
             self._note(f"failed: {request.url} {request.failure}")
 

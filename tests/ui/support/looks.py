@@ -1,10 +1,10 @@
-"""What holds of every page: measured in the page itself."""
+"""Checks that every page passes, measured in the page itself."""
 
 from typing import Any
 
 from playwright.async_api import Page
 
-# What is wider than the document, so that the message names it.
+# The elements that are wider than the document, for the message.
 _SIDEWAYS = """() => {
     const {scrollWidth, clientWidth} = document.documentElement;
     if (scrollWidth <= clientWidth) return null;
@@ -36,14 +36,14 @@ _TIMES = """() => [...document.querySelectorAll("main time[datetime]")].map(elem
 async def check_width(page: Page, width: int) -> None:
     """Fail when the document scrolls sideways at this width."""
     await page.set_viewport_size({"width": width, "height": 900})
-    # Charts and graphs fit themselves to their place a moment later.
+    # Charts and graphs resize a moment later.
     await page.wait_for_timeout(50)
     found = await page.evaluate(_SIDEWAYS)
     assert found is None, f"{page.url} scrolls sideways: {found}"
 
 
 async def check_focus(page: Page, stops: int = 10) -> None:
-    """Fail when the Tab key reaches nothing, or something without a visible focus, at one of the first stops."""
+    """Press Tab up to ``stops`` times; fail when it focuses nothing, or an element without a visible focus."""
     reached = 0
     for _ in range(stops):
         await page.keyboard.press("Tab")
@@ -56,7 +56,7 @@ async def check_focus(page: Page, stops: int = 10) -> None:
 
 
 async def count_local_times(page: Page) -> int:
-    """How many times the page shows; fails when one is not Tokyo's, or does not say UTC in its title."""
+    """The number of times shown in the page. Fails when one is not in Tokyo's zone or has no UTC in its title."""
     times = await page.evaluate(_TIMES)
     for time in times:
         assert "UTC" in time["title"], f"a time without UTC in its title in {page.url}: {time}"

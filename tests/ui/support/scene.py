@@ -1,4 +1,4 @@
-"""What goes on in a shop right now: beside the demo's nights, so that every page has something to show."""
+"""A shop with pipelines in every state, beside the demo's flights, so that every page has data."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, exists, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from tests.support.live import LiveServer, wait_until
+from tests.support.notifications import add_alert
 from tests.support.rows import add_history, ago, change_pipeline, now
 from tests.support.tasks import add_task, add_waiting
 from tests.ui.support.shop import Shop
@@ -17,10 +18,10 @@ from watcher_server.addresses.models import Address
 from watcher_server.alerts.models import Alert
 from watcher_server.anomalies.models import AnomalyDetectionResult
 from watcher_server.executions.models import PipelineExecution
+from watcher_server.incidents.kinds import Kind
+from watcher_server.incidents.models import Incident
 from watcher_server.pipelines.models import Pipeline
-from watcher_server.queue_monitor.models import QueueDepthSample
-from watcher_server.queueing.models import OutboxMessage
-from watcher_server.task_history.models import TaskRun
+from watcher_server.tasking.models import OutboxMessage, QueueDepthSample, TaskRun
 
 HOSTILE_NAME = "<img src=x onerror=alert(1)>"
 LONG_NAME = ("a_pipeline_whose_name_is_as_long_as_a_name_may_be_" * 3)[:150]
@@ -36,8 +37,8 @@ Ids = dict[str, int | str]
 
 
 def add_scene(server: LiveServer, engine: Engine, *, odd_names: bool = True) -> Ids:
-    """Build the scene; the ids of what is in it, by the name that paths use."""
-    parts = [_add_running, _add_failed, _add_overdue, _add_stale, _add_missed, _add_tree]
+    """Build the scene; returns the ids in it by the names that ``Site.path`` takes."""
+    parts = [_add_running, _add_failed, _add_late, _add_stale, _add_missed, _add_tree]
     if odd_names:
         parts.append(_add_odd_names)
     ids: Ids = {}
@@ -52,7 +53,7 @@ def add_scene(server: LiveServer, engine: Engine, *, odd_names: bool = True) -> 
             _add_queue_depths(connection)
         _check_everything(shop, engine)
     with engine.connect() as connection:
-        return ids | _find_flights(connection)
+        return ids | _find_flights(connection) | _find_incident(connection, ids["failed"])
 
 
 def _add_running(shop: Shop, connection: Connection) -> Ids:
@@ -72,11 +73,13 @@ def _add_failed(shop: Shop, connection: Connection) -> Ids:
     return {"failed": pipeline, "failed_execution": execution}
 
 
-def _add_overdue(shop: Shop, connection: Connection) -> Ids:
+def _add_late(shop: Shop, connection: Connection) -> Ids:
     pipeline = shop.pipeline("payments ledger", tags=("finance",), timeliness_number=1, timeliness_datepart="hour")
     _add_nights(connection, pipeline, rows=21_000)
     shop.lineage(pipeline, ["shop.public.payments"], ["warehouse.staging.payments"])
-    return {"overdue": pipeline, "overdue_execution": shop.begin(pipeline, ago(hours=3))}
+    # Its loads take five minutes, so that one of an hour would be taken for lost.
+    change_pipeline(connection, pipeline, lost_after_hours=24)
+    return {"late": pipeline, "late_execution": shop.begin(pipeline, ago(hours=3))}
 
 
 def _add_stale(shop: Shop, _connection: Connection) -> Ids:
@@ -133,7 +136,7 @@ def _add_tree(shop: Shop, _connection: Connection) -> Ids:
 
 
 def _add_nights(connection: Connection, pipeline_id: int, rows: int) -> None:
-    """Three weeks of runs, a day apart, that differ a little."""
+    """Add three weeks of daily runs whose numbers of rows vary a little."""
     values = [rows * (1 + math.sin(night) / 20) // 1 for night in range(21)]
     add_history(connection, pipeline_id, values, metric="inserts", duration_seconds=300, throughput=rows / 300)
 
@@ -157,25 +160,27 @@ def _add_failed_task(connection: Connection, ids: Ids) -> Ids:
 
 
 def _add_alerts(connection: Connection) -> None:
-    """One that arrived in Slack, and one that did not."""
+    """Add one alert that was delivered to Slack, and one that was not."""
     title = "Anomaly Detection"
     message = "Anomalies Detected for Pipeline 'orders' (ID: {}) - Execution ID {} flagged"
     arrived = {
-        "dedupe_key": "scene arrived", "level": "WARNING", "title": title, "message": message.format(1, 1),
+        "level": "WARNING", "title": title, "message": message.format(1, 1),
         "details": [["inserts", "9,100 (expected 45,600 to 50,400)"]], "created_at": ago(hours=5),
-        "delivered_at": ago(hours=5), "delivered_to": "slack", "attempts": 1,
+        "state": "sent", "sent_at": ago(hours=5), "sent_to": "slack", "attempts": 1,
     }  # fmt: skip
     lost = {
-        "dedupe_key": "scene lost", "level": "ERROR", "title": "Freshness Check - Pipeline DML",
+        "level": "ERROR", "title": "Freshness Check - Pipeline DML",
         "message": "Freshness Check: 1 NEW pipeline(s) overdue", "details": [["exchange rates", "2 days old"]],
         "created_at": ago(hours=4), "attempts": 4, "last_error": "Slack answered 503",
+        # The keeper of the site leaves it alone.
+        "next_try_at": ago(hours=-4),
     }  # fmt: skip
-    for values in (arrived, lost):
-        connection.execute(insert(Alert).values(values))
+    for key, values in (("scene arrived", arrived), ("scene lost", lost)):
+        add_alert(connection, key, **values)
 
 
 def _add_queue_depths(connection: Connection) -> None:
-    """Three hours, a minute apart, in which the queue filled up beyond the critical level and emptied again."""
+    """Add samples of three hours, one a minute, in which a queue rose above the critical level and emptied again."""
     first = now().replace(second=0, microsecond=0) - timedelta(hours=3)
     samples = []
     for minute in range(180):
@@ -190,7 +195,7 @@ def _add_queue_depths(connection: Connection) -> None:
 
 
 def _check_everything(shop: Shop, engine: Engine) -> None:
-    """Have the checks find what the scene holds, and wait until they have."""
+    """Run the checks over the scene, and wait until all tasks have ended."""
     shop.post("/freshness")
     shop.post("/timeliness", {"lookback_minutes": 60})
     with engine.begin() as connection:
@@ -199,7 +204,7 @@ def _check_everything(shop: Shop, engine: Engine) -> None:
 
 
 def _is_quiet(engine: Engine) -> bool:
-    """Whether every task has ended, and what one causes is over with it: both are one transaction."""
+    """Whether no task waits or runs. A task ends in the same transaction that queues its followers."""
     waiting = exists().select_from(OutboxMessage)
     under_way = exists().where(TaskRun.state.in_(("PENDING", "PROGRESS", "RETRY")))
     with engine.connect() as connection:
@@ -207,7 +212,7 @@ def _is_quiet(engine: Engine) -> bool:
 
 
 def _find_flights(connection: Connection) -> Ids:
-    """The table of the flights, and the worst that the blizzard did to one of the loads."""
+    """The address of the flights' table, and the load with the strongest anomaly in the blizzard."""
     table = select(Address.id).where(Address.name.endswith(".demo_flights.flights"))
     worst = (
         select(PipelineExecution.pipeline_id, PipelineExecution.id)
@@ -218,6 +223,12 @@ def _find_flights(connection: Connection) -> Ids:
     )
     pipeline, execution = connection.execute(worst).one()
     return {"flights": connection.execute(table).scalar_one(), "anomalous": pipeline, "anomalous_execution": execution}
+
+
+def _find_incident(connection: Connection, pipeline_id: int | str) -> Ids:
+    """The incident of a pipeline that fails."""
+    statement = select(Incident.id).where(Incident.pipeline_id == pipeline_id, Incident.kind == Kind.FAILING)
+    return {"incident": connection.execute(statement).scalar_one()}
 
 
 def _full_hour() -> datetime:

@@ -1,4 +1,4 @@
-"""The pipelines of a shop, as their own code reports them over the HTTP API."""
+"""Pipelines of a shop that report over the HTTP API."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 
 
 class Shop:
-    """Calls to one Watcher; each fails the test run when it is refused."""
+    """Calls to one Watcher. A refused call fails the test."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -19,7 +19,7 @@ class Shop:
         return int(self.post("/pipeline", body).json()["id"])
 
     def lineage(self, pipeline_id: int, sources: list[str], targets: list[str]) -> None:
-        """What it reads and writes, tables all of them."""
+        """Report the tables that a pipeline reads and writes."""
         self.post(
             "/address_lineage",
             {
@@ -30,7 +30,7 @@ class Shop:
         )
 
     def begin(self, pipeline_id: int, start: datetime, parent_id: int | None = None, **fields: Any) -> int:
-        """A run that began and goes on; its id."""
+        """A running execution; its id."""
         body = {"pipeline_id": pipeline_id, "start_date": start.isoformat(), "parent_id": parent_id, **fields}
         return int(self.post("/start_pipeline_execution", body).json()["id"])
 

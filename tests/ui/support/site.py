@@ -18,9 +18,9 @@ from watcher_server.database.engine import sqlalchemy_url
 
 @dataclass(frozen=True)
 class Site:
-    """Where it answers, its database, and the ids that paths name: ``site.path("/ui/pipelines/{failed}")``.
+    """A running Watcher: its URL, its database, and ids for paths such as ``site.path("/ui/pipelines/{failed}")``.
 
-    ``tokens`` are those that it knows, by scope (read, write); without any it is open to everybody.
+    ``tokens`` has a token for each scope (read, write); without tokens the site is open to everybody.
     """
 
     url: str
@@ -42,11 +42,11 @@ class Site:
         return self.url + self.path(template)
 
     def engine(self) -> Engine:
-        """A sync engine on its database, for what a test changes behind the pages."""
+        """A sync engine on the site's database, for changes that a test makes without a page."""
         return make_engine(self.database_url)
 
     def client(self) -> httpx.Client:
-        """Its API, called as whoever may write."""
+        """A client of the API with the token that may write."""
         token = self.tokens.get("write")
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {token}"} if token else {})
 
@@ -59,14 +59,14 @@ def make_engine(database_url: str) -> Engine:
 
 @contextmanager
 def start_empty_site(database_url: str, broker_url: str, logs: Path) -> Iterator[Site]:
-    """A Watcher that nobody has used yet."""
+    """Start a Watcher without data."""
     with start_live(database_url, broker_url, logs) as server:
         yield Site(server.url, database_url)
 
 
 @contextmanager
 def start_guarded_site(database_url: str, broker_url: str, logs: Path) -> Iterator[Site]:
-    """A Watcher that asks for a token, and holds nothing else."""
+    """Start a Watcher that has two tokens and no other data."""
     with make_engine(database_url).begin() as connection:
         tokens = {scope: create_token(connection, f"a {scope} token", scope) for scope in ("read", "write")}
     with start_live(database_url, broker_url, logs) as server:
@@ -75,9 +75,9 @@ def start_guarded_site(database_url: str, broker_url: str, logs: Path) -> Iterat
 
 @contextmanager
 def start_demo_site(database_url: str, broker_url: str, logs: Path, *, odd_names: bool = True) -> Iterator[Site]:
-    """A Watcher with three weeks of the demo's flights, and with pipelines that are in every kind of trouble now.
+    """Start a Watcher with three weeks of the demo's flights, and with pipelines in every kind of trouble.
 
-    ``odd_names=False`` leaves out the pipelines that only a test would call so.
+    ``odd_names=False`` leaves out the pipelines with hostile and very long names.
     """
     with start_live(database_url, broker_url, logs) as server:
         replay_blizzard(server)

@@ -3,13 +3,11 @@
 from alembic import context
 from sqlalchemy import Connection, text
 
-from watcher_server.database.models import Base
-
 
 def run(connection: Connection) -> None:
-    # A migration that cannot get its lock soon gives up instead of queueing every writer behind it.
+    # A migration that cannot get its lock soon gives up, so that writers do not queue behind it.
     connection.execute(text("SET LOCAL lock_timeout = '10s'"))
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection)
     with context.begin_transaction():
         context.run_migrations()
 

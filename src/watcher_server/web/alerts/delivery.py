@@ -1,37 +1,52 @@
-"""What to do about an alert that did not arrive."""
+"""An alert that did not arrive: what to do about it, and sending it again."""
 
 import re
-from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.settings import Settings
+from watcher_server.alerts.config.schemas import DEFAULT
+from watcher_server.alerts.models import Alert, Notification
+from watcher_server.alerts.notifications import retry_notification
+from watcher_server.database.rows import find
+from watcher_server.incidents.detail import Delivery
+from watcher_server.kit.errors import ConflictError
 
 _STATUS = re.compile(r"status (\d{3})")
 _GONE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAUTHORIZED})
-_NEW_WEBHOOK = "Slack no longer knows this webhook: make a new one, and set WATCHER_SLACK_WEBHOOK_URL."
-_WAIT = "Slack is busy or away: nothing to do but wait."
-_NETWORK = "Let the workers reach Slack: check their network, proxy and DNS."
-_WORKER = "No worker has taken it yet: check on the tasks page that one is alive."
 
 
-def advice(alert: Row[Any]) -> str:
+def advice(notification: Notification | Delivery) -> str:
     """One sentence that says what to do."""
-    if alert.last_error is None:
-        return _WORKER
-    status = _STATUS.search(alert.last_error)
+    if notification.last_error is None:
+        return "No worker has taken it yet: check on the tasks page that one is alive."
+    if notification.channel != DEFAULT:
+        return f"Read what the other side answered, then try it: `watcher channels test {notification.channel}`."
+    status = _STATUS.search(notification.last_error)
     if status is None:
-        return _NETWORK
+        return "Let the workers reach Slack: check their network, proxy and DNS."
     code = int(status[1])
     if code in _GONE:
-        return _NEW_WEBHOOK
+        return "Slack no longer knows this webhook: make a new one, and set WATCHER_SLACK_WEBHOOK_URL."
     if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _WAIT
+        return "Slack is busy or away: nothing to do but wait."
     return "Slack refuses it: check that WATCHER_SLACK_WEBHOOK_URL is the address of an incoming webhook."
 
 
-def is_given_up(alert: Row[Any], now: datetime, settings: Settings) -> bool:
-    """Whether nobody tries to deliver it any more unless asked to."""
-    return bool(alert.created_at < now - timedelta(hours=settings.alert_max_age_hours))
+async def send_again(session: AsyncSession, alert_id: int) -> None:
+    """Have an alert that did not arrive tried once more, however old it is.
+
+    Raises:
+        NotFoundError: no such alert.
+        ConflictError: it has been delivered, or is being delivered.
+    """
+    await find(session, Alert, alert_id)
+    unsent = select(Notification.id).where(
+        Notification.alert_id == alert_id, Notification.state.in_(("waiting", "given_up"))
+    )
+    notification_ids = (await session.scalars(unsent)).all()
+    if not notification_ids:
+        raise ConflictError(f"Alert {alert_id} has been delivered: there is nothing to send.")
+    for notification_id in notification_ids:
+        await retry_notification(session, notification_id)

@@ -3,25 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What a spark is wide and high, in the units of its drawing, with room for the dots at its edges.
+from watcher_server.anomalies.events import RunAround
+
+# The size of a spark in the units of its drawing; the margin leaves room for the dots at its edges.
 SPARK_WIDTH, SPARK_HEIGHT = 130, 34
 _MARGIN = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The value of one run, whether it was flagged, and whether it is one of those that the drawing is about."""
-
-    value: float
-    flagged: bool
-    meant: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Spark:
     """A line through the values of some runs, dots for the flagged ones, and the band of what is expected.
 
-    A dot is its place, and whether it is meant. ``band`` is its top and height, None where nothing is known.
+    A dot is its place, and whether its run is part of the event. ``band`` is its top and height, None where nothing is
+    expected.
     """
 
     line: str
@@ -30,27 +24,33 @@ class Spark:
     runs: int
 
 
-def draw_spark(points: Sequence[Point], expected: tuple[float, float] | None) -> Spark | None:
+def draw_spark(
+    runs: Sequence[RunAround],
+    expected: tuple[float, float] | None,
+    *,
+    width: int = SPARK_WIDTH,
+    height: int = SPARK_HEIGHT,
+) -> Spark | None:
     """The spark of these runs, the oldest first; None without any."""
-    if not points:
+    if not runs:
         return None
-    levels = [point.value for point in points] + list(expected or ())
+    levels = [run.value for run in runs] + list(expected or ())
     low, high = min(levels), max(levels)
 
     def height_of(value: float) -> float:
         share = (value - low) / (high - low) if high > low else 0.5
-        return round(SPARK_HEIGHT - _MARGIN - share * (SPARK_HEIGHT - 2 * _MARGIN), 1)
+        return round(height - _MARGIN - share * (height - 2 * _MARGIN), 1)
 
-    step = (SPARK_WIDTH - 2 * _MARGIN) / max(1, len(points) - 1)
-    places = [(round(_MARGIN + number * step, 1), height_of(point.value)) for number, point in enumerate(points)]
+    step = (width - 2 * _MARGIN) / max(1, len(runs) - 1)
+    places = [(round(_MARGIN + number * step, 1), height_of(run.value)) for number, run in enumerate(runs)]
+    band = None
+    if expected:
+        bottom, top = map(height_of, expected)
+        # Visible even where the range is narrow.
+        band = top, max(1.0, round(bottom - top, 1))
     return Spark(
         line=" ".join(f"{left},{top}" for left, top in places),
-        dots=[(*place, point.meant) for place, point in zip(places, points, strict=True) if point.flagged],
-        band=_band(height_of(expected[1]), height_of(expected[0])) if expected else None,
-        runs=len(points),
+        dots=[(*place, run.within) for place, run in zip(places, runs, strict=True) if run.flagged],
+        band=band,
+        runs=len(runs),
     )
-
-
-def _band(top: float, bottom: float) -> tuple[float, float]:
-    # A range of next to nothing is still to be seen.
-    return top, max(1.0, round(bottom - top, 1))

@@ -6,18 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from watcher_server.anomalies.events import EventFilter
 from watcher_server.anomalies.schemas import MetricField
 from watcher_server.kit.fields import SearchText
-from watcher_server.web.form_query import FormQuery
+from watcher_server.web.paging import FormQuery
 
-# A list is read from its newest event on: who wants older ones narrows it down.
-_LAST_PAGE = 2_000
-# The calendar's ends are no days to look at, and the day after one of these exists.
+# Within these, the day after a day exists too.
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
 
 
 class EventState(StrEnum):
-    """Which events: those whose level nobody has accepted, those that are the new normal, or all."""
+    """Which events: those whose level is not accepted, those whose level is the new normal, or all."""
 
     OPEN = "open"
     ACCEPTED = "accepted"
@@ -28,7 +27,7 @@ class AnomaliesView(FormQuery):
     """Which events the page shows.
 
     ``days`` are the last ones up to today, ``day`` is a single one; both in UTC, and of an event's latest run.
-    ``pipeline`` is a part of a name. ``summary`` has the summary on the page even where that takes long.
+    ``pipeline`` is a part of a name. ``summary`` puts the summary on the page even where that takes long.
     """
 
     state: EventState = EventState.OPEN
@@ -37,7 +36,7 @@ class AnomaliesView(FormQuery):
     direction: Literal["high", "low"] | None = None
     days: Annotated[int, Field(ge=1, le=90)] = 30
     day: Annotated[date, Field(ge=_FIRST_DAY, le=_LAST_DAY)] | None = None
-    page: Annotated[int, Field(ge=1, le=_LAST_PAGE)] = 1
+    page: Annotated[int, Field(ge=1, le=2_000)] = 1
     summary: bool = False
 
     @property
@@ -54,11 +53,18 @@ class AnomaliesView(FormQuery):
         today = datetime.now(UTC).date()
         return [today - timedelta(days=days) for days in reversed(range(self.days))]
 
-    def span(self) -> tuple[datetime, datetime]:
-        """From when on, and before when, the latest run of an event that is shown ended."""
+    def filter(self) -> EventFilter:
+        """The events that the page shows."""
         period = self.period()
         first, last = (self.day, self.day) if self.day else (period[0], period[-1])
-        return _midnight(first), _midnight(last + timedelta(days=1))
+        return EventFilter(
+            since=_midnight(first),
+            until=_midnight(last + timedelta(days=1)),
+            accepted=None if self.state is EventState.ALL else self.state is EventState.ACCEPTED,
+            metric=self.metric and self.metric.value,
+            direction=self.direction,
+            pipeline=self.pipeline,
+        )
 
 
 def _midnight(day: date) -> datetime:

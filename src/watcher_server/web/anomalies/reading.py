@@ -1,37 +1,25 @@
-"""What the list says of each event: its runs, what was expected of them, and the runs around them."""
+"""What the anomalies page shows: each event with its runs, and a summary of the days."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
-from typing import Any
+from datetime import date
+from typing import NamedTuple
 
-from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.anomalies import events
+from watcher_server.anomalies.events import FlaggedRun, FoundEvent, RankedPipeline, Rules, RunAround
 from watcher_server.anomalies.models import AnomalyEvent
-from watcher_server.anomalies.rules import Metric
-from watcher_server.web.anomalies.drawing import Point, Spark, draw_spark
-from watcher_server.web.anomalies.events import FoundEvent, find_events
-from watcher_server.web.anomalies.query import AnomaliesView
+from watcher_server.web.anomalies.drawing import Spark, draw_spark
+from watcher_server.web.anomalies.query import AnomaliesView, EventState
+from watcher_server.web.paging import PAGE_SIZE
 
 RUNS_DRAWN = 30
-# So many of those may have followed the event: whether things are well again is seen as well as how they went wrong.
-_FOLLOWING_DRAWN = 8
 _RUNS_LISTED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FlaggedRun:
-    """One run of an event; value and bounds in the metric's own unit."""
-
-    execution_id: int
-    started_at: datetime
-    value: float
-    lower: float
-    upper: float
-    z_score: float
-    baseline_runs: int
+# With more events than this in the days, the summary is loaded after the page.
+_COUNTED_AT_ONCE = 5_000
+# The height of the tallest bar and the width of each, in the units of the drawing.
+BAR_HEIGHT, BAR_WIDTH = 100, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,98 +48,63 @@ class ShownEvent:
         return "going on" if self.goes_on else "over"
 
 
-# Results by ix_anomaly_detection_result_event_id, runs by their primary key.
-_RUNS = """
-SELECT wanted.id AS event_id, flagged.*
-FROM unnest(CAST(:event_ids AS bigint[])) AS wanted (id)
-CROSS JOIN LATERAL (
-    SELECT run.id AS execution_id, run.start_date, result.violation_value, result.lower_bound, result.upper_bound,
-        result.z_score, result.execution_count
-    FROM anomaly_detection_result AS result JOIN pipeline_execution AS run ON run.id = result.pipeline_execution_id
-    WHERE result.event_id = wanted.id
-    ORDER BY run.end_date DESC, run.id DESC LIMIT :most
-) AS flagged
-ORDER BY wanted.id
-"""
-
-_VALUE = "CASE event.metric_field {} END".format(
-    " ".join(f"WHEN '{metric.value}' THEN run.{metric.value}::float8" for metric in Metric)
-)
-
-
-def _side(comparison: str, order: str, limit: str) -> str:
-    return f"""(
-        SELECT run.id, run.start_date, run.end_date, run.value,
-            run.anomaly_flags ->> event.metric_field = 'true' AS flagged
-        FROM (
-            SELECT run.id, run.start_date, run.end_date, run.anomaly_flags, {_VALUE} AS value
-            FROM pipeline_execution AS run
-            WHERE run.pipeline_id = event.pipeline_id AND run.completed_successfully
-                AND (run.start_date, run.id) {comparison} (event.start_date, event.last_execution_id)
-        ) AS run
-        WHERE run.value IS NOT NULL
-        ORDER BY run.start_date {order}, run.id {order} LIMIT :{limit}
-    )"""  # noqa: S608 - the names of the metrics, which are code
-
-
-# Two short walks of ix_pipeline_execution_pipeline_id_start_date for each event, from its latest run back and on. Where
-# retention has taken that run, from about when it was.
-_AROUND = f"""
-SELECT event.id AS event_id, around.start_date, around.value, coalesce(around.flagged, false) AS flagged,
-    around.end_date BETWEEN event.started_at AND event.last_at AS within,
-    (around.start_date, around.id) > (event.start_date, event.last_execution_id) AS follows
-FROM (
-    SELECT event.*, coalesce(latest.start_date, event.last_at) AS start_date
-    FROM anomaly_event AS event LEFT JOIN pipeline_execution AS latest ON latest.id = event.last_execution_id
-    WHERE event.id = ANY(CAST(:event_ids AS bigint[]))
-) AS event
-CROSS JOIN LATERAL ({_side("<=", "DESC", "before")} UNION ALL {_side(">", "ASC", "following")}) AS around
-ORDER BY event.id, around.start_date, around.id
-"""  # noqa: S608 - as above
-
-
 async def read_events(session: AsyncSession, view: AnomaliesView) -> tuple[list[ShownEvent], bool]:
     """One page of events with what is known of each, and whether others follow."""
-    found, more = await find_events(session, view)
-    ids = [row.AnomalyEvent.id for row in found]
-    runs = await _read_runs(session, ids)
-    around = await _read_around(session, ids)
-    return [_show(row, runs.get(row.AnomalyEvent.id, []), around.get(row.AnomalyEvent.id, [])) for row in found], more
+    found = await events.find_events(session, view.filter(), limit=PAGE_SIZE + 1, offset=(view.page - 1) * PAGE_SIZE)
+    ids = [each.event.id for each in found[:PAGE_SIZE]]
+    runs = await events.read_flagged_runs(session, ids, _RUNS_LISTED)
+    # Of the runs drawn, this number may have followed the event, to show whether the values are as usual again.
+    around = await events.read_runs_around(session, ids, before=RUNS_DRAWN, following=8)
+    shown = [_show(each, runs.get(each.event.id, []), around.get(each.event.id, [])) for each in found[:PAGE_SIZE]]
+    return shown, len(found) > PAGE_SIZE
 
 
-async def _read_runs(session: AsyncSession, event_ids: Sequence[int]) -> dict[int, list[FlaggedRun]]:
-    rows = await session.execute(text(_RUNS), {"event_ids": event_ids, "most": _RUNS_LISTED})
-    return {
-        event_id: [
-            FlaggedRun(
-                run.execution_id,
-                run.start_date,
-                run.violation_value,
-                run.lower_bound,
-                run.upper_bound,
-                run.z_score,
-                run.execution_count,
-            )
-            for run in runs
-        ]
-        for event_id, runs in groupby(rows, key=lambda run: run.event_id)
-    }
-
-
-async def _read_around(session: AsyncSession, event_ids: Sequence[int]) -> dict[int, list[Row[Any]]]:
-    parameters = {"event_ids": event_ids, "before": RUNS_DRAWN, "following": _FOLLOWING_DRAWN}
-    rows = await session.execute(text(_AROUND), parameters)
-    return {event_id: list(runs) for event_id, runs in groupby(rows, key=lambda run: run.event_id)}
-
-
-def _show(row: FoundEvent, runs: Sequence[FlaggedRun], around: Sequence[Row[Any]]) -> ShownEvent:
-    points = [Point(run.value, run.flagged, run.within) for run in around[-RUNS_DRAWN:]]
+def _show(found: FoundEvent, runs: Sequence[FlaggedRun], around: Sequence[RunAround]) -> ShownEvent:
     expected = (runs[0].lower, runs[0].upper) if runs else None
-    return ShownEvent(
-        event=row.AnomalyEvent,
-        pipeline_name=row.pipeline_name,
-        minimum_executions=row.minimum_executions,
-        runs=runs,
-        spark=draw_spark(points, expected),
-        goes_on=not any(run.follows for run in around),
+    goes_on = not any(run.follows for run in around)
+    return ShownEvent(*found, runs, draw_spark(around[-RUNS_DRAWN:], expected), goes_on)
+
+
+class Day(NamedTuple):
+    """How many events had their latest run on a day (UTC), and the height of its bar."""
+
+    day: date
+    events: int
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The days of a view, the earliest first, and the pipelines with most events in them."""
+
+    days: Sequence[Day]
+    pipelines: Sequence[RankedPipeline]
+    rules: Rules
+
+    @property
+    def most(self) -> int:
+        """How many events the worst day had."""
+        return max(day.events for day in self.days)
+
+    def events(self, day: date | None) -> int:
+        """How many events there are, on that day or on all."""
+        return sum(shown.events for shown in self.days if day in {None, shown.day})
+
+
+async def is_quick(session: AsyncSession, view: AnomaliesView) -> bool:
+    """Whether there are few enough events in these days to count them before the page is sent."""
+    days = AnomaliesView(state=EventState.ALL, days=view.days).filter()
+    return await events.count_events(session, days, most=_COUNTED_AT_ONCE + 1) <= _COUNTED_AT_ONCE
+
+
+async def read_summary(session: AsyncSession, view: AnomaliesView) -> Summary:
+    """The whole span of days, also when the list shows one of them only."""
+    whole = view.model_copy(update={"day": None})
+    counts = await events.count_events_by_day(session, whole.filter())
+    most = max(counts.values(), default=1)
+    numbers = [(day, counts.get(day, 0)) for day in whole.period()]
+    return Summary(
+        days=[Day(day, number, round(BAR_HEIGHT * number / most, 1)) for day, number in numbers],
+        pipelines=await events.rank_pipelines(session, whole.filter(), limit=5),
+        rules=await events.read_rules(session),
     )

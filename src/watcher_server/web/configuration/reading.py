@@ -1,4 +1,4 @@
-"""What the settings page shows besides the settings: schedules, rate limits, tokens, versions."""
+"""The schedules and versions that the settings page shows."""
 
 import asyncio
 import platform
@@ -12,17 +12,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server import __version__
-from watcher_server.queueing.broker import async_redis_client
-from watcher_server.queueing.configuration import celery_configuration
-from watcher_server.rate_limits.service import limit_text, list_limits
+from watcher_server.diagnostics.broker import read_broker
 from watcher_server.settings import Settings
-
-_BROKER_SECONDS = 1.0
+from watcher_server.tasking.sending.configuration import celery_configuration
 
 
 @dataclass(frozen=True)
 class ScheduledTask:
-    """A task that beat sends: ``cron`` in UTC, and when it is sent next (UTC)."""
+    """A task that beat sends: its ``cron`` in UTC, and when beat sends it next (UTC)."""
 
     name: str
     task: str
@@ -30,18 +27,8 @@ class ScheduledTask:
     next_at: datetime
 
 
-@dataclass(frozen=True)
-class Limit:
-    """How fast a task may start, as settings write it; ``until`` (UTC) is when the configured one holds again."""
-
-    task: str
-    configured: str
-    in_force: str
-    until: datetime | None
-
-
 def read_schedules(settings: Settings) -> Sequence[ScheduledTask]:
-    """What beat sends, the next one first."""
+    """The tasks that beat sends, the next one first."""
     now = datetime.now(UTC)
     found = []
     for name, entry in celery_configuration(settings)["beat_schedule"].items():
@@ -52,17 +39,8 @@ def read_schedules(settings: Settings) -> Sequence[ScheduledTask]:
     return sorted(found, key=lambda task: task.next_at)
 
 
-async def read_limits(session: AsyncSession, settings: Settings) -> Sequence[Limit]:
-    """How fast tasks may start now, and by configuration."""
-    connection = await session.connection()
-    return [
-        Limit(limit.task, limit_text(limit.configured), limit_text(limit.in_force), limit.until)
-        for limit in await connection.run_sync(list_limits, settings)
-    ]
-
-
 async def read_versions(session: AsyncSession, settings: Settings) -> Sequence[tuple[str, str]]:
-    """What runs here, by name."""
+    """Each program that runs here, with its version."""
     database = await session.scalar(text("SELECT current_setting('server_version')"))
     broker, version = await _ask_broker(settings.broker)
     return [
@@ -76,17 +54,12 @@ async def read_versions(session: AsyncSession, settings: Settings) -> Sequence[t
 
 
 async def _ask_broker(url: str) -> tuple[str, str]:
-    """What the broker is and its version; some services do not say."""
-    client = async_redis_client(url)
+    """The broker's product and version; some hosted brokers do not tell."""
     try:
-        async with asyncio.timeout(_BROKER_SECONDS):
-            facts = await client.info("server")
+        async with asyncio.timeout(1):
+            broker = await read_broker(url)
     except TimeoutError:
         return "Broker", "does not answer"
     except (redis.RedisError, OSError):
         return "Broker", "cannot be reached"
-    finally:
-        await client.aclose()
-    if "valkey_version" in facts:
-        return "Valkey", str(facts["valkey_version"])
-    return "Redis", str(facts.get("redis_version", "unknown"))
+    return broker.product

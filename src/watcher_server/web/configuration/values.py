@@ -1,4 +1,4 @@
-"""Settings as they may be shown: every one of them, and no secret."""
+"""All settings as they may be shown, without secrets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from watcher_server.settings import Settings
 
-# What belongs together, in the order of the settings; a group begins with the field that names it here.
+# The first field of each group of settings.
 _GROUPS = {
     "home": "Processes",
     "database_url": "Database, broker and Slack",
@@ -21,7 +21,7 @@ _GROUPS = {
     "relay_enabled": "Tasks",
     "worker_metrics_host": "Workers",
 }
-# Of these URLs the place is no secret; of the webhook all is.
+# Host and database of these URLs are shown. The whole webhook URL is a secret.
 _PLACES = frozenset({"database_url", "broker_url"})
 _WITHOUT_DEFAULT = {
     "database_url": "embedded",
@@ -43,12 +43,12 @@ class ShownSetting:
 
     @property
     def meaning_parts(self) -> Sequence[tuple[str, bool]]:
-        """The meaning in pieces, and whether each is code."""
+        """The parts of the meaning, each with whether it is code."""
         return [(part, place % 2 == 1) for place, part in enumerate(self.meaning.split("`")) if part]
 
 
 def shown_settings(settings: Settings) -> Mapping[str, Sequence[ShownSetting]]:
-    """Every setting, by the name of its group, in the order in which they are documented."""
+    """Every setting by the name of its group, in the order of the documentation."""
     groups: dict[str, list[ShownSetting]] = {}
     group = ""
     for name, field in Settings.model_fields.items():
@@ -65,7 +65,7 @@ def _show(settings: Settings, name: str, field: FieldInfo) -> ShownSetting:
     return ShownSetting(
         variable=f"WATCHER_{name.upper()}",
         value=_value(name, value),
-        default=_default(name, field),
+        default=_value(name, field.get_default(call_default_factory=True, validated_data={})),
         source=source,
         meaning=" ".join((field.description or "").split()),
     )
@@ -79,14 +79,8 @@ def _value(name: str, value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _default(name: str, field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return str(field.get_default(call_default_factory=True, validated_data={}))
-    return _value(name, field.default)
-
-
 def place_of(url: str) -> str:
-    """Where a URL leads, without who goes there: scheme, host and port or socket, and database."""
+    """Scheme, host and port or socket, and database of a URL, without user and password."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     if parts.scheme == "redis+socket":
@@ -99,14 +93,14 @@ def place_of(url: str) -> str:
 
 
 def _harmless(part: str) -> str:
-    # A password that was not percent-encoded may have ended up in any part.
+    # A password that is not percent-encoded can end up in any part.
     return "…" if "@" in part else part
 
 
 def _is_embedded(url: SecretStr, home: Path) -> bool:
-    """Whether it leads to a socket below the home folder, where the embedded engines have theirs."""
+    """Whether the URL leads to a socket below WATCHER_HOME, as those of the embedded engines do."""
     parts = urlsplit(url.get_secret_value())
     socket = dict(parse_qsl(parts.query)).get("host") if parts.scheme.startswith("postgres") else unquote(parts.path)
     if parts.hostname or not socket or not socket.startswith("/"):
         return False
-    return Path(socket).is_relative_to(home.expanduser().absolute())
+    return Path(socket).is_relative_to(home.absolute())

@@ -1,10 +1,11 @@
-"""The diagnostics page, and the report for whoever writes about a bug."""
+"""The diagnostics page, and the same as a report for the description of a bug."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
+from watcher_server.diagnostics.checks import known
 from watcher_server.diagnostics.report import Report, report_text, write_report
-from watcher_server.diagnostics.service import Diagnosis, diagnose, known
+from watcher_server.diagnostics.service import Diagnosis, diagnose
 from watcher_server.http.body import JsonRoute
 from watcher_server.web.pages import is_part, render
 
@@ -15,7 +16,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 @router.get("/diagnostics")
 async def show_diagnostics(request: Request) -> HTMLResponse:
-    """Database, broker, workers and queues as they are now, what is normal, and what to do."""
+    """The state of database, broker, workers and queues, what is normal, and what to do."""
     diagnosis = await _diagnose(request)
     findings = diagnosis.findings
     return render(

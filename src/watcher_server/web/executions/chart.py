@@ -1,19 +1,13 @@
-"""The Gantt chart of an execution tree: who stands in which lane, from where to where."""
+"""The Gantt chart of an execution tree: the lane of each execution, from its start to its end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from watcher_server.web.executions.reading import status_of
-from watcher_server.web.executions.tree import Node, Tree
+from watcher_server.executions.reading import Node, Tree
+from watcher_server.web.executions.facts import status_of
 
 LANES = 200
-_DEEPEST_INDENT = 12
-_MOST_TICKS = 6
-_WHOLE = 100.0
-_LAST_TICK = 92.0
-# A run of a second in a night of hours is seen all the same.
-_LEAST_WIDTH = 0.4
 _DAY = 86_400
 _MINUTE = 60
 _CALENDAR_ENDS = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -27,33 +21,26 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class Tick:
-    """A moment on the axis, at ``x`` percent; ``shows`` says what of it is written: second, clock or day."""
+    """A moment (UTC) on the axis, at ``x`` percent; ``shows`` names its precision: second, clock (minutes) or day."""
 
     at: datetime
     x: float
     shows: str
-
-    @property
-    def text(self) -> str:
-        """What is written, in UTC."""
-        return {"second": f"{self.at:%H:%M:%S}", "clock": f"{self.at:%H:%M}"}.get(self.shows, f"{self.at:%Y-%m-%d}")
+    text: str
 
 
 @dataclass(frozen=True)
 class Lane:
     """One execution of the chart. ``x`` and ``width`` are in percent of the axis, ``seconds`` until now while it runs.
 
-    ``indent`` is its depth, as far as that is drawn. ``is_current``: the page is about it. ``is_above``: that one lies
-    below it.
+    ``indent`` is its depth as far as that is drawn. ``is_current`` marks the execution of the page, ``is_above`` those
+    above it.
     """
 
-    id: int
-    name: str
+    node: Node
     depth: int
     indent: int
     status: str
-    start: datetime
-    end: datetime | None
     seconds: float
     x: float
     width: float
@@ -81,7 +68,7 @@ class Chart:
     @property
     def is_running(self) -> bool:
         """Whether any lane of this page still grows."""
-        return any(lane.end is None for lane in self.lanes)
+        return any(lane.node.end_date is None for lane in self.lanes)
 
 
 class _Axis:
@@ -89,25 +76,27 @@ class _Axis:
 
     def __init__(self, nodes: Sequence[Node], now: datetime) -> None:
         self.begin = min(node.start_date for node in nodes)
-        last = max(ends_at(node, now) for node in nodes)
+        last = max(_end_of(node, now) for node in nodes)
         self.seconds = max(1.0, (last - self.begin).total_seconds())
 
     def place(self, moment: datetime) -> float:
-        return round(_WHOLE * (moment - self.begin).total_seconds() / self.seconds, 3)
+        return round(100 * (moment - self.begin).total_seconds() / self.seconds, 3)
 
     def ticks(self) -> Iterator[Tick]:
-        step = next((step for step in _STEPS if self.seconds / step <= _MOST_TICKS), _STEPS[-1])
+        """At most six ticks, at round times."""
+        step = next((step for step in _STEPS if self.seconds / step <= 6), _STEPS[-1])  # noqa: PLR2004 - as the docstring says
         shows = "second" if step < _MINUTE else "clock" if step < _DAY else "day"
+        form = {"second": "%H:%M:%S", "clock": "%H:%M", "day": "%Y-%m-%d"}[shows]
         moment = -(-self.begin.timestamp() // step) * step
-        # What is written at the very end would stand outside.
-        last = min(_CALENDAR_ENDS, self.begin.timestamp() + self.seconds * _LAST_TICK / _WHOLE)
+        # The text of a tick at the very end would lie outside of the chart.
+        last = min(_CALENDAR_ENDS, self.begin.timestamp() + 0.92 * self.seconds)
         while moment <= last:
             at = datetime.fromtimestamp(moment, UTC)
-            yield Tick(at, self.place(at), shows)
+            yield Tick(at, self.place(at), shows, at.strftime(form))
             moment += step
 
 
-def ends_at(node: Node, now: datetime) -> datetime:
+def _end_of(node: Node, now: datetime) -> datetime:
     """Where the bar of an execution ends: at its end, or now; never before its start."""
     return max(node.start_date, node.end_date or now)
 
@@ -117,15 +106,29 @@ def page_of(tree: Tree, execution_id: int) -> int:
     return (tree.place_of(execution_id) or 0) // LANES + 1
 
 
-def draw(tree: Tree, current: int, page: int, names: Callable[[int], str], now: datetime) -> Chart:
-    """One page of the tree's lanes; beyond the last one the lanes are none. ``names`` gives a pipeline's by its id."""
+def draw(tree: Tree, current: int, page: int, now: datetime) -> Chart:
+    """One page of the tree's lanes; a page beyond the last one has no lanes."""
     axis = _Axis([node for node, _ in tree.order], now)
     above = tree.above(current)
     start = (page - 1) * LANES
-    lanes = [
-        _lane(node, depth, axis, now, names(node.pipeline_id), is_current=node.id == current, is_above=node.id in above)
-        for node, depth in tree.order[start : start + LANES]
-    ]
+    lanes = []
+    for node, depth in tree.order[start : start + LANES]:
+        end = _end_of(node, now)
+        x = axis.place(node.start_date)
+        # At least 0.4 percent, so that a run of a second is visible among runs of hours.
+        width = max(0.4, round(axis.place(end) - x, 3))
+        lane = Lane(
+            node=node,
+            depth=depth,
+            indent=min(depth, 12),
+            status=status_of(node.end_date, node.completed_successfully, node.outcome, is_flagged=node.is_flagged),
+            seconds=(end - node.start_date).total_seconds(),
+            x=min(x, 100 - width),
+            width=width,
+            is_current=node.id == current,
+            is_above=node.id in above,
+        )
+        lanes.append(lane)
     return Chart(
         lanes=lanes,
         ticks=list(axis.ticks()),
@@ -134,24 +137,4 @@ def draw(tree: Tree, current: int, page: int, names: Callable[[int], str], now: 
         total=len(tree.order),
         page=page,
         is_cut=tree.is_cut,
-    )
-
-
-def _lane(node: Node, depth: int, axis: _Axis, now: datetime, name: str, *, is_current: bool, is_above: bool) -> Lane:
-    end = ends_at(node, now)
-    x, to = axis.place(node.start_date), axis.place(end)
-    width = max(_LEAST_WIDTH, round(to - x, 3))
-    return Lane(
-        id=node.id,
-        name=name,
-        depth=depth,
-        indent=min(depth, _DEEPEST_INDENT),
-        status=status_of(node.end_date, node.completed_successfully, is_flagged=node.is_flagged),
-        start=node.start_date,
-        end=node.end_date,
-        seconds=(end - node.start_date) / timedelta(seconds=1),
-        x=min(x, _WHOLE - width),
-        width=width,
-        is_current=is_current,
-        is_above=is_above,
     )

@@ -1,26 +1,28 @@
-"""The lineage page, and the parts of it that a browser asks for as one looks around."""
+"""The lineage page, and the parts of it that its script asks for."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.addresses.schemas import AddressFound
+from watcher_server.addresses.service import search_addresses
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.kit.fields import ResponseBody, SearchText
-from watcher_server.web.lineage import start
-from watcher_server.web.lineage.details import MOST_LOOKED_AT, MOST_PIPELINES, read_details
-from watcher_server.web.lineage.reading import View, read_view
-from watcher_server.web.lineage.state import ViewState, read_state
+from watcher_server.lineage.details import MOST_LOOKED_AT, read_details
+from watcher_server.lineage.landmarks import MOST_COUNTED, Landmarks, read_troubled
+from watcher_server.web.lineage.query import ViewState, read_state
+from watcher_server.web.lineage.reading import read_view
 from watcher_server.web.pages import is_part, render
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
-_LIMITS = {"most_pipelines": MOST_PIPELINES, "most_looked_at": MOST_LOOKED_AT}
-# One per process.
-_landmarks = start.Landmarks()
+_MOST_FOUND = 20
+# Of more pipelines on one side of an address, the page names the worst.
+_LIMITS = {"most_pipelines": 20, "most_looked_at": MOST_LOOKED_AT}
 
 State = Annotated[ViewState | None, Depends(read_state)]
 Wanted = Annotated[SearchText, Query()]
@@ -35,34 +37,31 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
         view = await read_view(session, state)
     except NotFoundError:
         return render(request, "lineage/unknown.html", status_code=404, wanted="")
-    template = "lineage/view.html" if is_part(request) else "lineage/index.html"
-    return render(request, template, **await _context(session, view), wanted="")
-
-
-async def _context(session: AsyncSession, view: View) -> dict[str, Any]:
-    chosen = view.state.selected
-    known = chosen if chosen in view.names else view.state.centre
-    return {
-        "view": view,
-        "state": view.state,
-        "details": await read_details(session, known or view.state.centre),
+    selected = state.selected if state.selected in view.names else None
+    return render(
+        request,
+        "lineage/_view.html" if is_part(request) else "lineage/index.html",
+        view=view,
+        state=state,
+        details=await read_details(session, selected or state.centre),
+        wanted="",
         **_LIMITS,
-    }
+    )
 
 
 async def _show_start(request: Request, session: AsyncSession, wanted: str) -> HTMLResponse:
-    found, more = await start.search_addresses(session, wanted)
-    board = await request.app.state.board.read()
-    connected, roots = await _landmarks.read(session)
+    found, more = await search_addresses(session, wanted, _MOST_FOUND)
+    landmarks: Landmarks = request.app.state.landmarks
+    connected, roots = await landmarks.read(session)
     return render(
         request,
         "lineage/start.html",
         wanted=wanted,
         found=found,
         more=more,
-        most_found=start.MOST_FOUND,
-        most_counted=start.MOST_COUNTED,
-        troubled=await start.read_troubled(session, board),
+        most_found=_MOST_FOUND,
+        most_counted=MOST_COUNTED,
+        troubled=await read_troubled(session),
         connected=connected,
         roots=roots,
     )
@@ -73,22 +72,12 @@ async def show_details(request: Request, session: Session, state: State) -> HTML
     """The panel of the chosen address."""
     if state is None:
         raise NotFoundError("Choose an address with source_address_id.")
-    chosen = state.centre if state.selected is None else state.selected
-    details = await read_details(session, chosen)
-    return render(request, "lineage/details.html", state=state, details=details, **_LIMITS)
-
-
-class AddressFound(ResponseBody):
-    """An address that a search found."""
-
-    id: int
-    name: str
-    type_name: str
-    group_name: str
+    details = await read_details(session, state.centre if state.selected is None else state.selected)
+    return render(request, "lineage/_details.html", state=state, details=details, **_LIMITS)
 
 
 class Found(ResponseBody):
-    """The best of what a search found; ``more`` when there is more than that."""
+    """The best addresses that a search found; ``more`` when there are others."""
 
     addresses: list[AddressFound]
     more: bool
@@ -96,6 +85,6 @@ class Found(ResponseBody):
 
 @router.get("/lineage-graph/search")
 async def search(session: Session, q: Wanted = "") -> Found:
-    """The addresses whose names hold all the words, to complete what is being typed."""
-    found, more = await start.search_addresses(session, q)
-    return Found(addresses=[AddressFound.model_validate(each) for each in found], more=more)
+    """The addresses whose names contain all the words, to complete what is being typed."""
+    found, more = await search_addresses(session, q, _MOST_FOUND)
+    return Found(addresses=found, more=more)

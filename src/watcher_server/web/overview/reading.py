@@ -1,39 +1,42 @@
-"""What the overview shows: what is wrong, what it touches, and who watches."""
+"""What the overview shows: what is wrong, what it touches, and whether workers and queues do their part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.alerts.models import Alert
+from watcher_server.incidents.reading import IncidentFilter, ListedIncident, WantedState, list_incidents
+from watcher_server.kit.listing import Page
 from watcher_server.lineage.impact import count_downstream
-from watcher_server.pipelines.board import BoardRow, BoardView
-from watcher_server.pipelines.troubles import Trouble, find_troubles
-from watcher_server.queue_monitor.history import QueueHistory, read_history
+from watcher_server.pipelines.board import Glance
+from watcher_server.pipelines.findings import Finding, read_findings
 from watcher_server.settings import Settings
-from watcher_server.workers.service import KnownWorker, WorkerState, list_workers
+from watcher_server.tasking.queues.history import QueueHistoryReport as QueueHistory
+from watcher_server.tasking.queues.history import read_history
+from watcher_server.tasking.workers.service import KnownWorker, WorkerState, list_workers
 
-_ALERTS_SHOWN = 8
-_TROUBLES_SHOWN = 12
+WRONG_SHOWN = 12
+# Of more pipelines in trouble, the worst are looked for on the timeline.
+MOST_TROUBLED = 200
 _QUEUE_HOURS = 3
-# Worst first; what runs, or is well, needs nobody.
-ATTENTION = ("failed", "missed", "overdue", "late", "stale", "anomalous")
-RANK = {word: rank for rank, word in enumerate(ATTENTION)}
+_INCIDENTS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """A pipeline that needs somebody: what is the matter, since when, and how many addresses lie downstream."""
+    """A pipeline that needs attention: why, since when, and how many addresses lie downstream.
 
-    pipeline: BoardRow
-    trouble: Trouble | None
+    The finding is None when it was over before it was read.
+    """
+
+    pipeline: Glance
+    finding: Finding | None
     downstream: int
 
 
 @dataclass(frozen=True, slots=True)
 class QueueGlance:
-    """One queue: what waits in it now, None when nobody knows, and how that was in the last hours."""
+    """One queue: what waits in it now, None when it was not measured, and how that was in the last hours."""
 
     name: str
     pending: int | None
@@ -41,25 +44,20 @@ class QueueGlance:
     series: Sequence[int | None]
 
 
-def needing_attention(view: BoardView) -> list[BoardRow]:
-    """The active pipelines with which something is wrong, the worst first, then by name."""
-    wrong = [row for row in view.rows if row.active and row.status in ATTENTION]
-    return sorted(wrong, key=lambda row: (RANK[row.status], row.name))
-
-
-async def describe_wrong(session: AsyncSession, rows: Sequence[BoardRow]) -> list[Wrong]:
-    """The first of these, with what is known of each."""
-    shown = rows[:_TROUBLES_SHOWN]
-    ids = [row.id for row in shown]
-    troubles = await find_troubles(session, ids)
+async def describe_wrong(session: AsyncSession, pipelines: Sequence[Glance]) -> list[Wrong]:
+    """Each of these with its finding and its reach."""
+    ids = [pipeline.id for pipeline in pipelines]
+    findings = await read_findings(session, ids)
     connection = await session.connection()
     downstream = await connection.run_sync(count_downstream, ids)
-    return [Wrong(row, troubles.get(row.id, {}).get(row.status), downstream.get(row.id, 0)) for row in shown]
+    return [Wrong(each, findings[each.id].get(each.status), downstream.get(each.id, 0)) for each in pipelines]
 
 
-async def read_latest_alerts(session: AsyncSession) -> Sequence[Alert]:
-    """The newest alerts, newest first, by the primary key."""
-    return (await session.scalars(select(Alert).order_by(Alert.id.desc()).limit(_ALERTS_SHOWN))).all()
+async def read_worst_incidents(session: AsyncSession) -> list[ListedIncident]:
+    """The most urgent incidents that no other explains."""
+    connection = await session.connection()
+    unexplained = IncidentFilter(state=WantedState.LIVE, explained=False)
+    return await connection.run_sync(list_incidents, unexplained, Page(limit=_INCIDENTS_SHOWN))
 
 
 async def read_queues(session: AsyncSession, settings: Settings) -> list[QueueGlance]:
@@ -83,6 +81,6 @@ def _level(pending: int | None, history: QueueHistory) -> str:
 
 
 async def read_workers(session: AsyncSession) -> list[KnownWorker]:
-    """The workers that live."""
+    """The workers that are alive."""
     connection = await session.connection()
     return [worker for worker in await connection.run_sync(list_workers) if worker.state == WorkerState.ALIVE]

@@ -1,28 +1,18 @@
-"""The latest runs of a pipeline as small bars: how long each took, and what came of it."""
+"""The latest runs of a pipeline as small bars: the height is the duration, the colour the outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from math import sqrt
 
+from watcher_server.executions.recent import RunOutcome
 from watcher_server.kit.durations import duration_text
 
 RUNS = 20
-# Of which the last pixel is between two bars.
+# A bar and the pixel between it and the next one.
 STEP = 6
 HEIGHT = 24
 _LEAST_HEIGHT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run; ``outcome`` is failed, anomalous, running or ok, ``seconds`` its duration, so far where it runs."""
-
-    id: int
-    start_date: datetime
-    seconds: int
-    outcome: str
-    total_rows: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +35,7 @@ class Bars:
     label: str
 
 
-def draw_bars(runs: Sequence[Run]) -> Bars:
+def draw_bars(runs: Sequence[RunOutcome]) -> Bars:
     """The bars of runs that come newest first; the newest stands at the right, however few there are.
 
     The longest takes the whole height. The square root keeps a run of a minute visible beside one of an hour.
@@ -56,19 +46,21 @@ def draw_bars(runs: Sequence[Run]) -> Bars:
     return Bars(bars, _label(runs))
 
 
-def _bar(run: Run, x: int, share: float) -> Bar:
+def _bar(run: RunOutcome, x: int, share: float) -> Bar:
     height = max(_LEAST_HEIGHT, round(HEIGHT * sqrt(max(0.0, share))))
     return Bar(run.id, run.outcome, _title(run), x, HEIGHT - height, height)
 
 
-def _title(run: Run) -> str:
+def _title(run: RunOutcome) -> str:
     duration = duration_text(run.seconds)
     took = f"running for {duration}" if run.outcome == "running" else f"{run.outcome} after {duration}"
     loaded = "" if run.total_rows is None else f", {run.total_rows:,} rows"
     return f"{took}{loaded}; began {run.start_date.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def _label(runs: Sequence[Run]) -> str:
-    counts = {word: sum(run.outcome == word for run in runs) for word in ("ok", "failed", "anomalous", "running")}
+def _label(runs: Sequence[RunOutcome]) -> str:
+    counts = {
+        word: sum(run.outcome == word for run in runs) for word in ("ok", "failed", "lost", "anomalous", "running")
+    }
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return f"Last {len(runs)} runs: {said}" if len(runs) > 1 else f"Last run: {said.removeprefix('1 ')}"

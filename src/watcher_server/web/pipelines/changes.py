@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import ARRAY, BigInteger, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.kit.configuration import find, find_for_update
+from watcher_server.database.rows import find, find_for_update
 from watcher_server.kit.errors import InvalidFieldError
 from watcher_server.kit.fields import Id
 from watcher_server.pipelines.models import Pipeline, PipelineType
@@ -49,7 +49,7 @@ class Editing:
 
     @property
     def other_errors(self) -> Sequence[str]:
-        """What is wrong with something that the form does not show."""
+        """The errors of fields that the form does not show."""
         return [message for name, message in self.errors.items() if name not in Values.model_fields]
 
 
@@ -65,12 +65,12 @@ async def begin_editing(session: AsyncSession, pipeline_id: int) -> Editing:
 
 
 async def go_on_editing(session: AsyncSession, pipeline_id: int, form: EditForm) -> Editing:
-    """What is shown after a post: the form again, what changes, or, when that was confirmed, that it is done.
+    """The form again, the list of changes to confirm, or, once they were confirmed, that they are done.
 
     Raises:
         NotFoundError: there is no such pipeline.
     """
-    # Held from here on, so that what is compared with what was confirmed is what is written.
+    # Locked, so that the changes cannot differ from those that were confirmed.
     pipeline = await find_for_update(session, Pipeline, pipeline_id, None)
     about: dict[str, Any] = {
         "pipeline": pipeline,
@@ -99,7 +99,7 @@ async def _type_of(session: AsyncSession, pipeline: Pipeline) -> PipelineType:
 
 
 async def _apply(session: AsyncSession, bodies: Iterable[PipelinePatch]) -> None:
-    # All or none: what is refused halfway leaves nothing that the end of the request would write.
+    # A savepoint: when one change is refused, none of them is written.
     async with session.begin_nested():
         for body in bodies:
             await patch_pipeline(session, body)
@@ -123,7 +123,7 @@ _FIELDS: dict[BulkAction, dict[str, bool]] = {
 
 
 class BulkForm(BaseModel):
-    """What is posted; of one page of the list at most."""
+    """The form as it is posted; it holds one page of the list at most."""
 
     action: BulkAction
     selected: Annotated[list[Id], Field(max_length=PAGE_SIZE)] = []
@@ -152,7 +152,9 @@ async def change_many(session: AsyncSession, form: BulkForm) -> Bulk:
     """What would change, or, when that was confirmed, that it is done; pipelines that are gone are left out."""
     fields = _FIELDS[form.action]
     pipelines = await _lock_pipelines(session, form.selected)
-    affected = [(row.id, row.name) for row in pipelines if any(getattr(row, name) != fields[name] for name in fields)]
+    affected = [
+        (row.id, row.shown_name) for row in pipelines if any(getattr(row, name) != fields[name] for name in fields)
+    ]
     seen = seal(affected)
     bulk = Bulk(form.action, affected, len(pipelines) - len(affected), seen)
     if not form.confirmed:
@@ -167,7 +169,7 @@ async def change_many(session: AsyncSession, form: BulkForm) -> Bulk:
 
 
 async def _lock_pipelines(session: AsyncSession, pipeline_ids: Iterable[int]) -> Sequence[Pipeline]:
-    """By id, so that two who change many at once wait for each other."""
+    """Locked by id, so that two changes of many at once wait for each other and do not deadlock."""
     wanted = any_(literal(list(pipeline_ids), ARRAY(BigInteger)))
     statement = select(Pipeline).where(Pipeline.id == wanted).order_by(Pipeline.id)
     return (await session.scalars(statement.with_for_update(key_share=True))).all()

@@ -1,4 +1,4 @@
-"""The form that changes one pipeline: what it carries, what that changes, and how both are said."""
+"""The form that changes one pipeline: its fields, and what they change, in words."""
 
 import hashlib
 import json
@@ -12,17 +12,26 @@ from watcher_server.kit.errors import InvalidFieldError
 from watcher_server.kit.thresholds import check_pairs_stored
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.pipelines.schemas import PipelinePatch, Thresholds
-from watcher_server.web.pipelines.glances import pair_text
+from watcher_server.pipelines.summaries import Interval
 
-SWITCHES = ("active", "mute_freshness_check", "mute_timeliness_check")
-PAIRS = ("freshness", "freshness_warning", "timeliness", "timeliness_warning")
+SWITCHES = {
+    "active": ("Pipeline", "active", "paused"),
+    "mute_freshness_check": ("Freshness check", "muted", "on"),
+    "mute_timeliness_check": ("Timeliness check", "muted", "on"),
+}
+PAIRS = {
+    "freshness": "Stale after",
+    "freshness_warning": "Warn of stale data after",
+    "timeliness": "Late after",
+    "timeliness_warning": "Warn of a long run after",
+}
 _HALF_A_PAIR = "A number needs its unit and a unit its number: give both, or leave both blank for what the type says."
 
 Errors = Mapping[str, str]
 
 
 class Values(BaseModel):
-    """The fields of the form, as they are typed; blank is nothing of its own."""
+    """The fields of the form as they are typed. A blank threshold leaves it to the type."""
 
     active: bool = False
     mute_freshness_check: bool = False
@@ -51,11 +60,11 @@ class Values(BaseModel):
 
 
 class EditForm(Values):
-    """What is posted.
+    """The form as it is posted.
 
-    ``original`` is what the form began with: only what differs from it is a change, so that nobody takes back what
-    somebody else changed meanwhile. ``seen`` names the list of changes that was ``confirmed``; ``editing`` goes back
-    from the list to the form. ``back`` is where to go afterwards.
+    ``original`` is what the form began with: only what differs from it is a change, so that a form that was opened
+    earlier does not undo a change that was made meanwhile. ``seen`` names the list of changes that was ``confirmed``;
+    ``editing`` goes back from the list to the form. ``back`` is where to go afterwards.
     """
 
     original: Json[Values]
@@ -103,7 +112,7 @@ def read_patch(form: EditForm, pipeline: Pipeline) -> PipelinePatch:
 
 
 def explain(error: ValidationError | InvalidFieldError) -> Errors:
-    """What is wrong, by the field that it is wrong with."""
+    """The errors by field."""
     if isinstance(error, InvalidFieldError):
         is_pair = error.field in Thresholds.model_fields
         return {error.field: _HALF_A_PAIR if is_pair else f"{error}."}
@@ -118,21 +127,8 @@ def describe_changes(pipeline: Pipeline, pipeline_type: PipelineType, body: Pipe
     return [line for line in lines if line.before != line.after]
 
 
-_SWITCH_WORDS = {
-    "active": ("Pipeline", "active", "paused"),
-    "mute_freshness_check": ("Freshness check", "muted", "on"),
-    "mute_timeliness_check": ("Timeliness check", "muted", "on"),
-}
-_PAIR_LABELS = {
-    "freshness": "Stale after",
-    "freshness_warning": "Warn of stale data after",
-    "timeliness": "Overdue after",
-    "timeliness_warning": "Warn of a long run after",
-}
-
-
 def _switch(name: str, before: bool, after: bool) -> Change:
-    label, on, off = _SWITCH_WORDS[name]
+    label, on, off = SWITCHES[name]
     return Change(label, on if before else off, on if after else off)
 
 
@@ -141,13 +137,13 @@ def _threshold(name: str, pipeline: Pipeline, pipeline_type: PipelineType, chang
     of_type = [getattr(pipeline_type, field) for field in fields]
     before = [getattr(pipeline, field) for field in fields]
     after = [changes[field] for field in fields]
-    return Change(_PAIR_LABELS[name], pair_or_type(*before, *of_type), pair_or_type(*after, *of_type))
+    return Change(PAIRS[name], pair_or_type(*before, *of_type), pair_or_type(*after, *of_type))
 
 
 def pair_or_type(number: int | None, datepart: str | None, type_number: int | None, type_datepart: str | None) -> str:
     """A threshold in words: the pipeline's own, or what holds in its place."""
     if number is not None and datepart is not None:
-        return pair_text(number, datepart)
+        return str(Interval(number, datepart, own=True))
     if type_number is not None and type_datepart is not None:
-        return f"its type’s: {pair_text(type_number, type_datepart)}"  # noqa: RUF001 - an apostrophe is meant
+        return f"its type’s: {Interval(type_number, type_datepart, own=False)}"  # noqa: RUF001 - an apostrophe is meant
     return "none, nor has its type one"

@@ -1,13 +1,12 @@
 """The list of pipelines, and changing them in place."""
 
-from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from watcher_server.http.body import JsonRoute
-from watcher_server.http.session import Session, open_session
+from watcher_server.http.session import Session
 from watcher_server.kit.fields import DatePart, Id
 from watcher_server.web.pages import is_part, render
 from watcher_server.web.paging import PAGE_SIZE, paging
@@ -18,9 +17,6 @@ from watcher_server.web.pipelines.listing import DEFAULT_ORDER, PATH, Filters, l
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
-# What the page does once htmx has had something changed: see pipelines.js.
-_CHANGED_EVENT = "pipelines-changed"
-
 
 @router.get(PATH)
 async def show_pipelines(
@@ -30,18 +26,18 @@ async def show_pipelines(
     selected: Annotated[list[Id], Query(max_length=PAGE_SIZE)] = [],  # noqa: B006 - FastAPI copies it
 ) -> HTMLResponse:
     """The list, or to htmx only its live part, in which the ``selected`` stay so."""
-    listing = list_pipelines(await request.app.state.board.read(), filters)
+    listing = await list_pipelines(session, filters)
     url = filters.url()
     page = render(
         request,
         "pipelines/_list.html" if is_part(request) else "pipelines/index.html",
         filters=filters,
         listing=listing,
-        rows=await reading.read_rows(session, listing.rows),
+        rows=await reading.read_rows(session, listing.ids),
         selected=frozenset(selected),
         url=url,
         url_order=None if filters.order == DEFAULT_ORDER else filters.order,
-        paging=paging(url, listing.page, len(listing.rows), total=listing.total),
+        paging=paging(url, listing.page, len(listing.ids), total=listing.total),
     )
     if is_part(request):
         page.headers["HX-Replace-Url"] = url()
@@ -58,24 +54,18 @@ async def show_edit(
 
 @router.post(PATH + "/{pipeline_id}/edit")
 async def post_edit(
-    request: Request, pipeline_id: Annotated[Id, Path()], form: Annotated[EditForm, Form()]
+    request: Request, session: Session, pipeline_id: Annotated[Id, Path()], form: Annotated[EditForm, Form()]
 ) -> Response:
     """What changes, for the viewer to confirm; once confirmed, the change."""
-    async with _transaction(request) as session:
-        editing = await changes.go_on_editing(session, pipeline_id, form)
+    editing = await changes.go_on_editing(session, pipeline_id, form)
     return _changed(request, form.back) if editing.is_done else _show_editing(request, editing, form.back)
 
 
 @router.post(PATH + "/bulk")
-async def post_bulk(request: Request, form: Annotated[BulkForm, Form()]) -> Response:
+async def post_bulk(request: Request, session: Session, form: Annotated[BulkForm, Form()]) -> Response:
     """How many change, for the viewer to confirm; once confirmed, the change."""
-    async with _transaction(request) as session:
-        bulk = await changes.change_many(session, form)
+    bulk = await changes.change_many(session, form)
     return _changed(request, form.back) if bulk.is_done else _show_bulk(request, bulk, form.back)
-
-
-# Not the transaction of a dependency, which ends after the route: the board is to be read anew once it has ended.
-_transaction = asynccontextmanager(open_session)
 
 
 def _show_editing(request: Request, editing: Editing, back: str) -> HTMLResponse:
@@ -103,9 +93,9 @@ def _show_bulk(request: Request, bulk: Bulk, back: str) -> HTMLResponse:
 
 
 def _changed(request: Request, back: str) -> Response:
-    request.app.state.board.forget()
     if is_part(request):
-        return Response(status_code=204, headers={"HX-Trigger": _CHANGED_EVENT})
+        # static/pipelines/page.js reloads the list on this event.
+        return Response(status_code=204, headers={"HX-Trigger": "pipelines-changed"})
     return RedirectResponse(_list_or_page(back), status_code=303)
 
 

@@ -8,19 +8,17 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from watcher_server.reporting.report import read_rows
 from watcher_server.reporting.schemas import DailyMetrics
 from watcher_server.web.reporting.query import ReportView
-from watcher_server.web.reporting.reading import read_day
 
 _COLUMNS = tuple(DailyMetrics.model_fields)
-# Between so many rows others have their turn.
+# After each piece of this number of rows, other requests get their turn.
 _ROWS_AT_ONCE = 1_000
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def file_name(days: Sequence[date]) -> str:
-    """What the file is called: by its first and last day, given newest first."""
+    """The name of the file, with its first and last day; the days are given newest first."""
     span = f"-{days[-1]}-to-{days[0]}" if days else ""
     return f"watcher-daily-pipeline-metrics{span}.csv"
 
@@ -28,12 +26,12 @@ def file_name(days: Sequence[date]) -> str:
 async def write_days(engine: AsyncEngine, view: ReportView, days: Sequence[date]) -> AsyncIterator[str]:
     """The file in pieces: a line of names, then every row of these days.
 
-    A connection is held for one day's rows, and never while whoever downloads takes their time.
+    A connection is held while one day's rows are read, and never while the client receives them.
     """
     yield _write([_COLUMNS])
     for day in days:
         async with AsyncSession(engine) as session, session.begin():
-            rows = await read_day(session, view, day)
+            rows = await read_rows(session, view.names(), (day, day))
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             piece = rows[first : first + _ROWS_AT_ONCE]
             yield _write([_cell(getattr(row, column)) for column in _COLUMNS] for row in piece)
@@ -46,5 +44,6 @@ def _write(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """The value, with an apostrophe before a text that a spreadsheet would reckon with."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """The value, with an apostrophe before a text that a spreadsheet would take for a formula."""
+    # A spreadsheet takes a text that begins with one of these for a formula.
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

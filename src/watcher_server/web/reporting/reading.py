@@ -1,94 +1,36 @@
-"""The rows of the report: from anywhere in it, at the same cost."""
+"""What the reporting page shows: a page of rows, and a summary of all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.kit.listing import contains
-from watcher_server.pipelines.models import Pipeline
-from watcher_server.reporting.service import matching
-from watcher_server.reporting.statements import CHOSEN, DAILY, DAYS_BETWEEN, FIGURES_OF_WANTED, MATCHES, ROW
-from watcher_server.web.reporting.query import Place, ReportView
+from watcher_server.reporting.report import Extent, Place, ReportRow, Sums, read_rows, read_sums
+from watcher_server.web.reporting.query import ReportView, read_place
 
-# Of so many pipelines and days it is found out at once which pipelines ran on which days.
+# The first look covers this number of pipelines times days.
 _LOOKED_AT_ONCE = 3_000
-_NAMES_OFFERED = 20
+# With more pipelines times days than this, the summary is loaded after the page.
+_SUMMED_AT_ONCE = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """What the report reaches over: today (UTC), how many pipelines match, and before which day the days are summed."""
-
-    today: date
-    pipelines: int
-    summed_before: date | None
-
-    @property
-    def days_behind(self) -> int:
-        """How many days that are over should have been summed: yesterday is, an hour after midnight."""
-        return max(0, (self.today - self.summed_before).days - 1) if self.summed_before else 0
-
-
-@dataclass(frozen=True, slots=True)
-class ReportPage:
+class ReportPage(NamedTuple):
     """Some rows, newest day first, then by name; whether there are newer and older ones."""
 
-    rows: Sequence[Row[Any]]
+    rows: Sequence[ReportRow]
     newer: bool
     older: bool
-
-
-_EXTENT = text(f"""
-SELECT (now() AT TIME ZONE 'UTC')::date AS today,
-    (SELECT count(*) FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-        WHERE {MATCHES}) AS pipelines,
-    (SELECT summed_before FROM daily_pipeline_metric_progress WHERE summed_before > '-infinity') AS summed_before
-""")  # noqa: S608 - parts of statements, which are code
-
-
-async def read_extent(session: AsyncSession, view: ReportView) -> Extent:
-    """One pass over the pipelines."""
-    parameters = matching(view.pipeline_name, view.pipeline_type_name)
-    row = (await session.execute(_EXTENT, parameters)).one()
-    return Extent(row.today, row.pipelines, row.summed_before)
-
-
-def _rows(beyond: str, among_names: str, order: str) -> str:
-    return f"""
-WITH {CHOSEN}, {DAYS_BETWEEN}, {DAILY}, wanted AS (
-    SELECT date_recorded, pipeline_id, place FROM daily
-    WHERE CAST(:from_day AS date) IS NULL OR date_recorded <> CAST(:from_day AS date)
-        OR place {beyond} (SELECT count(*) FROM chosen WHERE pipeline_name {among_names} :from_name)
-    ORDER BY date_recorded {order}
-    LIMIT :limit
-), {FIGURES_OF_WANTED}
-SELECT figures.pipeline_id, {ROW}
-FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
-ORDER BY date_recorded DESC, figures.place
-"""  # noqa: S608 - as above
-
-
-# The place after a name is one more than there are names up to it, whether or not it is still a pipeline's.
-_ROWS_AFTER = text(_rows(">", "<=", "DESC, place"))
-_ROWS_BEFORE = text(_rows("<=", "<", "ASC, place DESC"))
-
-
-async def read_day(session: AsyncSession, view: ReportView, day: date) -> Sequence[Row[Any]]:
-    """Every row of a day."""
-    return await _read(session, view, (day, day), None, limit=None)
 
 
 async def read_page(session: AsyncSession, view: ReportView, extent: Extent) -> ReportPage:
     """The rows where the address says; the newest where it says nothing."""
     newest_first = view.period(extent.today)
     if view.before is not None:
-        rows, more = await _gather(session, view, extent, newest_first[::-1], Place.parse(view.before), backwards=True)
+        rows, more = await _gather(session, view, extent, newest_first[::-1], read_place(view.before), backwards=True)
         return ReportPage(rows, newer=more, older=True)
-    place = Place.parse(view.after) if view.after is not None else None
+    place = read_place(view.after) if view.after is not None else None
     rows, more = await _gather(session, view, extent, newest_first, place)
     return ReportPage(rows, newer=place is not None, older=more)
 
@@ -101,49 +43,50 @@ async def _gather(
     place: Place | None,
     *,
     backwards: bool = False,
-) -> tuple[list[Row[Any]], bool]:
-    """A page of rows from a place on, and whether others follow; in as many looks as it takes, each twice as far."""
+) -> tuple[list[ReportRow], bool]:
+    """A page of rows from a place on, and whether others follow. Each look covers twice as many days as the last."""
     if place is not None:
         days = [day for day in days if (day >= place.day if backwards else day <= place.day)]
-    rows: list[Row[Any]] = []
+    rows: list[ReportRow] = []
     reach = max(1, _LOOKED_AT_ONCE // max(1, extent.pipelines))
     while days and len(rows) <= view.page_size:
         looked_at, days = days[:reach], days[reach:]
         span = (min(looked_at), max(looked_at))
-        found = await _read(session, view, span, place, limit=view.page_size + 1 - len(rows), backwards=backwards)
+        limit = view.page_size + 1 - len(rows)
+        found = await read_rows(session, view.names(), span, place=place, backwards=backwards, limit=limit)
         rows = [*found, *rows] if backwards else [*rows, *found]
         reach *= 2
     more = len(rows) > view.page_size
     return (rows[-view.page_size :] if backwards else rows[: view.page_size]), more
 
 
-async def _read(
-    session: AsyncSession,
-    view: ReportView,
-    span: tuple[date, date],
-    place: Place | None,
-    *,
-    limit: int | None,
-    backwards: bool = False,
-) -> Sequence[Row[Any]]:
-    parameters = matching(view.pipeline_name, view.pipeline_type_name) | {
-        "first_day": span[0],
-        "last_day": span[1],
-        "from_day": place and place.day,
-        "from_name": place and place.name,
-        "limit": limit,
-    }
-    return (await session.execute(_ROWS_BEFORE if backwards else _ROWS_AFTER, parameters)).all()
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The days of the report on which something ran, the earliest first."""
+
+    days: Sequence[tuple[date, Sums]]
+
+    @property
+    def total(self) -> Sums:
+        """Everything together."""
+        return Sums.together([sums for _, sums in self.days])
+
+    def chart(self) -> dict[str, list[Any]]:
+        """What the charts draw, day by day."""
+        return {
+            "days": [day.isoformat() for day, _ in self.days],
+            "completed": [sums.ended_executions - sums.failed_executions for _, sums in self.days],
+            "failed": [sums.failed_executions for _, sums in self.days],
+            "rows": [sums.total_rows for _, sums in self.days],
+        }
 
 
-_NAMES = text("SELECT name FROM pipeline WHERE name LIKE :part ORDER BY name LIMIT :most")
+def is_quick(view: ReportView, extent: Extent) -> bool:
+    """Whether the summary is quick enough to be sent with the page."""
+    return extent.pipelines * len(view.period(extent.today)) <= _SUMMED_AT_ONCE
 
 
-async def complete_name(session: AsyncSession, part: str) -> Sequence[str]:
-    """Some names of pipelines that contain this, in alphabetical order, by the unique index of names."""
-    return (await session.scalars(_NAMES, {"part": contains(part), "most": _NAMES_OFFERED})).all()
-
-
-async def has_pipelines(session: AsyncSession) -> bool:
-    """Whether there is any pipeline at all."""
-    return await session.scalar(select(Pipeline.id).limit(1)) is not None
+async def read_summary(session: AsyncSession, view: ReportView, extent: Extent) -> Summary:
+    """The summary of the whole filtered report, whatever page of it is shown."""
+    days = view.period(extent.today)
+    return Summary(await read_sums(session, view.names(), (days[-1], days[0])) if days else [])

@@ -10,28 +10,24 @@ from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import SearchText
 from watcher_server.reporting import service as reporting
+from watcher_server.reporting.report import read_extent
 from watcher_server.web.pages import back_to, render
 from watcher_server.web.paging import url_builder
-from watcher_server.web.reporting import reading
 from watcher_server.web.reporting.download import file_name, write_days
-from watcher_server.web.reporting.query import DEFAULT_PAGE_SIZE, Place, ReportView
-from watcher_server.web.reporting.reading import ReportPage
-from watcher_server.web.reporting.summary import is_quick, read_summary
+from watcher_server.web.reporting.query import DEFAULT_PAGE_SIZE, ReportView
+from watcher_server.web.reporting.reading import ReportPage, is_quick, read_page, read_summary
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
-
-_EVERY_DAYS = (7, 14, 30)
-_EVERY_SIZE = (25, DEFAULT_PAGE_SIZE, 100, 250)
 
 View = Annotated[ReportView, Query()]
 
 
 @router.get("/reporting")
 async def show_reporting(request: Request, session: Session, view: View) -> HTMLResponse:
-    """The daily metrics, newest first; their summary where it is quick, else it comes after the page."""
-    extent = await reading.read_extent(session, view)
+    """The daily metrics, newest first, with their summary; where that takes long, it is loaded after the page."""
+    extent = await read_extent(session, view.names())
     quick = view.summary or is_quick(view, extent)
-    page = await reading.read_page(session, view, extent)
+    page = await read_page(session, view, extent)
     url = _url(view)
     return render(
         request,
@@ -45,31 +41,31 @@ async def show_reporting(request: Request, session: Session, view: View) -> HTML
         **_neighbours(view, page, url),
         download_url=_download_url(view),
         type_names=await reporting.list_pipeline_type_names(session),
-        has_pipelines=bool(page.rows) or await reading.has_pipelines(session),
-        every_days=_EVERY_DAYS,
-        every_size=_EVERY_SIZE,
+        has_pipelines=bool(page.rows) or await reporting.has_pipelines(session),
+        every_days=(7, 14, 30),
+        every_size=(25, DEFAULT_PAGE_SIZE, 100, 250),
     )
 
 
 @router.get("/reporting/summary")
 async def show_summary(request: Request, session: Session, view: View) -> HTMLResponse:
     """The summary alone."""
-    extent = await reading.read_extent(session, view)
+    extent = await read_extent(session, view.names())
     summary = await read_summary(session, view, extent)
-    return render(request, "reporting/summary.html", view=view, url=_url(view), extent=extent, summary=summary)
+    return render(request, "reporting/_summary.html", view=view, url=_url(view), extent=extent, summary=summary)
 
 
 @router.get("/reporting/names")
 async def complete_name(request: Request, session: Session, pipeline_name: SearchText = "") -> HTMLResponse:
     """Names of pipelines, as what a field offers to complete."""
-    names = await reading.complete_name(session, pipeline_name) if pipeline_name else ()
-    return render(request, "reporting/names.html", names=names)
+    names = await reporting.complete_pipeline_name(session, pipeline_name) if pipeline_name else ()
+    return render(request, "reporting/_names.html", names=names)
 
 
 @router.get("/reporting/daily-pipeline-metrics.csv")
 async def download(request: Request, session: Session, view: View) -> Response:
     """Every row that matches, whatever page is shown."""
-    extent = await reading.read_extent(session, view)
+    extent = await read_extent(session, view.names())
     days = view.period(extent.today)
     headers = {"Content-Disposition": f'attachment; filename="{file_name(days)}"', "Cache-Control": "no-store"}
     lines = write_days(request.app.state.query_engine, view, days)
@@ -78,7 +74,7 @@ async def download(request: Request, session: Session, view: View) -> Response:
 
 @router.post("/reporting/sum-days")
 async def sum_days(request: Request, session: Session) -> Response:
-    """Have the days summed that are over, rather than within the hour."""
+    """Sum the past days now rather than within the hour."""
     await reporting.queue_daily_metrics(session)
     request.app.state.relay.wake()
     query = request.url.query
@@ -97,7 +93,7 @@ def _download_url(view: ReportView) -> str:
 def _neighbours(view: ReportView, page: ReportPage, url: Callable[..., str]) -> dict[str, Any]:
     if not page.rows:
         return {"newer_url": None, "older_url": None}
-    first, last = (str(Place(row.date_recorded, row.pipeline_name)) for row in (page.rows[0], page.rows[-1]))
+    first, last = (f"{row.date_recorded}/{row.pipeline_name}" for row in (page.rows[0], page.rows[-1]))
     return {
         "newer_url": url(before=first, after=None) if page.newer else None,
         "older_url": url(after=last, before=None) if page.older else None,

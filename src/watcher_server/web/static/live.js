@@ -9,8 +9,16 @@ const HIDDEN_FACTOR = 12;
 const asked = new WeakMap();
 
 /** @param {Element} element */
+function isWritten(element) {
+  /** @type {NodeListOf<HTMLInputElement | HTMLTextAreaElement>} */
+  const fields = element.querySelectorAll("input:not([type=checkbox], [type=hidden]), textarea");
+  return [...fields].some((field) => field.value !== field.defaultValue);
+}
+
+/** @param {Element} element */
 function isBusy(element) {
-  // Nothing is taken from under the hands of whoever is writing or choosing.
+  // A field in which the viewer is writing or choosing is left alone, and so is what was written and not yet sent.
+  if (isWritten(element)) return true;
   const focused = document.activeElement;
   const editing = focused instanceof HTMLElement && focused.matches("input:not([type=checkbox]), select, textarea");
   return element.classList.contains("htmx-request") || (editing && element.contains(focused));
@@ -32,7 +40,7 @@ function refresh(now) {
 
 /** Keep what is live on this page alive. */
 export function keepLive() {
-  // What somebody has opened stays open.
+  // What the viewer has opened stays open.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
     !(name === "open" && element instanceof HTMLDetailsElement);
   setInterval(() => refresh(false), 1000);

@@ -6,21 +6,29 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
+from pydantic import BaseModel, Field
 
 from watcher_server.auth.scopes import Scope
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.rate_limits.service import override_limit, reset_limit
-from watcher_server.settings import rate_per_second
-from watcher_server.task_history.schemas import TaskName
-from watcher_server.task_history.service import retry_failed, retry_task
+from watcher_server.settings import RateLimit, rate_per_second
+from watcher_server.tasking.history.schemas import TaskName
+from watcher_server.tasking.history.service import retry_failed, retry_task
+from watcher_server.tasking.limits.service import override_limit, reset_limit
 from watcher_server.web.pages import back_to
 from watcher_server.web.paging import url_builder
-from watcher_server.web.tasks.limits import LimitChange
 
 _LIST = "/ui/tasks"
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+
+
+class LimitChange(BaseModel):
+    """What the form sends: a limit such as ``100/s`` or ``none``, and for how many minutes."""
+
+    task: TaskName
+    limit: RateLimit
+    minutes: Annotated[int, Field(ge=1, le=1440)] = 60
 
 
 def may_change_limits(request: Request) -> bool:
@@ -70,7 +78,7 @@ async def put_limit_back(request: Request, session: Session, task: Annotated[Tas
     return back_to(request, f"{_LIST}#limits")
 
 
-# Where the page of a change that was refused leads back to.
+# The page of a refused change links to the address that was posted to.
 
 
 @router.get("/ui/tasks/{task_id}/retry")
@@ -88,8 +96,7 @@ async def go_to_limits(change: str) -> Response:
 
 def _check_administrator(request: Request) -> None:
     if not may_change_limits(request):
-        detail = "Changing a rate limit needs a login with the scope admin"
-        raise HTTPException(HTTPStatus.FORBIDDEN, detail)
+        raise HTTPException(HTTPStatus.FORBIDDEN, "Changing a rate limit needs a login with the scope admin")
 
 
 def _is_list(address: str) -> bool:

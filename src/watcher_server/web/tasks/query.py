@@ -7,18 +7,17 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from watcher_server.kit.fields import INT_MAX, Id, UtcDatetime
-from watcher_server.task_history.schemas import State, TaskName, TaskQuery
-from watcher_server.web.form_query import FormQuery
-from watcher_server.web.paging import PAGE_SIZE
+from watcher_server.tasking.history.schemas import State, TaskName, TaskQuery
+from watcher_server.web.paging import PAGE_SIZE, FormQuery
 
-# A list is read from its newest task on: who wants older ones narrows it down.
+# The list begins with the newest task. Filters lead to older ones.
 LAST_PAGE = 1_000
 
 PipelineText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=150, pattern=r"^[^\x00]*$")]
 
 
 class Hours(IntEnum):
-    """So many of the last hours, as pages offer them."""
+    """A number of last hours, as the pages offer it."""
 
     HOUR = 1
     DAY = 24
@@ -26,14 +25,14 @@ class Hours(IntEnum):
 
     @property
     def text(self) -> str:
-        """How a page calls it."""
+        """The text in a page."""
         return {Hours.HOUR: "hour", Hours.DAY: "24 hours", Hours.WEEK: "7 days"}[self]
 
 
 class TasksView(FormQuery):
-    """What the page shows: which tasks, which page of them, and the depths of how many hours.
+    """What the page shows: which tasks, which page of them, and the queue depths of how many hours.
 
-    ``pipeline`` is a name or an id; ``within`` are hours since creation. ``retried`` is how many tasks the change that
+    ``pipeline`` is a name or an id; ``within`` are hours since creation. ``retried`` is how many tasks the form that
     led here put back.
     """
 

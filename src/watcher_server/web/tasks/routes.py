@@ -8,22 +8,23 @@ from fastapi.responses import Response
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.queue_monitor.depths import QueueState
-from watcher_server.queue_monitor.history import read_history
+from watcher_server.tasking.limits.service import limit_text, list_limits
+from watcher_server.tasking.queues.depths import QueueState
+from watcher_server.tasking.queues.history import read_history
+from watcher_server.tasking.queues.levels import level_of
+from watcher_server.tasking.workers.service import list_workers
 from watcher_server.web.pages import render
 from watcher_server.web.paging import paging, url_builder
 from watcher_server.web.tasks.changes import may_change_limits
 from watcher_server.web.tasks.changes import router as changes_router
+from watcher_server.web.tasks.depths import show_depths
 from watcher_server.web.tasks.detail import read_task
-from watcher_server.web.tasks.limits import DURATIONS, read_limits
 from watcher_server.web.tasks.listing import read_listing
 from watcher_server.web.tasks.query import LAST_PAGE, Hours, TasksView
-from watcher_server.web.tasks.queues import show_depths, show_queues
-from watcher_server.workers.service import list_workers
+from watcher_server.web.tasks.timing import span_text
 
-# A broker that does not answer must not hold up the page; its part comes when it is there.
+# A broker that does not answer must not hold up the page. The part about queues is loaded again by itself.
 _PAGE_PATIENCE_SECONDS = 0.25
-_PART_PATIENCE_SECONDS = 4.5
 
 View = Annotated[TasksView, Query()]
 
@@ -38,67 +39,76 @@ async def show_tasks(request: Request, session: Session, view: View) -> Response
     return render(
         request,
         "tasks/index.html",
-        **_queues(request, queues),
-        **await _depths(request, session, view.hours),
-        **await _workers(request, session, queues),
-        **await _list(session, view),
+        **_queues(request, queues)
+        | await _depths(request, session, view.hours)
+        | await _workers(request, session, queues)
+        | await _list(session, view),
     )
 
 
 @router.get("/ui/tasks/parts/queues")
 async def show_queues_part(request: Request) -> Response:
     """The queues as they are."""
-    queues = await request.app.state.queue_gauge.read(_PART_PATIENCE_SECONDS)
-    return render(request, "tasks/queues.html", **_queues(request, queues))
+    queues = await request.app.state.queue_gauge.read(patience_seconds=4.5)
+    return render(request, "tasks/_queues.html", **_queues(request, queues))
 
 
 @router.get("/ui/tasks/parts/depths")
 async def show_depths_part(request: Request, session: Session, hours: Hours = Hours.DAY) -> Response:
     """How deep the queues were."""
-    return render(request, "tasks/depths.html", **await _depths(request, session, hours))
+    return render(request, "tasks/_depths.html", **await _depths(request, session, hours))
 
 
 @router.get("/ui/tasks/parts/workers")
 async def show_workers_part(request: Request, session: Session) -> Response:
     """Workers and rate limits."""
     queues = await request.app.state.queue_gauge.read(_PAGE_PATIENCE_SECONDS)
-    return render(request, "tasks/workers.html", **await _workers(request, session, queues))
+    return render(request, "tasks/_workers.html", **await _workers(request, session, queues))
 
 
 @router.get("/ui/tasks/parts/list")
 async def show_list_part(request: Request, session: Session, view: View) -> Response:
     """The list of tasks."""
-    return render(request, "tasks/list.html", **await _list(session, view))
+    return render(request, "tasks/_list.html", **await _list(session, view))
 
 
 @router.get("/ui/tasks/{task_id}")
 async def show_task(request: Request, session: Session, task_id: str) -> Response:
     """One task, and what became of it."""
-    return render(request, "tasks/task.html", facts=await read_task(session, task_id))
+    return render(request, "tasks/task.html", facts=await read_task(session, task_id), span=span_text)
 
 
 @router.get("/ui/tasks/{task_id}/part")
 async def show_task_part(request: Request, session: Session, task_id: str) -> Response:
     """What changes of one task."""
-    return render(request, "tasks/facts.html", facts=await read_task(session, task_id))
+    return render(request, "tasks/_facts.html", facts=await read_task(session, task_id), span=span_text)
 
 
 def _queues(request: Request, queues: QueueState | None) -> dict[str, Any]:
     settings = request.app.state.settings
-    return {"now": None if queues is None else show_queues(queues, settings), "settings": settings}
+    loads = {} if queues is None else queues.queues
+    tasks = {} if queues is None else queues.tasks
+    return {
+        "queues": queues,
+        "levels": {name: level_of(load.pending, None, settings) for name, load in loads.items()},
+        "waiting": {name: load for name, load in tasks.items() if load.pending or load.scheduled},
+        "settings": settings,
+        "span": span_text,
+    }
 
 
 async def _depths(request: Request, session: Session, hours: Hours) -> dict[str, Any]:
-    history = await read_history(session, hours, request.app.state.settings)
-    return {"depths": show_depths(history), "hours": hours}
+    return {"depths": show_depths(await read_history(session, hours, request.app.state.settings)), "hours": hours}
 
 
 async def _workers(request: Request, session: Session, queues: QueueState | None) -> dict[str, Any]:
     connection = await session.connection()
     return {
+        "queues": queues,
         "workers": await connection.run_sync(list_workers),
-        "limits": await connection.run_sync(read_limits, request.app.state.settings, queues),
-        "durations": DURATIONS,
+        "limits": await connection.run_sync(list_limits, request.app.state.settings),
+        "rate": limit_text,
+        "durations": ((15, "15 minutes"), (60, "1 hour"), (240, "4 hours"), (1440, "1 day")),
         "may_change_limits": may_change_limits(request),
     }
 

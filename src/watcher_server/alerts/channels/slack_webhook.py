@@ -1,0 +1,66 @@
+"""Posting to a Slack webhook, and what its answer means. The webhook's URL is the secret."""
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from watcher_server.alerts.channels.account import Account
+from watcher_server.alerts.channels.asking import Answer, Question, ask, judge
+from watcher_server.alerts.channels.blocks import escape, render_blocks
+from watcher_server.alerts.channels.snapshot import Snapshot
+from watcher_server.alerts.outcome import Outcome
+from watcher_server.settings import Settings
+
+# What Slack says in the body of a refusal (https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-
+# webhooks and https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks). The first are about the
+# webhook, its channel or its workspace, the second about the message.
+_GONE_WORDS = frozenset({
+    "action_prohibited", "channel_is_archived", "channel_not_found", "invalid_token", "no_active_hooks", "no_service",
+    "no_service_id", "no_team", "posting_to_general_channel_denied", "team_disabled", "user_not_found",
+})  # fmt: skip
+_MESSAGE_WORDS = frozenset({
+    "invalid_blocks", "invalid_payload", "missing_text_or_fallback_or_attachments", "msg_blocks_too_long",
+    "msg_too_long", "no_text", "too_many_attachments",
+})  # fmt: skip
+_OTHER_WORDS = frozenset({"rate_limited", "ratelimited", "rollup_error", "service_unavailable"})
+_KNOWN_WORDS = _GONE_WORDS | _MESSAGE_WORDS | _OTHER_WORDS
+
+
+def render(snapshot: Snapshot) -> dict[str, Any]:
+    """The message with blocks."""
+    return {"text": escape(snapshot.text), "blocks": render_blocks(snapshot)}
+
+
+def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
+    """Post the message."""
+    return _post(account.text("url"), render(snapshot), settings, is_own="url" in account.own)
+
+
+def post_text(url: str, text: str, settings: Settings) -> Outcome:
+    """Post a text alone to the operator's own webhook."""
+    return _post(url, {"text": escape(text)}, settings, is_own=True)
+
+
+def _post(url: str, payload: dict[str, Any], settings: Settings, *, is_own: bool) -> Outcome:
+    headers = {"Content-Type": "application/json"}
+    question = Question("Slack", url, json.dumps(payload).encode(), is_own=is_own, headers=headers)
+    answer = ask(question, settings)
+    if answer.is_success:
+        return Outcome(sent_to="slack")
+    return _judge(answer, known_word(answer, _KNOWN_WORDS))
+
+
+def known_word(answer: Answer, words: frozenset[str]) -> str | None:
+    """The word that an answer consists of; None when it is no known one."""
+    word = answer.body.decode("ascii", "replace").strip()
+    return word if word in words else None
+
+
+def _judge(answer: Answer, word: str | None) -> Outcome:
+    gone: Sequence[int] = [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE]
+    if word in _GONE_WORDS and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        gone = [answer.status]
+    elif word in _MESSAGE_WORDS:
+        gone = []
+    return judge("Slack", answer, word, gone=gone)

@@ -1,0 +1,63 @@
+"""Delivering alerts: what a worker does for one that was raised, and the keeper for those that nobody has sent."""
+
+import logging
+from typing import NamedTuple
+
+from sqlalchemy import Engine, text
+
+from watcher_server.alerts.lanes import is_due, tell
+from watcher_server.alerts.models import Alert
+from watcher_server.database.rows import find_missing
+from watcher_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Delivery(NamedTuple):
+    """Where an alert went, None unless it was sent; and whether anything else is due to its channels.
+
+    One that is not ``known`` does not exist.
+    """
+
+    sent_to: str | None
+    more_is_due: bool
+    known: bool
+
+
+# By the unique key of notifications.
+_CHANNELS = "SELECT channel FROM notification WHERE alert_id = :alert_id ORDER BY id"
+_SENT_TO = "SELECT sent_to FROM notification WHERE alert_id = :alert_id AND state = 'sent' ORDER BY id LIMIT 1"
+
+
+def deliver_alert(engine: Engine, alert_id: int, settings: Settings, *, seconds: float) -> Delivery:
+    """Send what waits for the channels of an alert, for about ``seconds`` seconds for each of them at most."""
+    with engine.connect() as connection:
+        channels = connection.scalars(text(_CHANNELS), {"alert_id": alert_id}).all()
+    for channel in channels:
+        tell(engine, channel, settings, seconds=seconds)
+    more_is_due = any(is_due(engine, channel, settings) for channel in channels)
+    with engine.connect() as connection:
+        known = bool(channels) or not find_missing(connection, Alert, [alert_id])
+        return Delivery(connection.scalar(text(_SENT_TO), {"alert_id": alert_id}), more_is_due, known)
+
+
+# By ix_notification_waiting, which holds what was not sent.
+_LATE_CHANNELS = """
+SELECT DISTINCT notification.channel FROM notification LEFT JOIN channel ON channel.name = notification.channel
+WHERE state IN ('waiting', 'sending') AND next_try_at <= now() - make_interval(secs => :late_seconds)
+    AND (lease IS NULL OR leased_until <= now()) AND (paused_until IS NULL OR paused_until <= now())
+ORDER BY notification.channel
+"""
+
+
+def deliver_late_alerts(engine: Engine, settings: Settings, *, late_seconds: float, seconds: float) -> int:
+    """Send what has been due for so long; how many messages arrived. Among them are those that wait for another try.
+
+    It takes about ``seconds`` for each channel at most.
+    """
+    with engine.connect() as connection:
+        channels = connection.scalars(text(_LATE_CHANNELS), {"late_seconds": late_seconds}).all()
+    told = sum(tell(engine, channel, settings, seconds=seconds) for channel in channels)
+    if told:
+        logger.info("Sent %d alerts that no worker had sent.", told)
+    return told

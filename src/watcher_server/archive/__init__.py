@@ -1,0 +1,1 @@
+"""What is retired: pipelines and addresses that leave every list and check, come back, or are forgotten."""

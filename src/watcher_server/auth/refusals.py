@@ -1,0 +1,52 @@
+"""The answers to requests that may not pass."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import quote, urlsplit
+
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import Scope
+
+from watcher_server.auth.credentials import Headers, bearer, is_browser
+
+# Pages for people, who are led to the login; programs get 401 for everything.
+_PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
+
+
+def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer that says why the request may not pass; a 401 asks for a bearer token unless ``headers`` are given."""
+    if headers is None and status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": "Bearer"}
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def no_valid_token(scope: Scope, headers: Headers, wait_seconds: int | None) -> Response:
+    """The request shows no token, or an unknown one: a person is led to the login, a program is told."""
+    if b"hx-request" in headers and bearer(headers) is None:
+        # The login ended while a page was open: the whole page goes to the form, not the part that was asked for.
+        return refusal(401, "Log in again.", {"HX-Redirect": _login(_shown_page(headers))})
+    path, query = scope["path"], scope["query_string"].decode("latin-1")
+    is_page = path in _PAGES or path.startswith("/ui/")
+    if is_page and scope["method"] in {"GET", "HEAD"} and is_browser(headers):
+        return RedirectResponse(_login(f"{path}?{query}" if query else path), status_code=303)
+    if wait_seconds is not None:
+        return refusal(429, too_many_wrong_tokens(wait_seconds), {"Retry-After": str(wait_seconds)})
+    return refusal(401, "Show a valid token: Authorization: Bearer TOKEN (`watcher token create` makes one).")
+
+
+def too_many_wrong_tokens(wait_seconds: int) -> str:
+    """What a client is told that has shown too many wrong tokens."""
+    return f"Too many wrong tokens came from this address: wait {wait_seconds} seconds. A valid token works at once."
+
+
+def _login(target: str) -> str:
+    return f"/login?next={quote(target, safe='/')}"
+
+
+def _shown_page(headers: Headers) -> str:
+    """The page that htmx says it stands on, as a path of this server."""
+    try:
+        parts = urlsplit(headers.get(b"hx-current-url", b"").decode("latin-1"))
+    except ValueError:
+        return "/ui"
+    return (parts.path or "/ui") + (f"?{parts.query}" if parts.query else "")

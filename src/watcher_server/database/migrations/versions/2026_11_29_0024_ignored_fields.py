@@ -1,0 +1,27 @@
+"""How many requests had fields that were ignored, for Prometheus.
+
+Revision ID: 0024
+Revises: 0023
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0023"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """A row per path."""
+    op.create_table(
+        "ignored_field_count",
+        sa.Column("path", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
+    )
+
+
+def downgrade() -> None:
+    """As it was."""
+    op.drop_table("ignored_field_count")

@@ -1,0 +1,1 @@
+"""Incidents: one truth about what is wrong, told once, with its cause, until it is over."""

@@ -1,1 +1,0 @@
-"""What must be looked after even when no worker is free."""

@@ -1,0 +1,1 @@
+"""The schedule check: which expected runs never started."""

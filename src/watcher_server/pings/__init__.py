@@ -1,0 +1,1 @@
+"""Ping URLs: any script reports its runs by asking for an address."""

@@ -1,1 +1,0 @@
-"""How much waits in the queues, and telling people when it is too much."""

@@ -1,0 +1,1 @@
+"""How a pipeline makes itself known before it runs."""

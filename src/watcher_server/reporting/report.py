@@ -1,0 +1,197 @@
+"""The rows and the sums of the report over any days, from anywhere in it, at the same cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from decimal import Decimal
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from watcher_server.reporting.statements import (
+    CHOSEN,
+    DAILY,
+    DAYS_BETWEEN,
+    FIGURE_COLUMNS,
+    FIGURES,
+    FIGURES_OF_WANTED,
+    IN_SUMMED_DAYS,
+    MATCHES,
+    ROW,
+)
+
+# What `matching` makes of the names that a client filters by.
+Names = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Today (UTC), how many pipelines match, and the day before which days are summed."""
+
+    today: date
+    pipelines: int
+    summed_before: date | None
+
+    @property
+    def days_behind(self) -> int:
+        """How many past days are not summed although they should be. Yesterday should be from 01:00 UTC on."""
+        return max(0, (self.today - self.summed_before).days - 1) if self.summed_before else 0
+
+
+_EXTENT = text(f"""
+SELECT (now() AT TIME ZONE 'UTC')::date AS today,
+    (SELECT count(*) FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
+        WHERE {MATCHES}) AS pipelines,
+    (SELECT summed_before FROM daily_pipeline_metric_progress WHERE summed_before > '-infinity') AS summed_before
+""")  # noqa: S608 - parts of statements, which are code
+
+
+async def read_extent(session: AsyncSession, names: Names) -> Extent:
+    """One pass over the pipelines."""
+    return Extent(*(await session.execute(_EXTENT, dict(names))).one())
+
+
+class ReportRow(NamedTuple):
+    """One pipeline on one day, as :class:`DailyMetrics` has it, and its name as pages show it."""
+
+    pipeline_id: int
+    pipeline_shown: str
+    date_recorded: date
+    pipeline_name: str
+    pipeline_type_name: str
+    total_executions: int
+    failed_executions: int
+    error_percentage: Decimal
+    daily_inserts: Decimal
+    daily_updates: Decimal
+    daily_soft_deletes: Decimal
+    daily_total_rows: Decimal
+    avg_duration_seconds: Decimal | None
+    daily_throughput: Decimal | None
+
+
+class Place(NamedTuple):
+    """A row of the report: a day (UTC) and the name of a pipeline."""
+
+    day: date
+    name: str
+
+
+def _rows(beyond: str, among_names: str, order: str) -> str:
+    return f"""
+WITH {CHOSEN}, {DAYS_BETWEEN}, {DAILY}, wanted AS (
+    SELECT date_recorded, pipeline_id, place FROM daily
+    WHERE CAST(:from_day AS date) IS NULL OR date_recorded <> CAST(:from_day AS date)
+        OR place {beyond} (SELECT count(*) FROM chosen WHERE pipeline_name {among_names} :from_name)
+    ORDER BY date_recorded {order}
+    LIMIT :limit
+), {FIGURES_OF_WANTED}
+SELECT figures.pipeline_id, pipeline_shown, {ROW}
+FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
+ORDER BY date_recorded DESC, figures.place
+"""  # noqa: S608 - parts of statements, which are code
+
+
+# The place after a name is one more than the number of names up to it, whether or not a pipeline still has the name.
+_ROWS_AFTER = text(_rows(">", "<=", "DESC, place"))
+_ROWS_BEFORE = text(_rows("<=", "<", "ASC, place DESC"))
+
+
+async def read_rows(
+    session: AsyncSession,
+    names: Names,
+    days: tuple[date, date],
+    *,
+    place: Place | None = None,
+    backwards: bool = False,
+    limit: int | None = None,
+) -> list[ReportRow]:
+    """The rows of these days, newest day first: those after the place, or backwards those before it."""
+    parameters = {
+        **names,
+        "first_day": days[0],
+        "last_day": days[1],
+        "from_day": place and place.day,
+        "from_name": place and place.name,
+        "limit": limit,
+    }
+    rows = await session.execute(_ROWS_BEFORE if backwards else _ROWS_AFTER, parameters)
+    return [ReportRow(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What some rows of the report come to; counts of rows, and durations in seconds."""
+
+    report_rows: int
+    total_executions: int
+    ended_executions: int
+    failed_executions: int
+    inserts: int
+    updates: int
+    soft_deletes: int
+    total_rows: int
+    duration_seconds: int
+    measured_durations: int
+
+    @classmethod
+    def together(cls, several: Sequence[Self]) -> Self:
+        """The sums of sums."""
+        return cls(*(sum(getattr(sums, field.name) for sums in several) for field in fields(cls)))
+
+    @property
+    def error_percentage(self) -> float | None:
+        """Failed executions in percent of those that ended."""
+        return 100 * self.failed_executions / self.ended_executions if self.ended_executions else None
+
+    @property
+    def mean_seconds(self) -> float | None:
+        """What an execution took, on average."""
+        return self.duration_seconds / self.measured_durations if self.measured_durations else None
+
+    @property
+    def throughput(self) -> float | None:
+        """Rows per second of all that ran."""
+        return self.total_rows / self.duration_seconds if self.duration_seconds else None
+
+
+_SUMMED = ", ".join(f"sum({field.name}) AS {field.name}" for field in fields(Sums) if field.name != "report_rows")
+
+# Summed days by the primary key of the sums; pairs that have changed since, from the executions by
+# ix_pipeline_execution_pipeline_id_start_date, and later days by ix_pipeline_execution_start_date.
+_DAYS = text(f"""
+WITH {CHOSEN}, {DAYS_BETWEEN}, figures AS (
+    SELECT metric.date_recorded, {FIGURE_COLUMNS}
+    FROM daily_pipeline_metric AS metric JOIN chosen ON chosen.id = metric.pipeline_id
+    WHERE {IN_SUMMED_DAYS.format(table="metric")}
+        AND NOT EXISTS (
+            SELECT FROM daily_pipeline_metric_change AS change
+            WHERE change.date_recorded = metric.date_recorded AND change.pipeline_id = metric.pipeline_id)
+    UNION ALL
+    SELECT change.date_recorded, counted.*
+    FROM daily_pipeline_metric_change AS change JOIN chosen ON chosen.id = change.pipeline_id
+    CROSS JOIN LATERAL (
+        SELECT {FIGURES} FROM pipeline_execution AS execution
+        WHERE execution.pipeline_id = change.pipeline_id
+            AND start_date >= change.date_recorded::timestamp AT TIME ZONE 'UTC'
+            AND start_date < (change.date_recorded + 1)::timestamp AT TIME ZONE 'UTC'
+        GROUP BY execution.pipeline_id
+    ) AS counted
+    WHERE {IN_SUMMED_DAYS.format(table="change")}
+    UNION ALL
+    SELECT (start_date AT TIME ZONE 'UTC')::date, {FIGURES}
+    FROM pipeline_execution AS execution JOIN chosen ON chosen.id = execution.pipeline_id
+    WHERE start_date >= (SELECT greatest(first_day, summed_before)::timestamp AT TIME ZONE 'UTC' FROM period)
+        AND start_date < (SELECT (last_day + 1)::timestamp AT TIME ZONE 'UTC' FROM period)
+    GROUP BY (start_date AT TIME ZONE 'UTC')::date, execution.pipeline_id
+)
+SELECT date_recorded, count(*) AS report_rows, {_SUMMED}
+FROM figures GROUP BY date_recorded ORDER BY date_recorded
+""")  # noqa: S608 - parts of statements, which are code
+
+
+async def read_sums(session: AsyncSession, names: Names, days: tuple[date, date]) -> list[tuple[date, Sums]]:
+    """The sums of all rows of each day on which something ran, the earliest first."""
+    rows = await session.execute(_DAYS, {**names, "first_day": days[0], "last_day": days[1]})
+    return [(day, Sums(*(int(value or 0) for value in values))) for day, *values in rows]

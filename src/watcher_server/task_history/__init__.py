@@ -1,1 +1,0 @@
-"""What became of each task: Celery's result backend, and the history that people look at."""

@@ -1,0 +1,1 @@
+"""Duties that must be done even when no worker is free."""

@@ -1,0 +1,54 @@
+"""What the keeper does, and when it is due."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from celery.schedules import crontab
+from sqlalchemy import Connection, Engine
+
+from watcher_server.tasking.queues.history import start_of_minute
+
+# Whether it is time, by the moment (UTC) at which the duty was last done or the keeper began to lead.
+Due = Callable[[datetime], bool]
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something to do again and again. Its name completes the sentence "The keeper could not …".
+
+    With ``at_once`` it is also done when the keeper begins to lead. What is to be done ``everywhere`` every process
+    does for itself, whether its keeper leads or not, and at once.
+    """
+
+    name: str
+    do: Callable[[Engine], object]
+    due: Due
+    at_once: bool = False
+    everywhere: bool = False
+
+
+def every(*, seconds: float) -> Due:
+    """Due that long after it was last done."""
+    return lambda done_at: datetime.now(UTC) - done_at >= timedelta(seconds=seconds)
+
+
+def each_minute(done_at: datetime) -> bool:
+    """Due when the full minute is another one, be it an earlier one: clocks are put back too."""
+    return start_of_minute(datetime.now(UTC)) != start_of_minute(done_at)
+
+
+def by_cron(cron: str) -> Due:
+    """Due when the cron expression (UTC) has come round since."""
+    schedule = crontab.from_string(cron)
+    return lambda done_at: schedule.remaining_estimate(done_at) <= timedelta(0)
+
+
+def in_transaction(do: Callable[[Connection], object]) -> Callable[[Engine], object]:
+    """The same on a connection, in one transaction."""
+
+    def run(engine: Engine) -> object:
+        with engine.begin() as connection:
+            return do(connection)
+
+    return run

@@ -1,0 +1,135 @@
+"""The keeper: duties that must be done even when no worker is free, by one process of all."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from watcher_server.database.engine import CONNECT_OPTIONS, session_options, sqlalchemy_url
+from watcher_server.database.locks import KEEPER_LOCK, LOCK_HOLDER_OPTIONS, SILENT_SECONDS
+from watcher_server.settings import Settings
+from watcher_server.tasking.history.service import trim_history
+from watcher_server.tasking.keeper.duties import Duty, each_minute, every, in_transaction
+from watcher_server.tasking.keeper.recovery import Recovery
+from watcher_server.tasking.queues.depths import measure_queues
+from watcher_server.tasking.queues.history import store_samples
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
+_TRIM_SECONDS = 3600.0
+_TRIM_BATCH = 5_000
+
+
+class Keeper:
+    """A thread beside every relay. The one that holds an advisory lock does the work; the others wait for its end.
+
+    Only what is to be done everywhere each of them does.
+
+    It puts lost tasks back, samples the queues and trims the history. The application hands in what else there is to
+    do, such as the duties about alerts.
+    """
+
+    def __init__(self, settings: Settings, further: Sequence[Duty] = ()) -> None:
+        self._settings = settings
+        self._further = [duty for duty in further if not duty.everywhere]
+        self._everywhere = [duty for duty in further if duty.everywhere]
+        self._done_everywhere_at: dict[str, datetime] = {}
+        self._engine = create_engine(
+            sqlalchemy_url(settings.database),
+            poolclass=NullPool,
+            connect_args={
+                "options": f"{session_options(timeout_seconds=60)} {LOCK_HOLDER_OPTIONS}"
+                f" -c idle_session_timeout={SILENT_SECONDS}s",
+                **CONNECT_OPTIONS,
+                "application_name": "watcher keeper",
+            },
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look after things."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the duty at hand and end the thread."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._do_everywhere()
+                with self._leadership() as connection:
+                    if connection is not None:
+                        self._keep(connection)
+            except SQLAlchemyError as error:
+                logger.info("The keeper waits for the database: %s", type(error).__name__)
+            except Exception:
+                # Without this thread no process would notice lost tasks.
+                logger.exception("The keeper starts again.")
+            self._stopping.wait(_LOOK_SECONDS)
+
+    @contextmanager
+    def _leadership(self) -> Iterator[Connection | None]:
+        """The connection whose session holds the lock; None while another process has it."""
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            held = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": KEEPER_LOCK})
+            yield connection if held else None
+
+    def _keep(self, connection: Connection) -> None:
+        began_at = datetime.now(UTC)
+        duties = [*self._own_duties(began_at), *self._further]
+        done_at = {duty.name: began_at for duty in duties if not duty.at_once}
+        while not self._stopping.is_set():
+            for duty in duties:
+                if not self._stopping.is_set():
+                    connection.execute(text("SELECT 1"))  # Fails when the session, and the lock with it, is gone.
+                    self._do_if_due(duty, done_at)
+            self._do_everywhere()
+            self._stopping.wait(_LOOK_SECONDS)
+
+    def _do_everywhere(self) -> None:
+        for duty in self._everywhere:
+            self._do_if_due(duty, self._done_everywhere_at)
+
+    def _do_if_due(self, duty: Duty, done_at: dict[str, datetime]) -> None:
+        try:
+            if duty.name not in done_at or duty.due(done_at[duty.name]):
+                done_at[duty.name] = datetime.now(UTC)
+                duty.do(self._engine)
+        except Exception as error:  # noqa: BLE001 - one duty that fails keeps no other from being done
+            logger.warning("The keeper could not %s: %s: %s", duty.name, type(error).__name__, error)
+
+    def _own_duties(self, began_at: datetime) -> list[Duty]:
+        recovery = Recovery(self._settings)
+        # After an outage of the database every worker looks as if it had not been seen for long.
+        trusts_heartbeats_at = began_at + timedelta(seconds=self._settings.lost_task_after_seconds)
+        return [
+            Duty(
+                "return lost tasks",
+                in_transaction(recovery.return_lost),
+                lambda _: datetime.now(UTC) >= trusts_heartbeats_at,
+            ),
+            # The keeper before this one may have ended before it stored the sample of this minute.
+            Duty("sample the queues", in_transaction(self._sample_queues), each_minute, at_once=True),
+            Duty("trim the history", self._trim_history, every(seconds=_TRIM_SECONDS)),
+        ]
+
+    def _sample_queues(self, connection: Connection) -> None:
+        began_at = datetime.now(UTC)
+        store_samples(connection, measure_queues(connection, self._settings), began_at)
+
+    def _trim_history(self, engine: Engine) -> None:
+        settings, deleted = self._settings, _TRIM_BATCH
+        while deleted >= _TRIM_BATCH and not self._stopping.is_set():
+            with engine.begin() as connection:
+                deleted = trim_history(
+                    connection, settings.task_history_days, settings.failed_task_history_days, _TRIM_BATCH
+                )

@@ -1,0 +1,1 @@
+"""How much waits in the queues, and at which level that is."""

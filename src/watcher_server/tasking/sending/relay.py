@@ -1,0 +1,194 @@
+"""The relay: publishes the outbox to Celery, at least once, from every api process and every worker."""
+
+import logging
+import os
+import selectors
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from celery import Celery
+
+from watcher_server.database.engine import CONNECT_OPTIONS
+from watcher_server.database.locks import LOCK_HOLDER_OPTIONS
+from watcher_server.settings import Settings
+from watcher_server.tasking.limits.pacing import Demand, Pacer
+from watcher_server.tasking.limits.service import configured_limits, limits_in_force
+from watcher_server.tasking.sending.coalescing import COALESCED_TASK
+from watcher_server.tasking.sending.configuration import broker_configuration
+from watcher_server.tasking.sending.publishing import BATCH, MOST_IN_FLIGHT, Due, find_due, publish
+from watcher_server.tasking.wire import WAKE_CHANNEL
+
+logger = logging.getLogger(__name__)
+
+# Rows without a notification, such as those of an api process that died, are found by looking.
+_POLL_SECONDS = 1.0
+# How soon to look again while the broker holds as much as it may.
+_FULL_SECONDS = 0.1
+
+# The table is empty whenever the planner's statistics are made, and full of deleted rows when it is busy: left to
+# itself, the planner would read it all to find the oldest.
+_SESSION_OPTIONS = (
+    "-c timezone=UTC -c enable_seqscan=off -c enable_sort=off -c statement_timeout=60s"
+    # When the machine of a relay stands still, its messages are given to other relays after this time.
+    f" -c idle_in_transaction_session_timeout=60s {LOCK_HOLDER_OPTIONS}"
+)
+
+
+class Relay:
+    """A thread that takes messages from the outbox and sends them to the broker, as fast as each task may go.
+
+    A batch leaves the outbox in the transaction in which it is sent: should the process die in between, another relay
+    sends it again under the same task ids. A broker that is away leaves the messages where they are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._database_url = settings.database
+        # An application of its own, without a result backend: with one, sending blocks while the broker is away.
+        self._publisher = Celery("watcher-relay", set_as_current=False)
+        self._publisher.conf.update(broker_configuration(settings))
+        self._pacer = Pacer(settings.broker)
+        self._configured_limits = configured_limits(settings)
+        self._alarm = _Alarm()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outbox-relay", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that a message was committed; returns at once."""
+        self._alarm.ring()
+
+    def stop(self) -> None:
+        """Finish the batch at hand and end the thread."""
+        self._stopping.set()
+        self._alarm.ring()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            return  # It waits for a database or broker that does not answer, and ends with the process.
+        self._publisher.close()
+        self._pacer.close()
+        self._alarm.close()
+
+    def _run(self) -> None:
+        pause = _POLL_SECONDS
+        while not self._stopping.is_set():
+            try:
+                self._publish_while_connected()
+            except Exception as error:  # noqa: BLE001 - the relay outlives whatever the broker and the database do
+                logger.warning("The outbox waits: %s: %s", type(error).__name__, error)
+                self._stopping.wait(pause)
+                pause = min(2 * pause, 5.0)
+            else:
+                pause = _POLL_SECONDS
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            self._database_url,
+            autocommit=True,
+            **CONNECT_OPTIONS,
+            application_name="watcher relay",
+            options=_SESSION_OPTIONS,
+        )
+
+    def _publish_while_connected(self) -> None:
+        with (
+            self._connect() as connection,
+            self._publisher.producer_pool.acquire(block=True) as producer,
+        ):
+            connection.add_notify_handler(lambda _: self._alarm.ring())
+            connection.execute(f"LISTEN {WAKE_CHANNEL}")
+            while not self._stopping.is_set():
+                seconds = self.publish_due(connection, producer)
+                if seconds > 0 and self._alarm.wait(connection, seconds):
+                    # A batch fills meanwhile.
+                    self._stopping.wait(0.05)
+
+    def publish_due(self, connection: psycopg.Connection[Any], producer: Any) -> float:
+        """Send the due messages that may go now; the seconds until the next look, 0 when more are due already."""
+        waiting = find_due(connection)
+        if not any(kind.due for kind in waiting):
+            return next_look(waiting, {})
+        limits = limits_in_force(connection, self._configured_limits)
+        room = {kind.name: room_for(kind, limits.get(kind.name)) for kind in waiting}
+        allowed, pauses = self._take_tokens(room, limits)
+        sent = publish(connection, self._publisher, producer, allowed) if allowed else {}
+        self._return_tokens(allowed, sent, limits)
+        if any(kind.due > sent.get(kind.name, kind.due) and kind.name not in pauses for kind in waiting):
+            # When nothing was sent, another relay holds all that is due.
+            return 0.0 if any(sent.values()) else _FULL_SECONDS
+        return min([next_look(waiting, room), *pauses.values()])
+
+    def _take_tokens(
+        self, room: Mapping[str, int], limits: Mapping[str, float | None]
+    ) -> tuple[dict[str, int], dict[str, float]]:
+        """How many of each task may go now, and for those that may not all go, the seconds until the next may."""
+        demands = {name: Demand(number, rate) for name, number in room.items() if number and (rate := limits.get(name))}
+        grants = self._pacer.take(demands)
+        allowed = {name: grants[name].granted if name in grants else number for name, number in room.items()}
+        pauses = {name: grant.wait_seconds for name, grant in grants.items() if grant.granted < room[name]}
+        return {name: number for name, number in allowed.items() if number}, pauses
+
+    def _return_tokens(
+        self, allowed: Mapping[str, int], sent: Mapping[str, int], limits: Mapping[str, float | None]
+    ) -> None:
+        """Give back the tokens of messages that another relay has sent with tokens of its own."""
+        for name, number in allowed.items():
+            if (rate := limits.get(name)) and sent[name] < number:
+                self._pacer.give_back(name, number - sent[name], rate)
+
+
+class _Alarm:
+    """Wakes a sleeping relay: by a call from this process, or a notification from the database."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+
+    def ring(self) -> None:
+        try:
+            os.write(self._writing, b"!")
+        except BlockingIOError:
+            return  # It rings already.
+
+    def wait(self, connection: psycopg.Connection[Any], seconds: float) -> bool:
+        """Sleep for this long, or until it rings; whether it rang."""
+        with selectors.DefaultSelector() as selector:
+            for source in (self._reading, connection.fileno()):
+                selector.register(source, selectors.EVENT_READ)
+            ready = selector.select(seconds)
+        # A notification is read, and rings, with the next statement.
+        return self._silence() or bool(ready)
+
+    def _silence(self) -> bool:
+        try:
+            return bool(os.read(self._reading, 65536))
+        except BlockingIOError:
+            return False
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+def room_for(kind: Due, per_second: float | None) -> int:
+    """How many of a task to send at most.
+
+    Of a limited task no more than a quarter of a second's worth may wait in the broker. Workers that had fallen behind
+    would run more than that at once.
+    """
+    most = MOST_IN_FLIGHT if per_second is None else max(1, int(per_second / 4))
+    at_once = 1 if kind.name == COALESCED_TASK else BATCH
+    return max(0, min(kind.due, at_once, most - kind.in_flight))
+
+
+def next_look(waiting: Sequence[Due], room: Mapping[str, int]) -> float:
+    """Seconds until a message falls due, or the broker may have room again for due ones."""
+    moments = [max(0.0, kind.next_seconds) for kind in waiting if kind.next_seconds is not None]
+    full = [_FULL_SECONDS for kind in waiting if kind.due and not room.get(kind.name)]
+    return min([_POLL_SECONDS, *moments, *full])

@@ -1,0 +1,1 @@
+"""Small requests stay small work: bounds of what is sent, of what it costs and of what comes back."""

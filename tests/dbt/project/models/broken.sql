@@ -1,0 +1,1 @@
+select {{ var('column', 'no_such_column') }} as code from {{ ref('countries') }}

@@ -1,0 +1,1 @@
+select id, country, amount from {{ source('raw', 'orders') }}
