@@ -33,8 +33,8 @@ help: ## Show this list
 up: $(VENV)/.ready ## Start Watcher: database, broker, api, worker, beat
 	@exec $(BIN)/watcher up
 
-test: $(TESTED) ## Run every test on real engines
-	@$(BIN)/python -m pytest -n 3
+test: $(TESTED) ## Run every test on real engines, and what failed once more, alone
+	@$(BIN)/python tools/run_tests.py -n 3
 
 test-fast: $(TESTED) ## Run the tests but those of pages, faults and commands
 	@$(BIN)/python -m pytest -n 2 --ignore tests/ui --ignore tests/faults --ignore tests/cli
