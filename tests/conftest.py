@@ -52,8 +52,12 @@ SLOW = (
     "tests/embedded/",
     "tests/end_to_end/",
     "tests/deploy/",
+    "tests/producers/",
 )
 SLOW_TIMEOUT_SECONDS = 600
+
+# These need environments of their own, which take minutes to install: `make test-producers` names the folder.
+collect_ignore = ["producers"]
 
 MakeClient = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 

@@ -14,12 +14,13 @@ OUTSIDE = {
 NAV = {
     "Start": ["index.md", "contents.md"],
     "Use": [
-        "ways-in.md", "runs.md", "schedulers.md", "dbt.md", "schedules.md", "anomalies.md", "lineage.md",
-        "incidents.md", "alerts.md", "telling.md", "routes.md", "channels.md", "mcp.md", "pages.md", "glossary.md",
+        "ways-in.md", "runs.md", "schedulers.md", "dbt.md", "openlineage.md", "openlineage-producers.md",
+        "schedules.md", "anomalies.md", "lineage.md", "incidents.md", "alerts.md", "telling.md", "routes.md",
+        "channels.md", "mcp.md", "pages.md", "glossary.md",
     ],
     "Run": [
-        "deployment.md", "kubernetes.md", "deploy.md", "access.md", "proxies.md", "security.md", "upgrading.md",
-        "monitoring.md", "logging-and-tracing.md", "reliability.md", "retention.md", "growth.md",
+        "deployment.md", "kubernetes.md", "deploy.md", "access.md", "audit.md", "proxies.md", "security.md",
+        "upgrading.md", "monitoring.md", "logging-and-tracing.md", "reliability.md", "retention.md", "growth.md",
     ],
     "Background work": ["tasks.md", "queues.md", "rate-limits.md"],
     "Reference": ["settings.md", "reference/commands.md", "reference/api.md", "reference/metrics.md", "performance.md"],

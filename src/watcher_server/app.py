@@ -14,9 +14,12 @@ from watcher_server.alerts.config.routes import router as alerting_router
 from watcher_server.alerts.routes import router as notifications_router
 from watcher_server.anomalies.routes import router as anomalies_router
 from watcher_server.archive.routes import router as archive_router
+from watcher_server.audit.routes import router as audit_router
 from watcher_server.auth.book import TokenBook
 from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.middleware import AuthMiddleware
+from watcher_server.auth.oidc.provider import OidcProvider
+from watcher_server.auth.routes import router as whoami_router
 from watcher_server.config_file.routes import router as config_file_router
 from watcher_server.database.engine import create_ingest_pool, create_query_engine
 from watcher_server.dbt import ARTIFACTS_PATH
@@ -39,6 +42,11 @@ from watcher_server.lineage.routes import router as lineage_router
 from watcher_server.mcp_server.routes import router as mcp_router
 from watcher_server.metrics.routes import router as metrics_router
 from watcher_server.missed_runs.routes import router as missed_runs_router
+from watcher_server.openlineage.duties import keeper_duties as openlineage_duties
+from watcher_server.openlineage.event_routes import router as openlineage_events_router
+from watcher_server.openlineage.receiving import Receiver
+from watcher_server.openlineage.routes import ingest_router as openlineage_ingest_router
+from watcher_server.openlineage.routes import other_methods_router as openlineage_other_methods_router
 from watcher_server.pings.receiving import PingMiddleware
 from watcher_server.pings.routes import router as pings_router
 from watcher_server.pipelines.routes import router as pipelines_router
@@ -75,6 +83,7 @@ ROUTERS = (
     timeliness_router,
     missed_runs_router,
     dbt_router,
+    openlineage_events_router,
     incidents_router,
     notifications_router,
     alerting_router,
@@ -87,12 +96,20 @@ ROUTERS = (
     reporting_router,
     retention_router,
     archive_router,
+    audit_router,
     health_router,
     metrics_router,
+    whoami_router,
     mcp_router,
     api_reference_router,
     web_router,
+    # Behind the pages, so that what may be asked of "/" is what they say.
+    openlineage_ingest_router,
+    openlineage_other_methods_router,
 )
+_INGEST_ROUTES = [
+    route for route in (*ingest_router.routes, *openlineage_ingest_router.routes) if isinstance(route, IngestRoute)
+]
 
 _LAST_SPANS_SECONDS = 2.0
 # Anybody may send this form, so it gets no more than a token and a path need.
@@ -107,9 +124,11 @@ class Services(AppState):
 
     failed_logins: FailedLogins = field(init=False)
     token_book: TokenBook = field(init=False)
+    oidc: OidcProvider | None = field(init=False)
     landmarks: Landmarks = field(init=False)
     queue_gauge: QueueGauge = field(init=False)
     task_follower: TaskFollower = field(init=False)
+    openlineage_receiver: Receiver = field(init=False)
 
 
 class WatcherApp(NamedRequestsApp):
@@ -129,13 +148,16 @@ async def fresh_memory(app: FastAPI) -> AsyncIterator[None]:
     settings = state.settings
     state.failed_logins = FailedLogins()
     state.token_book = TokenBook(state.query_engine, state.failed_logins)
+    state.oidc = None if settings.oidc_issuer is None else OidcProvider(settings)
     state.landmarks = Landmarks()
     state.queue_gauge = QueueGauge(state.query_engine, settings)
     state.stream_slots = StreamSlots(settings.max_streams, settings.max_streams_per_caller)
     state.task_follower = TaskFollower(state.query_engine, state.stopping)
+    state.openlineage_receiver = Receiver(state.ingest_pool, state.relay, settings)
     try:
         yield
     finally:
+        await state.openlineage_receiver.close()
         await state.task_follower.close()
         await state.queue_gauge.close()
         await state.token_book.close()
@@ -151,7 +173,7 @@ async def _run_services(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     # Not waiting for connections: an api that starts while the database is away answers 503 until it is back.
     await state.ingest_pool.open(wait=False)
     state.relay = relay = Relay(settings)
-    keeper = Keeper(settings, keeper_duties(settings))
+    keeper = Keeper(settings, [*keeper_duties(settings), *openlineage_duties(settings)])
     if settings.relay_enabled:
         relay.start()
         keeper.start()
@@ -180,7 +202,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         tracing=tracing,
-        ingest_paths={route.path for route in ingest_router.routes if isinstance(route, IngestRoute)},
+        ingest_paths={route.path for route in _INGEST_ROUTES},
     )
     app.state = Services(settings, tracing)  # type: ignore[assignment]
     app.add_middleware(HeadMiddleware)
@@ -193,7 +215,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "/mcp": BodyLimit(_QUESTION_BYTES),
             ARTIFACTS_PATH: BodyLimit(settings.dbt_max_bytes, "WATCHER_DBT_MAX_BYTES"),
         },
-        routes=ingest_router.routes,
+        routes=_INGEST_ROUTES,
     )
     app.add_middleware(PingMiddleware)
     app.add_middleware(AuthMiddleware)

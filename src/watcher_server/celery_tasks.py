@@ -8,6 +8,7 @@ from watcher_server.freshness.tasks import freshness_check_task
 from watcher_server.incidents.tasks import celery_queue_health_check_task, judge_failure_task, sweep_incidents_task
 from watcher_server.lineage.tasks import address_lineage_closure_rebuild_task
 from watcher_server.missed_runs.tasks import schedule_check_task
+from watcher_server.openlineage.tasks import openlineage_apply_task
 from watcher_server.reporting.tasks import daily_metrics_task
 from watcher_server.retention.tasks import retention_task
 from watcher_server.timeliness.tasks import timeliness_check_task
@@ -21,6 +22,7 @@ __all__ = [
     "forget_task",
     "freshness_check_task",
     "judge_failure_task",
+    "openlineage_apply_task",
     "pipeline_execution_closure_maintain_task",
     "redeliver_alerts_task",
     "retention_task",

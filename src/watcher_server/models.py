@@ -3,7 +3,8 @@
 from watcher_server.addresses.models import Address, AddressType
 from watcher_server.alerts.models import Alert, AlertingObject, AlertSubject, Channel, ChannelView, Notification
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
-from watcher_server.auth.models import ApiToken, FailedLoginCount
+from watcher_server.audit.models import AuditEntry
+from watcher_server.auth.models import ApiToken, FailedLoginCount, LoginSession, Person
 from watcher_server.database.base import Base
 from watcher_server.dbt.models import DbtArtifact
 from watcher_server.executions.models import PipelineExecution, PipelineExecutionClosure
@@ -17,6 +18,16 @@ from watcher_server.lineage.models import (
     ArchivedAddressLineage,
 )
 from watcher_server.missed_runs.models import MissedRunLog
+from watcher_server.openlineage.models import (
+    AddressSchemaChange,
+    OpenLineageDataset,
+    OpenLineageDropped,
+    OpenLineageEvent,
+    OpenLineageFailedEvent,
+    OpenLineageJob,
+    OpenLineageRun,
+    OpenLineageSource,
+)
 from watcher_server.pings.models import PingKey, PingPace, PingRun
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.reporting.models import (
@@ -39,6 +50,7 @@ __all__ = [
     "AddressLineage",
     "AddressLineageClosure",
     "AddressLineagePending",
+    "AddressSchemaChange",
     "AddressType",
     "Alert",
     "AlertSubject",
@@ -48,6 +60,7 @@ __all__ = [
     "AnomalyEvent",
     "ApiToken",
     "ArchivedAddressLineage",
+    "AuditEntry",
     "Base",
     "Channel",
     "ChannelView",
@@ -63,9 +76,18 @@ __all__ = [
     "Incident",
     "IncidentEvent",
     "IncidentTally",
+    "LoginSession",
     "MissedRunLog",
     "Notification",
+    "OpenLineageDataset",
+    "OpenLineageDropped",
+    "OpenLineageEvent",
+    "OpenLineageFailedEvent",
+    "OpenLineageJob",
+    "OpenLineageRun",
+    "OpenLineageSource",
     "OutboxMessage",
+    "Person",
     "PingKey",
     "PingPace",
     "PingRun",

@@ -4,6 +4,7 @@ What stands below each field is shown to people, and is its row in the settings 
 compares the two.
 """
 
+import ipaddress
 import os
 import re
 import sys
@@ -84,6 +85,30 @@ def _check_hosts(hosts: str | None) -> str | None:
         if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:.]+", host):
             raise ValueError(f"must be names such as watcher.example.com, without scheme and port, not {host}")
     return hosts
+
+
+def _check_issuer(issuer: str | None) -> str | None:
+    parts = urlsplit(issuer or "https://none")
+    schemes = {"https", "http"} if parts.hostname in {"localhost", "127.0.0.1", "::1"} else {"https"}
+    if not parts.hostname or parts.query or parts.fragment or parts.scheme not in schemes:
+        raise ValueError("must begin with https:// (or, on this machine, http://) and have no query")
+    return issuer
+
+
+def _check_networks(networks: str | None) -> str | None:
+    try:
+        split_networks(networks)
+    except ValueError as error:
+        raise ValueError(f"must be addresses or networks such as 10.0.0.0/24, separated by commas ({error})") from None
+    return networks
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def split_networks(networks: str | None) -> tuple[Network, ...]:
+    """The networks of such a setting; an address is a network of its own."""
+    return tuple(ipaddress.ip_network(each.strip()) for each in (networks or "").split(",") if each.strip())
 
 
 def split_hosts(hosts: str | None) -> frozenset[str]:
@@ -175,6 +200,27 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str | None, AfterValidator(_check_hosts)] = None
     """Names and addresses by which the api may be called (the Host header), separated by commas; localhost and loopback
     addresses always may."""
+    oidc_issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
+    """The provider that people log in with (OpenID Connect), such as `https://login.example/realms/data`: its issuer,
+    to the letter. Needs `WATCHER_PUBLIC_URL`, and a client with the redirect URI `PUBLIC_URL/login/callback`."""
+    oidc_client_id: str | None = None
+    """Watcher's client id there."""
+    oidc_client_secret: SecretStr | None = None
+    """Its secret; without one the client is a public one."""
+    oidc_scopes: str = "openid profile"
+    """What is asked for, separated by spaces; some providers send roles or groups only for a scope of their own."""
+    oidc_role_claim: str = "roles"
+    """The claim that says what a person may do; a dot leads into an object: `realm_access.roles`."""
+    roles: dict[str, Literal["viewer", "editor", "admin"]] = {}
+    """Which values of that claim, or of the role header, give which role, as JSON: `{"data-team": "editor", "*":
+    "viewer"}`. `*` is everybody who logs in; a person without a role cannot log in. The highest counts. By default
+    the values are the roles themselves."""
+    trusted_proxies: Annotated[str | None, AfterValidator(_check_networks)] = None
+    """Addresses and networks, separated by commas, of proxies that ask people who they are."""
+    trusted_user_header: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
+    """The header in which they name the person, such as `X-Forwarded-User`; from anywhere else it is ignored."""
+    trusted_role_header: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9-]+$")] = None
+    """The header in which they send roles or groups, separated by commas."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING, ERROR or CRITICAL."""
     log_format: Literal["text", "json"] = "text"
@@ -231,6 +277,29 @@ class Settings(BaseSettings):
     of new pipelines and addresses then."""
     dbt_max_bytes: Annotated[int, Field(ge=1024, le=1024**3)] = 64 * 1024 * 1024
     """The most that the files of a `watcher dbt upload` may have together, unpacked; more is answered with 413."""
+
+    openlineage_max_event_bytes: Annotated[int, Field(ge=1024, le=256 * 1024**2)] = 8 * 1024 * 1024
+    """The most that one event of OpenLineage may have, unpacked; more is answered with 413. A batch may unpack to eight
+    times that."""
+    openlineage_max_waiting: Annotated[int, Field(ge=1)] = 1_000_000
+    """Events that were not applied yet; with more, new ones are answered with 503."""
+    openlineage_event_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    """How long events are kept after they came, for replays."""
+    openlineage_failed_event_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    """The same for events that could not be applied."""
+    openlineage_roll_up: str = "DBT/SQL,AIRFLOW/QUERY"
+    """Kinds of jobs, separated by commas, whose runs are a part of the run above them and no pipelines of their own:
+    integration and job type, as their events say."""
+    openlineage_ignore: str | None = None
+    """Globs on `namespace/name`, separated by commas: events of these jobs change nothing."""
+    openlineage_edge_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """An edge of the lineage that no run has shown for so many days leaves, if its pipeline ran meanwhile."""
+    openlineage_schedules: bool = True
+    """A DAG's pipeline gets the cron schedule that Airflow sends, unless a person set one."""
+    openlineage_namespace_aliases: dict[str, str] = {}
+    """Other names of the namespaces of datasets, as JSON from globs to names:
+    `{"postgres://10.0.*:5432": "postgres://warehouse:5432"}`."""
+
     max_connections: Annotated[int, Field(ge=10, le=100_000)] = 2000
     """Open connections of an api process; one more is answered with 503 and closed."""
     max_connections_per_address: Annotated[int, Field(ge=1, le=100_000)] = 500
@@ -272,6 +341,8 @@ class Settings(BaseSettings):
     figures of that age."""
     retention_schedule: Cron = "30 2 * * *"
     """When that is done."""
+    audit_days: Annotated[int, Field(ge=30, le=36_500)] = 400
+    """How long the entries of the audit trail are kept (30 days at least)."""
 
     relay_enabled: bool = True
     """Whether this process publishes the outbox (api processes and workers do)."""
@@ -322,12 +393,26 @@ class Settings(BaseSettings):
             raise ValueError("WATCHER_QUEUE_ALERT_INFO must be below ..._WARNING, and that below ..._CRITICAL")
         if self.require_token and self.allow_unauthenticated:
             raise ValueError("WATCHER_REQUIRE_TOKEN and WATCHER_ALLOW_UNAUTHENTICATED contradict each other")
+        if self.oidc_issuer is not None and (self.oidc_client_id is None or self.public_url is None):
+            raise ValueError("WATCHER_OIDC_ISSUER needs WATCHER_OIDC_CLIENT_ID and WATCHER_PUBLIC_URL")
+        if self.trusted_user_header is not None and not self.trusted_networks:
+            raise ValueError("WATCHER_TRUSTED_USER_HEADER needs WATCHER_TRUSTED_PROXIES: else anybody could send it")
         return self
 
     @cached_property
     def allowed_host_names(self) -> frozenset[str]:
         """The names and addresses of WATCHER_ALLOWED_HOSTS, lower case."""
         return split_hosts(self.allowed_hosts)
+
+    @cached_property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """The networks of WATCHER_TRUSTED_PROXIES."""
+        return split_networks(self.trusted_proxies)
+
+    @property
+    def asks_always(self) -> bool:
+        """Whether there is a way to log in, or must be, so that a server without tokens is not open."""
+        return self.require_token or self.oidc_issuer is not None or self.trusted_user_header is not None
 
     @property
     def database(self) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import MakeClient, serve
+from tests.support.logins import session_cookie
 from watcher_server.app import create_app
 from watcher_server.auth import book, service
 from watcher_server.auth.book import _STALE_SECONDS
@@ -214,3 +216,52 @@ async def test_without_a_database_a_server_that_never_read_the_tokens_answers_50
     assert answer.status_code == 503
     assert answer.json()["detail"].startswith("The database that holds the tokens does not answer")
     assert welcome.status_code == 200
+
+
+REPORTS: tuple[tuple[str, Any], ...] = (
+    ("/start_pipeline_execution", {"pipeline_id": 1}),
+    ("/end_pipeline_execution", {"id": 1, "completed_successfully": True}),
+    ("/api/v1/lineage", {}),
+    ("/api/v1/lineage/batch", []),
+)
+
+
+async def test_a_token_that_only_reports_may_report(make_client: MakeClient, engine: Engine) -> None:
+    headers = bearer(make_token(engine, "ingest"))
+    async with make_client() as client:
+        answers = [await client.post(path, json=body, headers=headers) for path, body in REPORTS]
+    # Let in, and told what is wrong with the report.
+    assert [answer.status_code for answer in answers] == [404, 404, 422, 200]
+
+
+async def test_a_token_that_only_reports_may_do_nothing_else(make_client: MakeClient, engine: Engine) -> None:
+    token = make_token(engine, "ingest")
+    as_page = {"Accept": "text/html", **session_cookie(engine, token)}
+    async with make_client() as client:
+        paths = (await client.get("/openapi.json", headers=bearer(make_token(engine, "admin", "other")))).json()[
+            "paths"
+        ]
+        asked = [
+            (method.upper(), path.replace("{", "").replace("}", ""))
+            for path, methods in paths.items()
+            for method in methods
+        ]
+        others = [
+            (method, path)
+            for method, path in asked
+            if path not in {"/", "/health/live", "/health/ready"} and (path not in dict(REPORTS) or method != "POST")
+        ]
+        answers = [await client.request(method, path, headers=bearer(token)) for method, path in others]
+        looked = [await client.get(path, headers=as_page) for path in ("/", "/ui", "/ui/pipelines", "/reporting")]
+        looked += [await client.get(path, headers=bearer(token)) for path, _ in REPORTS]
+        login = await client.post("/login", data={"token": token})
+        sent = await client.post("/api/v1/lineage", json={}, headers=as_page)
+
+    assert len(others) > 50
+    assert {answer.status_code for answer in (*answers, *looked)} == {403}
+    assert answers[0].json()["detail"].startswith("This token may only report runs: use one with the scope ")
+    assert login.status_code == 403
+    assert "set-cookie" not in login.headers
+    assert "may only report runs" in login.text
+    # A cookie changes something only on the word of the browser that a page of Watcher asks.
+    assert sent.status_code == 401

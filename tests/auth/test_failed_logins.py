@@ -48,7 +48,7 @@ async def test_each_way_of_showing_a_wrong_token_is_logged_without_it(
     guarded: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     await guarded.get("/pipeline", headers=bearer("watcher_secret"))
-    await guarded.get("/reporting", headers={**BROWSER, "Cookie": "watcher_token=watcher_secret"})
+    await guarded.get("/reporting", headers={**BROWSER, "Cookie": "watcher_session=watcher_secret"})
     await guarded.post("/login", data={"token": "watcher_secret"})
 
     logged = [record.getMessage() for record in caplog.records if "login failed" in record.getMessage()]
@@ -82,7 +82,7 @@ async def test_too_many_wrong_tokens_are_answered_with_429_and_a_valid_one_at_on
     assert (await guarded.post("/login", data={"token": token})).status_code == 303
     guarded.cookies.clear()
     # Neither is a person with an old cookie kept from the login.
-    old = {**BROWSER, "Cookie": "watcher_token=watcher_old"}
+    old = {**BROWSER, "Cookie": "watcher_session=watcher_old"}
     assert (await guarded.get("/reporting", headers=old)).status_code == 303
     assert (await guarded.get("/pipeline")).status_code == 401
 
@@ -106,7 +106,7 @@ def test_counts_of_several_processes_add_up(engine: Engine) -> None:
     with engine.begin() as connection:
         record_failed_logins(connection, {"form": 2, "bearer": 1})
         record_failed_logins(connection, {"form": 3})
-        assert count_failed_logins(connection) == {"bearer": 1, "cookie": 0, "form": 5}
+        assert count_failed_logins(connection) == {"bearer": 1, "cookie": 0, "form": 5, "provider": 0}
 
 
 async def test_what_cannot_be_stored_is_counted_later() -> None:

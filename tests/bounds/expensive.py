@@ -33,7 +33,11 @@ class Bodies:
         """Bodies of about a hundred kilobytes, each a valid one but for what is repeated in it."""
         yield from _LARGE
         for each in schema.get("oneOf", (schema,)):
-            yield from self._of_object(self._resolve(each))
+            resolved = self._resolve(each)
+            if resolved.get("type") == "array":
+                yield from ([body] for body in self._of_object(self._resolve(resolved["items"])))
+            else:
+                yield from self._of_object(resolved)
 
     def _of_object(self, schema: dict[str, Any]) -> Iterator[Any]:
         valid = self._valid(schema)

@@ -1,5 +1,6 @@
 """The migrations build what the models describe."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +23,15 @@ MIGRATIONS = Path(engines.__file__).parent / "migrations"
 
 def test_the_migrated_tables_are_the_models(engine: Engine) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        options = {"compare_server_default": True, "include_name": _is_modelled}
+        context = MigrationContext.configure(connection, opts=options)
 
         assert compare_metadata(context, Base.metadata) == []
+
+
+def _is_modelled(name: str | None, kind: str, _: object) -> bool:
+    """Whether it is a table of the models: partitions are made beside them, those of days by the keeper."""
+    return kind != "table" or name is None or re.fullmatch(r"openlineage_event_(default|\d{8})", name) is None
 
 
 def test_migrating_twice_is_harmless(engine: Engine, database_url: str) -> None:

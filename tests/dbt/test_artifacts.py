@@ -109,6 +109,35 @@ async def test_runs_have_the_times_that_dbt_says(client: httpx.AsyncClient, read
     assert (skipped["duration_seconds"], skipped["end_date"]) == (None, invocation["end_date"])
 
 
+async def test_files_replace_what_was_declared_and_not_what_events_show(
+    client: httpx.AsyncClient, engine: Engine, read_target: ReadTarget
+) -> None:
+    await upload(client, read_target("broken"))
+    orders = "(SELECT id FROM pipeline WHERE name = 'dbt/shop.main.shop.orders.build.run')"
+    with engine.begin() as connection:
+        # So that the same files are applied once more.
+        connection.execute(text("DELETE FROM dbt_artifact"))
+        # One that dbt declares as well, and one that it does not.
+        connection.execute(text(f"UPDATE address_lineage SET origin = 'openlineage' WHERE pipeline_id = {orders}"))
+        edge = connection.execute(
+            text(f"""
+                INSERT INTO address_lineage (pipeline_id, source_address_id, target_address_id, origin)
+                SELECT pipeline_id, target_address_id, source_address_id, 'openlineage' FROM address_lineage
+                WHERE pipeline_id = {orders}
+                RETURNING pipeline_id, source_address_id, target_address_id
+            """)
+        ).one()
+
+    assert (await upload(client, read_target("broken"))).status_code == 201
+
+    seen = rows(
+        engine,
+        """SELECT pipeline_id, source_address_id, target_address_id FROM address_lineage
+        WHERE origin = 'openlineage'""",
+    )
+    assert seen == [edge]
+
+
 async def test_edges_follow_depends_on_through_what_is_not_kept(
     client: httpx.AsyncClient, read_target: ReadTarget, engine: Engine
 ) -> None:

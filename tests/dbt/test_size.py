@@ -4,13 +4,12 @@ import copy
 import json
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 
 from tests.dbt.conftest import Files, ReadTarget
+from tests.support.memory import peak_megabytes
 
 MODELS = 5_000
 MODEL, TEST = "model.shop.orders", "test.shop.not_null_orders_id.84ef11d8fe"
@@ -36,25 +35,6 @@ def grow(files: Files) -> Files:
     return {"manifest.json": json.dumps(manifest).encode(), "run_results.json": json.dumps(run_results).encode()}
 
 
-def _peak_megabytes(url: str) -> float:
-    """The most memory that the api at this address has held, its engines not counted."""
-    port = str(urlsplit(url).port)
-    processes = [process for process in psutil.process_iter() if "watcher_server" in " ".join(_line(process))]
-    peaks = []
-    for process in processes:
-        if "api" in _line(process) and process.environ().get("WATCHER_PORT") == port:
-            with open(f"/proc/{process.pid}/status") as status:  # noqa: PTH123 - not a file
-                peaks += [int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")]
-    return max(peaks)
-
-
-def _line(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
-
-
 @pytest.mark.timeout(300)
 def test_five_thousand_models_are_applied_within_30_s_and_500_mb(api: str, read_target: ReadTarget) -> None:
     files = grow(read_target("broken"))
@@ -65,7 +45,7 @@ def test_five_thousand_models_are_applied_within_30_s_and_500_mb(api: str, read_
     seconds = time.monotonic() - began
     assert answer.status_code == 201, answer.text
     assert answer.json()["executions"] == 2 * MODELS + 1
-    peak = _peak_megabytes(api)
+    peak = peak_megabytes(api)
     graph = httpx.get(f"{api}/lineage-graph/", params={"source_address_id": 1, "depth": 1}).json()
     assert graph["edges"]
     assert seconds < 30

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.conftest import MakeClient
+from tests.support.logins import session_cookie
 from tests.support.tasks import add_task, change_task
 from watcher_server.auth.service import create_token, digest, read_token_book, revoke_token
 from watcher_server.database.engine import create_query_engine
@@ -20,7 +21,7 @@ from watcher_server.tasking.history.events import TaskFollower
 
 def _request(address: str, token_id: int | None = None, **headers: str) -> Request:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "headers": raw, "client": (address, 1), "watcher_token_id": token_id})
+    return Request({"type": "http", "headers": raw, "client": (address, 1), "watcher_caller_id": token_id})
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ async def test_a_token_is_one_caller_however_it_is_written(make_client: MakeClie
     async with make_client(max_streams_per_caller=1) as client:
         slots = client._transport.app.state.stream_slots  # type: ignore[attr-defined]  # noqa: SLF001
         with slots.take(_request("192.0.2.1", token_id)):
-            headers = [{"Authorization": way, "Cookie": f"watcher_token={token}"} for way in ways]
+            headers = [{"Authorization": way, **session_cookie(engine, token)} for way in ways]
             answers = [await client.get(f"/tasks/{task_id}/events", headers=each) for each in headers]
     with engine.begin() as connection:
         revoke_token(connection, "streams")

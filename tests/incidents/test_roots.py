@@ -150,7 +150,12 @@ def build(engine: Engine, world: World) -> dict[int, Wrong]:
         runs: dict[int, int] = {}
         for number in PIPELINES:
             pipeline_id = add_pipeline(connection, f"pipeline {number}")
-            runs[number] = add_run(connection, pipeline_id, parent_id=runs.get(world.parents.get(number, 0)))
+            runs[number] = add_run(
+                connection,
+                pipeline_id,
+                parent_id=runs.get(world.parents.get(number, 0)),
+                start_date=began - timedelta(hours=1),
+            )
             add_rule(connection, pipeline_id)
         _close_tree(connection, world.parents, runs)
         insert = "INSERT INTO address_lineage (pipeline_id, source_address_id, target_address_id) VALUES (:p, :s, :t)"
@@ -204,6 +209,28 @@ def model_causes(world: World, incidents: Mapping[int, Wrong]) -> dict[int, set[
             above = world.parents.get(above, 0)
         return above == effect
 
+    def top_of(pipeline: int) -> int:
+        while pipeline in world.parents:
+            pipeline = world.parents[pipeline]
+        return pipeline
+
+    def first_failed(top: int) -> int | None:
+        called = (
+            (wrong.seconds, id_)
+            for id_, wrong in incidents.items()
+            if wrong.kind == "failing" and wrong.pipeline in world.parents and top_of(wrong.pipeline) == top
+        )
+        return min(called, default=(0, None))[1]
+
+    def shares_top(cause_id: int, effect_id: int) -> bool:
+        cause, effect = incidents[cause_id].pipeline, incidents[effect_id].pipeline
+        return (
+            incidents[effect_id].kind == "failing"
+            and effect in world.parents
+            and first_failed(top_of(effect)) == cause_id
+            and not is_below(effect, cause)
+        )
+
     def explains(cause_id: int, effect_id: int) -> bool:
         cause, effect = incidents[cause_id], incidents[effect_id]
         if cause.pipeline == effect.pipeline or cause.seconds > effect.seconds + 30:
@@ -214,7 +241,8 @@ def model_causes(world: World, incidents: Mapping[int, Wrong]) -> dict[int, set[
         by_lineage = effect.kind != "failing" and feeds(cause.pipeline, effect.pipeline)
         share = cause.kind == effect.kind == "anomalous" and bool(written[cause.pipeline] & written[effect.pipeline])
         is_turn = (cause.seconds, cause_id) < (effect.seconds, effect_id) and effect.seconds <= cause.seconds + 30
-        return (fits and (by_tree or by_lineage)) or (share and is_turn)
+        by_top = shares_top(cause_id, effect_id)
+        return (fits and (by_tree or by_lineage or by_top)) or (share and is_turn)
 
     return {
         effect: {cause for cause in incidents if cause != effect and explains(cause, effect)} for effect in incidents

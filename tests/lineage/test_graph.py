@@ -80,6 +80,7 @@ async def test_it_has_the_shape_that_clients_read(client: httpx.AsyncClient, eng
             "pipeline_type_name": "type",
             "pipeline_metadata": None,
             "pipeline_active": True,
+            "origin": "declared",
         }
     ]
 

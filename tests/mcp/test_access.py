@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from tests.auth.test_access import bearer, make_token, revoke
 from tests.incidents.records import add_incident, incident
 from tests.mcp.asking import Connect, ask, refusal
+from tests.support.logins import session_cookie
 from tests.support.rows import add_pipeline, add_run
 from watcher_server.mcp_server import routes
 
@@ -73,7 +74,7 @@ async def test_a_page_of_another_site_cannot_ask(client: httpx.AsyncClient, engi
     assert (await client.post("/mcp", json=PING, headers=foreign)).status_code == 403
     rebound = {**HEADERS, "Host": "elsewhere.example"}
     assert (await client.post("/mcp", json=PING, headers=rebound)).status_code == 421
-    cookie = {"Cookie": f"watcher_token={make_token(engine, 'admin', 'admin')}"}
+    cookie = session_cookie(engine, make_token(engine, "admin", "admin"))
     assert (await client.post("/mcp", json=PING, headers={**foreign, **cookie})).status_code == 403
 
 

@@ -1,6 +1,7 @@
 """Rows for every kind of thing that a page shows, with markup in each field that users can fill."""
 
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -16,6 +17,12 @@ from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyEvent
 from watcher_server.incidents.models import IncidentEvent
 from watcher_server.lineage.models import AddressLineage, AddressLineageClosure
 from watcher_server.missed_runs.models import MissedRunLog
+from watcher_server.openlineage.models import (
+    OpenLineageDataset,
+    OpenLineageDropped,
+    OpenLineageFailedEvent,
+    OpenLineageSource,
+)
 from watcher_server.pipelines.models import Pipeline
 
 # Closes a script and an attribute, adds an element and a template expression, and has JavaScript's two line separators.
@@ -51,6 +58,7 @@ def add_hostile_scene(connection: Connection) -> Ids:
     run = add_run(connection, pipeline, total_rows=10, end_date=ago(minutes=1), parent_id=failed)
     assert detect_anomalies(connection, pipeline, run, alert_max_age_hours=24)
     _add_lineage(connection, pipeline)
+    _add_sources(connection)
     alert = _add_alert(connection, pipeline)
     incident = _add_incidents(connection, pipeline, failed, alert)
     return {
@@ -79,6 +87,20 @@ def _add_lineage(connection: Connection, pipeline: int) -> None:
     reach = [(1, 1, 0, [1]), (2, 2, 0, [2]), (1, 2, 1, [1, 2])]
     columns = ("source_address_id", "target_address_id", "depth", "lineage_path")
     connection.execute(insert(AddressLineageClosure).values([dict(zip(columns, row, strict=True)) for row in reach]))
+
+
+def _add_sources(connection: Connection) -> None:
+    """Events of a namespace, its producer, and two addresses that may be one, all named by markup."""
+    lane = MARKUP[:200]
+    sent = {"lane": lane, "producer": f"https://{MARKUP}", "integration": MARKUP[:50]}
+    connection.execute(insert(OpenLineageSource).values([sent, sent | {"producer": MARKUP}]))
+    connection.execute(insert(OpenLineageDropped).values(facet=MARKUP[:100], known=True, number=1))
+    failed = {"id": 0, "received_at": now(), "lane": lane, "error": MARKUP, "body": b""}
+    connection.execute(insert(OpenLineageFailedEvent).values(failed))
+    parts = {"database_name": MARKUP, "schema_name": MARKUP, "table_name": MARKUP}
+    connection.execute(update(Address).values(parts))
+    named = {"namespace": MARKUP, "name": MARKUP, "address_id": 1, "last_seen_at": now()}
+    connection.execute(insert(OpenLineageDataset).values(key=uuid4(), **named))
 
 
 def _add_alert(connection: Connection, pipeline: int) -> int:

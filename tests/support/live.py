@@ -78,10 +78,11 @@ def start_live(
     logs: Path,
     *,
     api_processes: int = 1,
+    port: int | None = None,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[LiveServer]:
     """Start an api and a worker; both are ready when the block begins, and stopped when it ends."""
-    port = free_port()
+    port = port or free_port()
     environment = {
         "WATCHER_HOME": str(logs / "home"),
         "WATCHER_DATABASE_URL": database_url,

@@ -33,8 +33,16 @@ class PageRoute:
 
 def page_routes(app: FastAPI) -> list[PageRoute]:
     """The routes that are not part of the API, by path."""
-    pages = [route for route in _walk(app) if not route.include_in_schema or route.path == FRONT_DOOR]
+    pages = [route for route in _walk(app) if _is_page(route)]
     return sorted((_page_route(route) for route in pages), key=lambda route: (route.path, route.method))
+
+
+def _is_page(route: APIRoute) -> bool:
+    if route.path == FRONT_DOOR:
+        # What is sent there by POST are events.
+        return "GET" in (route.methods or ())
+    # Below /api is what answers 405 to a wrong method.
+    return not route.include_in_schema and not route.path.startswith("/api/")
 
 
 def _walk(router: Any) -> Iterator[APIRoute]:

@@ -15,6 +15,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.conftest import create_database
+from tests.support.logins import begin_session
 from tests.ui.support.accessibility import check_accessibility
 from tests.ui.support.browser import Watch, find_chromium, new_context, start_browser
 from tests.ui.support.site import Site, start_demo_site, start_empty_site, start_guarded_site
@@ -51,7 +52,7 @@ def empty_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="session")
 def guarded_site(worker_id: str, _brokers: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A Watcher that asks for a token; ``site.tokens`` has one of the scope read and one of write."""
+    """A Watcher that asks for a token; ``site.tokens`` has one of each scope: read, write, admin."""
     logs = tmp_path_factory.mktemp("guarded_site")
     url = create_database(f"watcher_ui_guarded_{worker_id}")
     with start_guarded_site(url, f"{_brokers}?virtual_host=2", logs) as site:
@@ -78,8 +79,9 @@ async def browser() -> AsyncIterator[Browser]:
 async def open_page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIterator[OpenPage]:
     """Open a page of a site: ``page = await open_page("/ui/pipelines/{failed}", scheme="dark", width=360)``.
 
-    ``site`` is the demo's by default. ``scope`` (read, write) logs in to a site that asks for a token. ``expects`` are
-    texts of problems that are allowed. With ``clock`` the test controls the time of the page (``page.clock``).
+    ``site`` is the demo's by default. ``scope`` (read, write, admin) logs in to a site that asks for a token.
+    ``expects`` are texts of problems that are allowed. With ``clock`` the test controls the time of the page
+    (``page.clock``).
     Any other error in the console, failed request, or request to another host fails the test at its end.
     """
     watches: list[Watch] = []
@@ -108,7 +110,8 @@ async def open_page(browser: Browser, request: pytest.FixtureRequest) -> AsyncIt
             watches.append(Watch(visited.host, (*expects, f"status of {status} ")))
             context.on("page", watches[-1].follow)
             if scope is not None:
-                await context.add_cookies([{"name": COOKIE, "value": visited.tokens[scope], "url": visited.url}])
+                session_id = begin_session(visited.engine(), visited.tokens[scope])
+                await context.add_cookies([{"name": COOKIE, "value": session_id, "url": visited.url}])
             page = await context.new_page()
             if clock:
                 await page.clock.install()

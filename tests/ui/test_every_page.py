@@ -34,6 +34,8 @@ PAGES = (
     Subject("execution", "/ui/executions/{tree_execution}", "mart returns", always=False),
     Subject("lineage", "/lineage-graph", "crm.public.contacts", timed=False),
     Subject("lineage-of-one", LINEAGE_OF_ONE, "mart_daily_performance", always=False, timed=False),
+    Subject("sources", "/ui/sources", "Connect a tool", timed=False),
+    Subject("connect", "/ui/sources/connect", "Waiting for the first event", timed=False, empty=False),
     Subject("anomalies", "/ui/anomalies", "flights"),
     Subject("incidents", "/ui/incidents", "crm contacts is failing"),
     Subject("incident", "/ui/incidents/{incident}", "connection to crm.example", always=False),
@@ -48,7 +50,9 @@ PAGES = (
     Subject("task", "/ui/tasks/{failed_task}", "Connection timeout", always=False),
     Subject("diagnostics", "/diagnostics", "pipeline_execution", timed=False, empty=False),
     Subject("settings", "/ui/settings", "WATCHER_DATABASE_URL", timed=False, empty=False),
+    Subject("account", "/ui/account", "Watcher asks for no login", timed=False, empty=False),
     Subject("archive", "/ui/archive", "None is archived", timed=False, empty=False),
+    Subject("audit", "/ui/audit", "create", empty=True),
     Subject("login", "/login", "token", timed=False, empty=False),
 )
 REFERENCES = ("/docs", "/scalar")

@@ -249,7 +249,7 @@ class TestWhoIsTold:
         await client.put("/alerting/windows/moving", json=window)
         page = await _open(client, f"pipelines/{pipeline}", tab="told")
         told = re.findall(r'<th scope="row">.*?class="status (\w+)".*?<td class="wrap">(\w+)', page, re.DOTALL)
-        others = ("lost", "missed", "late", "overlapping", "stale", "anomalous")
+        others = ("lost", "silent", "missed", "late", "overlapping", "stale", "anomalous")
         assert told == [("failing", "pager"), *((kind, "default") for kind in others)]
         assert "not finance: the kind is stale, not failing" in page
         assert "moving" not in page

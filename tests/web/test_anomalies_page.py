@@ -286,7 +286,7 @@ async def test_who_may_only_read_changes_nothing(make_client: MakeClient, engine
         client.headers["Authorization"] = f"Bearer {token}"
         page = await _page(client)
         assert re.findall(r"<button[^>]*>Accept", page) == [
-            '<button class="quiet" disabled title="This login may only read">Accept'
+            '<button class="quiet" disabled title="This needs the role editor">Accept'
         ]
         assert (await client.post(f"{PAGE}/{event}/accept")).status_code == 403
 

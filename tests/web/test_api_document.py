@@ -73,10 +73,19 @@ async def test_exactly_the_routes_that_name_no_security_answer_without_a_token(m
                 assert (answer.status_code == 401) == bool(operation["security"]), (method, path)
 
 
+# What a token of each scope is enough for.
+SCOPES = {
+    "ingest": {"ingest"},
+    "read": {"read"},
+    "write": {"ingest", "read", "write"},
+    "admin": {"ingest", "read", "write", "admin"},
+}
+
+
 @pytest.mark.usefixtures("_token")
 async def test_a_route_names_the_scope_that_it_needs(make_client: MakeClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        tokens = {scope: service.create_token(connection, f"scope {scope}", scope) for scope in ("read", "write")}
+        tokens = {scope: service.create_token(connection, f"scope {scope}", scope) for scope in SCOPES}
     try:
         async with make_client() as client:
             for path, methods in DOCUMENT["paths"].items():
@@ -84,7 +93,7 @@ async def test_a_route_names_the_scope_that_it_needs(make_client: MakeClient, en
                     for scope, token in tokens.items():
                         headers = {"Authorization": f"Bearer {token}"}
                         refused = (await client.request(method, path, headers=headers)).status_code == 403
-                        enough = {"read": {"read"}, "write": {"read", "write"}}[scope]
+                        enough = SCOPES[scope]
                         needed = {name for one in operation["security"] for (name,) in one.values()}
                         assert refused == (not needed <= enough), (method, path, scope)
     finally:

@@ -15,6 +15,8 @@ PAGES = (
     "/ui/settings",
     "/reporting",
     "/lineage-graph",
+    "/ui/sources",
+    "/ui/sources/connect",
     "/diagnostics",
     "/login",
 )

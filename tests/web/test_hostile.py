@@ -118,7 +118,7 @@ async def test_no_method_or_header_breaks_a_page(client: httpx.AsyncClient, ids:
         ("Host", b"["),
         ("Host", b"a b@evil.test/x"),
         ("HX-Current-URL", b"http://[\xff"),
-        ("Cookie", b"watcher_token=\xff\xfe; =;;"),
+        ("Cookie", b"watcher_session=\xff\xfe; =;;"),
         ("Content-Type", b"multipart/form-data; boundary=" + b"b" * 300),
     )
     for name, value in odd:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, insert
 
 from tests.conftest import MakeClient
 from tests.support.checks import run_checks
+from tests.support.logins import session_cookie
 from tests.support.notifications import add_alert
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, change_pipeline, flags, now, rows
 from watcher_server.addresses.models import Address, AddressType
@@ -377,10 +378,9 @@ async def test_who_may_only_read_sees_what_cannot_be_changed(make_client: MakeCl
     with engine.begin() as connection:
         pipeline, run = _add_anomaly(connection)
     async with make_client() as client:
-        token = (await client.post("/login", data={"token": _token(engine)})).cookies["watcher_token"]
-        cookie = {"Cookie": f"watcher_token={token}", "Sec-Fetch-Site": "same-origin"}
+        cookie = {**session_cookie(engine, _token(engine)), "Sec-Fetch-Site": "same-origin"}
         page = (await client.get(f"/ui/pipelines/{pipeline}?anomaly=1", headers=cookie)).text
-        assert page.count('disabled title="This login may only read"') == 3
+        assert page.count('disabled title="This needs the role editor"') == 3
         form = {"execution_id": run, "metric": "total_rows"}
         refused = await client.post(f"/ui/pipelines/{pipeline}/unflag", data=form, headers=cookie)
         assert refused.status_code == 403

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.conftest import MakeClient
+from tests.support.logins import session_cookie
 from tests.support.rows import add_pipeline, change_pipeline, now, rows
 from watcher_server.auth.service import create_token
 from watcher_server.pipelines.models import Pipeline
@@ -291,8 +292,8 @@ async def test_who_may_only_read_sees_the_controls_disabled_and_changes_nothing(
         pipeline = add_pipeline(connection)
         token = create_token(connection, "a reader", "read")
     async with make_client(host="0.0.0.0") as client:  # noqa: S104 - no socket is opened
-        client.cookies.set("watcher_token", token)
-        assert "This login may only read" in (await client.get(PATH)).text
+        client.headers.update(session_cookie(engine, token))
+        assert "This needs the role editor" in (await client.get(PATH)).text
         form = await client.get(f"{PATH}/{pipeline}/edit")
         assert '<button class="primary" disabled' in form.text
         own = {"Sec-Fetch-Site": "same-origin"}

@@ -295,7 +295,7 @@ class TestRetry:
         with engine.begin() as connection:
             task = add_task(connection, "FAILURE")
         await _log_in(guarded, engine, "read")
-        assert 'disabled title="This login may only read">Retry</button>' in (await guarded.get("/ui/tasks")).text
+        assert 'disabled title="This needs the role editor">Retry</button>' in (await guarded.get("/ui/tasks")).text
         assert (await guarded.post(f"/ui/tasks/{task}/retry")).status_code == 403
         assert (await guarded.post("/ui/tasks/retry-failed")).status_code == 403
 
@@ -343,7 +343,7 @@ class TestLimits:
         reset = await guarded.post("/ui/tasks/limits/reset", data={"task": "detect_anomalies_task"})
         assert reset.status_code == status
         page = (await guarded.get("/ui/tasks")).text
-        assert ("needs a login with the scope admin" in page) == (status == 403)
+        assert ("needs the role admin" in page) == (status == 403)
 
 
 class TestOneTask:

@@ -31,6 +31,7 @@ class Address(Base):
 
     ``name`` is in Unicode's form NFC and, unless its type is case-sensitive, in lower case; ``display_name`` is the
     spelling that it was first sent in, null where that is the name itself. ``shown_name`` is what pages call it.
+    ``openlineage`` is what events of OpenLineage say of it; null if none came.
     """
 
     __tablename__ = "address"
@@ -47,6 +48,7 @@ class Address(Base):
     table_name: Mapped[str | None] = mapped_column(String(255))
     primary_key: Mapped[str | None] = mapped_column(String(255))
     address_metadata: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    openlineage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     fingerprint: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[Timestamp | None]

@@ -56,7 +56,10 @@ class AddressPost(AddressColumns):
 
 
 class AddressResponse(ResponseBody):
-    """All fields of an address. ``display_name`` is the spelling first sent; null when that is the name."""
+    """All fields of an address. ``display_name`` is the spelling first sent; null when that is the name.
+
+    ``openlineage`` is what events of OpenLineage said of it; null where none did.
+    """
 
     id: int
     name: str
@@ -67,6 +70,7 @@ class AddressResponse(ResponseBody):
     table_name: str | None
     primary_key: str | None
     address_metadata: dict[str, Any] | None
+    openlineage: dict[str, Any] | None
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime | None

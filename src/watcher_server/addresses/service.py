@@ -1,6 +1,6 @@
 """Addresses and their types: creating, changing, listing and searching them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address, AddressType
 from watcher_server.addresses.schemas import (
+    AddressColumns,
     AddressFound,
     AddressPatch,
     AddressPost,
@@ -17,6 +18,7 @@ from watcher_server.addresses.schemas import (
     check_case_sensitive,
 )
 from watcher_server.addresses.sync import SyncedAddress, sync_addresses
+from watcher_server.audit.service import Change, record_in
 from watcher_server.database.metadata import show_metadata
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import ConflictError, InvalidFieldError, NotFoundError
@@ -26,7 +28,29 @@ from watcher_server.kit.names import display_of, fold
 
 async def sync_address(session: AsyncSession, body: AddressPost) -> SyncedAddress:
     """Get or create one address; see :func:`sync_addresses`."""
-    return (await sync_addresses(session, [body]))[0]
+    before: dict[str, Mapping[str, Any]] = {}
+    address = (await sync_addresses(session, [body], before=before))[0]
+    if address.created or before:
+        row = await find(session, Address, address.id)
+        was = next(iter(before.values()), None)
+        fields = was or ("address_type_id", *AddressColumns.model_fields)
+        after = {name: getattr(row, name) for name in fields}
+        await record_in(session, _change_of("change" if was else "create", row, before=was, after=after))
+    return address
+
+
+def _change_of(
+    action: str, row: Address | AddressType, *, after: Mapping[str, Any], before: Mapping[str, Any] | None = None
+) -> Change:
+    name = (row.display_name if isinstance(row, Address) else None) or row.name
+    return Change(action, row.__tablename__, row.id, name, before, after)
+
+
+async def _write(session: AsyncSession, row: Address | AddressType, changes: Mapping[str, Any]) -> None:
+    before = {field: getattr(row, field) for field in changes}
+    await apply_changes(session, row, changes)
+    after = {field: getattr(row, field) for field in changes}
+    await record_in(session, _change_of("change", row, before=before, after=after))
 
 
 async def find_address(session: AsyncSession, address_id: int) -> Address:
@@ -54,7 +78,7 @@ async def patch_address(session: AsyncSession, body: AddressPatch) -> Address:
     if "address_type_id" in changes or "name" in changes:
         address_type = await find(session, AddressType, type_id)
         changes |= _renamed(changes.get("name"), address_type)
-    await apply_changes(session, address, changes)
+    await _write(session, address, changes)
     return address
 
 
@@ -82,6 +106,8 @@ async def sync_address_type(session: AsyncSession, body: AddressTypePost) -> tup
     _check_type(values["group_name"], case_sensitive=values.get("case_sensitive", False))
     row, created = await get_or_create(session, AddressType, {"name": body.name}, values)
     changes = {name: value for name, value in values.items() if getattr(row, name) != value}
+    if created:
+        await record_in(session, _change_of("create", row, after=values))
     if changes:
         await _change_type(session, row, changes)
     return row, created
@@ -117,7 +143,7 @@ async def _change_type(session: AsyncSession, row: AddressType, changes: dict[st
         await session.execute(text(_SPELL_OUT), {"type_id": row.id})
     elif was and not wanted and await session.scalar(text(_HAS_CAPITALS), {"type_id": row.id}):
         raise ConflictError(f"Address type {row.name!r} has addresses with capitals in their names: rename them first.")
-    await apply_changes(session, row, changes)
+    await _write(session, row, changes)
 
 
 def _check_type(group_name: str, *, case_sensitive: bool) -> None:
@@ -147,7 +173,8 @@ async def list_addresses(
     statement = list_statement(Address, name=name, address_type_id=address_type_id).where(kept)
     if group:
         statement = statement.join(AddressType).where(AddressType.group_name == group)
-    shown = show_metadata(page.of(statement).subquery(), "address_metadata")
+    found = show_metadata(page.of(statement).subquery(), "address_metadata")
+    shown = show_metadata(found.subquery(), "openlineage")
     rows: Sequence[Row[Any]] = (await session.execute(shown)).all()
     return rows
 

@@ -5,7 +5,7 @@ before changed ones, and each group is locked in the order of its names.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, text
@@ -119,8 +119,12 @@ async def revive_addresses(session: AsyncSession, address_ids: Sequence[int]) ->
 _CASE_SENSITIVE_TYPES = "SELECT name, case_sensitive FROM address_type WHERE name = ANY(CAST(:names AS text[]))"
 
 
-async def sync_addresses(session: AsyncSession, bodies: Sequence[AddressPost]) -> list[SyncedAddress]:
+async def sync_addresses(
+    session: AsyncSession, bodies: Sequence[AddressPost], *, before: dict[str, Mapping[str, Any]] | None = None
+) -> list[SyncedAddress]:
     """Get or create each address, in the order of the bodies.
+
+    ``before`` receives the columns of those that change as they were, by their names.
 
     A body that differs from the last one updates its row and sets ``updated_at``; an unchanged one writes nothing.
     Several bodies with one name are merged, later fields over earlier ones. A missing type is created, an existing one
@@ -142,10 +146,24 @@ async def sync_addresses(session: AsyncSession, bodies: Sequence[AddressPost]) -
         created |= set(await session.scalars(text(_CREATE_ADDRESSES), {"declared": json.dumps(new)}))
         changed = [row for row in differing if row["name"] in stored]
         await session.execute(text(_LOCK_CHANGED), {"names": [row["name"] for row in changed]})
+        if before is not None and changed:
+            before.update(await read_columns(session, [row["name"] for row in changed]))
         await session.execute(text(_UPDATE_ADDRESSES), {"declared": json.dumps(changed)})
         stored = await _read_stored(session, declared)
     await revive_addresses(session, [row.id for row in stored.values() if row.archived])
     return [SyncedAddress(stored[name].id, name in created) for name in names]
+
+
+_COLUMNS = """
+SELECT id, name, address_type_id, database_name, schema_name, table_name, primary_key, address_metadata
+FROM address WHERE name = ANY(CAST(:names AS text[]))
+"""
+
+
+async def read_columns(session: AsyncSession, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """What a body can say of these addresses, by their names."""
+    rows = (await session.execute(text(_COLUMNS), {"names": list(names)})).mappings()
+    return {row["name"]: dict(row) for row in rows}
 
 
 async def _names_in_store(session: AsyncSession, bodies: Sequence[AddressPost]) -> list[str]:

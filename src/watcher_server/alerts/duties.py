@@ -3,9 +3,11 @@
 from uuid import uuid4
 
 from watcher_server.alerts.delivery import deliver_late_alerts
+from watcher_server.alerts.ending_tokens import warn_of_ending_tokens
 from watcher_server.alerts.lanes import give_up_old
 from watcher_server.alerts.repeating import tell_alertmanagers
 from watcher_server.alerts.views import write_view
+from watcher_server.auth.sessions import forget_old_sessions
 from watcher_server.settings import Settings
 from watcher_server.tasking.keeper.duties import Duty, each_minute, every, in_transaction
 
@@ -40,4 +42,6 @@ def keeper_duties(settings: Settings) -> list[Duty]:
             in_transaction(lambda connection: give_up_old(connection, settings.alert_max_age_hours)),
             each_minute,
         ),
+        Duty("warn of tokens that expire soon", in_transaction(warn_of_ending_tokens), each_minute),
+        Duty("forget the sessions that are over", in_transaction(forget_old_sessions), each_minute),
     ]

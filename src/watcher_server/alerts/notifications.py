@@ -6,6 +6,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.models import AlertSubject, Notification
+from watcher_server.audit.service import Change, record_in
 from watcher_server.database.rows import find
 from watcher_server.kit.errors import ConflictError
 from watcher_server.kit.listing import Page, list_statement
@@ -57,6 +58,7 @@ async def retry_notification(session: AsyncSession, notification_id: int) -> Not
     if alert_id is None:
         raise ConflictError(_why_not(notification))
     await enqueue_async(session, "deliver_alert_task", ALERTS_QUEUE, alert_id=alert_id)
+    await record_in(session, Change("resend", "notification", notification_id, f"to {notification.channel}"))
     return notification
 
 
@@ -89,4 +91,5 @@ async def resend(session: AsyncSession, channel: str) -> int:
     row = (await session.execute(text(_RESEND), {"channel": channel})).one()
     if row.asked:
         await enqueue_async(session, "deliver_alert_task", ALERTS_QUEUE, alert_id=row.first)
+        await record_in(session, Change("resend", "channel", channel, channel, after={"messages": row.asked}))
     return int(row.asked)

@@ -21,6 +21,7 @@ from watcher_server.alerts.models import Channel
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.alerts.sending import ChannelRow, send
 from watcher_server.alerts.service import alert_text
+from watcher_server.audit.service import Change, record_in
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.settings import Settings
 
@@ -105,6 +106,7 @@ async def find_channel_row(session: AsyncSession, name: str) -> ChannelRow:
 
 async def note_test(session: AsyncSession, name: str, tested: Tested) -> None:
     """Keep what came of a test: a channel that takes it is not broken any more, and what waits for it goes."""
+    await record_in(session, Change("test", "channel", name, name, after={"arrived": tested.arrived}))
     # The channel of the settings has no row before its first message.
     await session.execute(text("INSERT INTO channel (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name})
     if tested.arrived:

@@ -1,6 +1,7 @@
 """Corrections that people make: a flagged value was no anomaly, or its level is the new normal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,10 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
+from watcher_server.audit.service import Change, record_in
+from watcher_server.database.rows import find
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.incidents.opening import lock_incidents
 from watcher_server.incidents.resolving import resolve_what_is_over
 from watcher_server.kit.errors import ConflictError, NotFoundError
+from watcher_server.pipelines.models import Pipeline
 
 # A judgement locks the same rules before it extends an event, so an event that is being extended is not deleted here.
 _LOCK_RULES_OF_RESULTS = """
@@ -66,12 +70,23 @@ async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
     if not cleared:
         named = ", ".join(sorted(set(body.metric_field)))
         raise NotFoundError(f"Pipeline execution {execution.id} has no anomaly flag for {named}.")
+    was = {f"execution {execution.id}: {metric}": execution.anomaly_flags[metric] for metric in cleared}
     execution.anomaly_flags = execution.anomaly_flags | dict.fromkeys(cleared, False)
     parameters = {"execution_id": execution.id, "metrics": cleared}
     await session.execute(text(_LOCK_RULES_OF_RESULTS), parameters)
     emptied = (await session.scalars(text(_FORGET_RESULTS), parameters)).all()
     await session.execute(text("DELETE FROM anomaly_event WHERE id = ANY(:ids)"), {"ids": list(emptied)})
     await _resolve(session, body.pipeline_id)
+    await _record(session, "unflag", body.pipeline_id, was, dict.fromkeys(was, False))
+
+
+async def _record(
+    session: AsyncSession, action: str, pipeline_id: int, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    pipeline = await find(session, Pipeline, pipeline_id)
+    await record_in(
+        session, Change(action, "pipeline", pipeline.id, pipeline.display_name or pipeline.name, before, after)
+    )
 
 
 async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:
@@ -87,6 +102,7 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
             f"Pipeline execution {execution.id} has not ended successfully, so its numbers are no level to accept."
         )
     rules = await _lock_rules(session, body)
+    before = {f"{rule.metric_field}.normal_from": rule.normal_from for rule in rules}
     for rule in rules:
         rule.normal_from, rule.updated_at, rule.learning = execution.end_date, func.now(), True
         rule.normal_until = func.greatest(func.now(), execution.end_date)
@@ -103,6 +119,8 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
     await _resolve(session, body.pipeline_id)
     for rule in rules:
         await session.refresh(rule)
+    after = {f"{rule.metric_field}.normal_from": rule.normal_from for rule in rules}
+    await _record(session, "accept_new_normal", body.pipeline_id, before, after)
     return rules
 
 

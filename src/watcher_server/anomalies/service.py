@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.alerts.config.declared import check_rule_declared
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.schemas import RulePatch, RulePost
+from watcher_server.audit.service import Change, record_in
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create, list_rows
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.kit.errors import ConflictError
@@ -30,9 +31,33 @@ async def sync_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetec
     key = {"pipeline_id": body.pipeline_id, "metric_field": body.metric_field}
     rule, created = await get_or_create(session, AnomalyDetectionRule, key, carried)
     changes = {field: value for field, value in carried.items() if getattr(rule, field) != value}
-    if changes and not created:
+    if created:
+        given = {field: value for field, value in carried.items() if field not in key}
+        await _record(session, "create_rule", rule, None, given)
+    elif changes:
+        before = {field: getattr(rule, field) for field in changes}
         await apply_changes(session, rule, changes)
+        await _record(session, "change_rule", rule, before, changes)
     return rule, created
+
+
+async def _record(
+    session: AsyncSession,
+    action: str,
+    rule: AnomalyDetectionRule,
+    before: Mapping[str, Any] | None,
+    changes: Mapping[str, Any],
+) -> None:
+    """Tell the audit trail: the history of a pipeline has its rules, their fields named by the metric."""
+    pipeline = await find(session, Pipeline, rule.pipeline_id)
+    after = {f"{rule.metric_field}.{field}": getattr(rule, field) for field in changes}
+    was = None if before is None else {f"{rule.metric_field}.{field}": value for field, value in before.items()}
+    if was is None:
+        # Also of a rule that has the defaults alone it is told which metric it is for.
+        after["rule"] = rule.metric_field
+    await record_in(
+        session, Change(action, "pipeline", pipeline.id, pipeline.display_name or pipeline.name, was, after)
+    )
 
 
 async def post_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetectionRule, bool]:
@@ -73,12 +98,14 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
         changes["normal_until"] = None if changes["normal_from"] is None else func.now()
     if "pipeline_id" in changes:
         await find(session, Pipeline, changes["pipeline_id"])
+    before = {field: getattr(rule, field) for field in changes}
     try:
         await apply_changes(session, rule, changes)
     except IntegrityError as error:
         if "uq_anomaly_detection_rule" not in str(error.orig):
             raise
         raise ConflictError("Another rule has that pipeline_id and metric_field already.") from None
+    await _record(session, "change_rule", rule, before, changes)
     return rule
 
 

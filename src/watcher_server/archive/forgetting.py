@@ -32,6 +32,8 @@ WITH batch AS MATERIALIZED (
     WHERE closure.parent_execution_id = pair.top AND closure.child_execution_id = pair.bottom
 ), ping_runs AS (
     DELETE FROM ping_run USING batch WHERE ping_run.execution_id = batch.id
+), openlineage_runs AS (
+    DELETE FROM openlineage_run AS run USING batch WHERE run.execution_id = batch.id
 ), deleted AS (
     DELETE FROM pipeline_execution AS execution USING batch WHERE execution.id = batch.id RETURNING 1
 )
@@ -48,6 +50,19 @@ WITH deleted AS (
 SELECT count(*) AS deleted FROM deleted
 """
 
+# What events say of its jobs' runs that have no execution, such as those that are a part of another, by the indexes on
+# pipeline_id and job_id.
+_OPENLINEAGE_RUNS = """
+WITH deleted AS (
+    DELETE FROM openlineage_run WHERE key = ANY(ARRAY(
+        SELECT run.key FROM openlineage_job AS job JOIN openlineage_run AS run ON run.job_id = job.id
+        WHERE job.pipeline_id = :id LIMIT :batch_size
+    ))
+    RETURNING 1
+)
+SELECT count(*) AS deleted FROM deleted
+"""
+
 # A few rows each, at most one a day; the pipeline last.
 _REST_OF_PIPELINE = (
     "DELETE FROM anomaly_detection_rule WHERE pipeline_id = :id",
@@ -55,12 +70,15 @@ _REST_OF_PIPELINE = (
     "DELETE FROM daily_pipeline_metric_change WHERE pipeline_id = :id",
     "DELETE FROM archived_address_lineage WHERE pipeline_id = :id",
     "DELETE FROM address_lineage WHERE pipeline_id = :id",
+    "DELETE FROM openlineage_job WHERE pipeline_id = :id",
     "DELETE FROM pipeline WHERE id = :id AND forgotten_at IS NOT NULL",
 )
 _REST_OF_ADDRESS = (
     "DELETE FROM archived_address_lineage WHERE source_address_id = :id OR target_address_id = :id",
     "DELETE FROM address_lineage_closure WHERE source_address_id = :id OR target_address_id = :id",
     "DELETE FROM address_lineage_pending WHERE source_address_id = :id",
+    "DELETE FROM openlineage_dataset WHERE address_id = :id",
+    "DELETE FROM address_schema_change WHERE address_id = :id",
     "DELETE FROM address WHERE id = :id AND forgotten_at IS NOT NULL",
 )
 
@@ -105,7 +123,7 @@ def forget_all(
 
 def _steps(engine: Engine, kind: Kind, id_: int) -> Iterator[int]:
     if kind is Kind.PIPELINE:
-        for statement in (_EXECUTIONS, *(_BATCH_OF.format(table=table) for table in _MANY_ROWS)):
+        for statement in (_EXECUTIONS, _OPENLINEAGE_RUNS, *(_BATCH_OF.format(table=table) for table in _MANY_ROWS)):
             yield from _delete(Batches(engine, statement, _LARGEST_BATCH), id_)
     else:
         yield from _take_out_of_closure(engine, id_)

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, text, update
+from sqlalchemy import Connection, Row, text, update
 
+from watcher_server.audit.service import Change, record
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.lineage.service import NO_PIPELINE, REBUILD_TASK
 from watcher_server.pipelines.models import Pipeline
@@ -31,8 +32,10 @@ def archive(connection: Connection, kind: Kind, id_: int) -> None:
     Raises:
         NotFoundError: there is none.
     """
-    _set(connection, kind, id_, "archived_at = coalesce(archived_at, now())")
+    before = _set(connection, kind, id_, "archived_at = coalesce(changed.archived_at, now())")
     _leave(connection, kind, id_)
+    if before.archived_at is None:
+        record(connection, Change("archive", kind.value, id_, before.name))
 
 
 def restore(connection: Connection, kind: Kind, id_: int) -> None:
@@ -41,8 +44,10 @@ def restore(connection: Connection, kind: Kind, id_: int) -> None:
     Raises:
         NotFoundError: there is none.
     """
-    _set(connection, kind, id_, "archived_at = NULL")
+    before = _set(connection, kind, id_, "archived_at = NULL")
     settle(connection, **_ids(kind, id_))
+    if before.archived_at is not None:
+        record(connection, Change("restore", kind.value, id_, before.name))
 
 
 def forget(connection: Connection, kind: Kind, id_: int) -> None:
@@ -52,18 +57,31 @@ def forget(connection: Connection, kind: Kind, id_: int) -> None:
         NotFoundError: there is none.
     """
     # Its name is no name that a request can have: it would be trimmed.
-    gone = "archived_at = coalesce(archived_at, now()), forgotten_at = now(), name = ' forgotten ' || id"
+    gone = (
+        "archived_at = coalesce(changed.archived_at, now()), forgotten_at = now(), name = ' forgotten ' || changed.id"
+    )
     fresh_url = ", ping_uuid = gen_random_uuid()" if kind is Kind.PIPELINE else ""
-    _set(connection, kind, id_, gone + ", display_name = NULL" + fresh_url)
+    before = _set(connection, kind, id_, gone + ", display_name = NULL" + fresh_url)
     _leave(connection, kind, id_)
+    record(connection, Change("forget", kind.value, id_, before.name))
     enqueue(connection, "forget_task", SCHEDULED_QUEUE, kind=kind.value, id=id_)
 
 
-def _set(connection: Connection, kind: Kind, id_: int, values: str) -> None:
-    statement = f"UPDATE {kind} SET {values} WHERE id = :id AND forgotten_at IS NULL RETURNING id"  # noqa: S608 - code
-    if connection.scalar(text(statement), {"id": id_}) is None:
+def _set(connection: Connection, kind: Kind, id_: int, values: str) -> Row[Any]:
+    """Write the values; how it was called, and since when it was archived, before that."""
+    statement = f"""
+        WITH before AS (
+            SELECT id, coalesce(display_name, name) AS name, archived_at FROM {kind}
+            WHERE id = :id AND forgotten_at IS NULL FOR NO KEY UPDATE
+        )
+        UPDATE {kind} AS changed SET {values}
+        FROM before WHERE changed.id = before.id RETURNING before.name, before.archived_at
+    """  # noqa: S608 - code
+    row = connection.execute(text(statement), {"id": id_}).one_or_none()
+    if row is None:
         article = "address" if kind is Kind.ADDRESS else "pipeline"
         raise NotFoundError(f"No {article} has the id {id_}.")
+    return row
 
 
 def _leave(connection: Connection, kind: Kind, id_: int) -> None:
@@ -105,7 +123,7 @@ _IS_ARCHIVED = """(
         WHERE id IN (edge.source_address_id, edge.target_address_id) AND archived_at IS NOT NULL
     )
 )"""
-_EDGE = "pipeline_id, source_address_id, target_address_id"
+_EDGE = "pipeline_id, source_address_id, target_address_id, origin, last_seen_at"
 _LEAVE = f"""
 WITH gone AS (
     DELETE FROM address_lineage AS edge WHERE {_OF_THESE} AND {_IS_ARCHIVED} RETURNING {_EDGE}

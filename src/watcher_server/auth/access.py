@@ -6,7 +6,7 @@ from watcher_server.auth.scopes import Scope
 
 
 def may_read(request: Request) -> bool:
-    """Whether the sender may see what is inside."""
+    """Whether the sender may see what is inside; a token that only reports runs may not."""
     return request.scope.get("watcher_access") is not None
 
 

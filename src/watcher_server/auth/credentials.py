@@ -1,8 +1,10 @@
-"""The token that a request shows, and whether a person or a program shows it."""
+"""What a request shows: a token, or the cookie of a session; and whether a person or a program shows it."""
 
 from collections.abc import Mapping
 
-COOKIE = "watcher_token"
+COOKIE = "watcher_session"
+# What the cookie holds once its browser has logged out, so that its other windows can say so.
+LOGGED_OUT = "logged-out"
 
 Headers = Mapping[bytes, bytes]
 
@@ -13,9 +15,14 @@ def bearer(headers: Headers) -> bytes | None:
     return token.strip() if kind.lower() == b"bearer" else None
 
 
-def cookie(headers: Headers) -> bytes | None:
-    """The token in the cookie of the login page; None without one."""
-    prefix = f"{COOKIE}=".encode()
+def cookie_name(name: str, scheme: str) -> str:
+    """The name under which a cookie is kept. Over https no other host of the domain can set one with this prefix."""
+    return f"__Host-{name}" if scheme == "https" else name
+
+
+def cookie(headers: Headers, scheme: str, name: str = COOKIE) -> bytes | None:
+    """What a cookie holds, by default the session's id; None without one."""
+    prefix = f"{cookie_name(name, scheme)}=".encode()
     for part in headers.get(b"cookie", b"").split(b";"):
         if part.strip().startswith(prefix):
             return part.strip().removeprefix(prefix)

@@ -41,7 +41,8 @@ class FailedLogins:
         window.tries += 1
         # Each further one is only counted: an attacker must not be able to fill the log.
         if window.tries <= FREE_TRIES:
-            self._log("A login failed: %s showed an unknown or revoked token (%s).", address, kind)
+            what = "was refused by the provider" if kind == "provider" else "showed an unknown or revoked token"
+            self._log("A login failed: %s %s (%s).", address, what, kind)
             return None
         wait = math.ceil(window.ends_at - monotonic())
         if window.tries == FREE_TRIES + 1:

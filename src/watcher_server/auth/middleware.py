@@ -3,8 +3,11 @@
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from watcher_server.auth.book import TokenBook
-from watcher_server.auth.credentials import Headers, bearer, cookie, is_browser
+from watcher_server.audit.acting import acting_as
+from watcher_server.auth.acting import find_actor
+from watcher_server.auth.book import TokenBook, has_passed
+from watcher_server.auth.callers import LOOPBACK, Caller
+from watcher_server.auth.credentials import LOGGED_OUT, Headers, bearer, cookie, is_browser
 from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.network import (
     came_through_proxy,
@@ -14,34 +17,32 @@ from watcher_server.auth.network import (
     names_this_machine,
 )
 from watcher_server.auth.origin import is_foreign, is_same_origin
-from watcher_server.auth.refusals import no_valid_token, refusal
+from watcher_server.auth.refusals import expired, no_valid_token, refusal, role_needed
 from watcher_server.auth.scopes import READING, needed_scope
 from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.auth.service import digest
+from watcher_server.auth.trusted_header import header_caller, named_by_proxy, without_role
 from watcher_server.settings import Settings
 
 # Probes ask by the address of a pod or a container: these paths answer whatever the Host header says.
 _PROBES = frozenset({"/health/live", "/health/ready"})
-_OPEN_PATHS = frozenset({"/login", "/logout"})
+_OPEN_PATHS = frozenset({"/login", "/login/start", "/login/callback", "/logout"})
 # The URL of a ping is its own secret.
 _PINGS = "/ping/"
 _FRONT_DOOR = "/"
 _TO_MEND = "make a token with `watcher token create NAME --scope admin`, and show it as Authorization: Bearer TOKEN."
 
 
-def actor_of(scope: Scope) -> str:
-    """Who changes something by this request: the name of the token that let it in, ``loopback`` without one."""
-    actor: str = scope.get("watcher_token_name", "loopback")
-    return actor
-
-
 class AuthMiddleware:
-    """Refuses requests that show no valid token; while there are no tokens, those that come from elsewhere.
+    """Refuses requests of strangers; while there are no tokens, those that come from elsewhere.
 
-    A token comes as ``Authorization: Bearer TOKEN``, or in the cookie of the login page. The cookie changes something
-    only when the browser says that a page of Watcher asks, so that no other site can make the browser do it.
-    ``watcher_access`` in the scope of a request is the rank of what it may do; None when it may do nothing.
-    ``watcher_token_id`` and ``watcher_token_name`` are there when a token let it in.
+    A token comes as ``Authorization: Bearer TOKEN``. A browser that logged in shows the cookie of its session, and a
+    trusted proxy names people in a header. These two change something only when the browser says that a page of
+    Watcher asks, so that no other site can make the browser do it.
+
+    ``watcher_caller`` in the scope of a request is who sends it, a :class:`~watcher_server.auth.callers.Caller`, and
+    ``watcher_access`` the rank of what it may do; None when it may do nothing, or only report runs.
+    ``watcher_caller_id`` tells callers apart. A change that comes of the request is made by that caller.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -53,6 +54,12 @@ class AuthMiddleware:
             answer = await self._refuse(scope)
             if answer is not None:
                 await answer(scope, receive, send)
+                return
+            # What only reads needs no actor.
+            actor = None if scope["method"] in READING else find_actor(scope)
+            if actor is not None:
+                with acting_as(actor):
+                    await self._app(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -69,40 +76,80 @@ class AuthMiddleware:
                 403,
                 "Another site may not make this browser change anything here: open Watcher itself, and do it there.",
             )
-        if _is_for_everybody(scope["path"], headers):
+        if _is_for_everybody(scope, headers):
             return None
         book: TokenBook = scope["app"].state.token_book
         tokens = await book.tokens()
         if tokens is None:
             detail = "The database that holds the tokens does not answer; try again in a moment."
-            return None if scope["path"] == _FRONT_DOOR else refusal(503, detail, {"Retry-After": "1"})
-        if not tokens and not settings.require_token:
+            return None if _is_front_door(scope) else refusal(503, detail, {"Retry-After": "1"})
+        if not tokens and not settings.asks_always:
             return _refuse_without_tokens(scope, headers, settings)
-        return await self._refuse_by_token(scope, headers, book)
+        return await self._refuse_by_login(scope, headers, book)
 
-    async def _refuse_by_token(self, scope: Scope, headers: Headers, book: TokenBook) -> Response | None:
-        failed_logins: FailedLogins = scope["app"].state.failed_logins
-        kind, shown = "bearer", bearer(headers)
-        if shown is None and (scope["method"] in READING or is_same_origin(headers)):
-            kind, shown = "cookie", cookie(headers)
-        token = await book.find(digest(shown)) if shown else None
-        if token is None:
-            wait = failed_logins.note(scope, kind) if shown else None
+    async def _refuse_by_login(self, scope: Scope, headers: Headers, book: TokenBook) -> Response | None:
+        shown = bearer(headers)
+        caller = await _by_token(scope, shown, book) if shown else await _by_browser(scope, headers, book)
+        if isinstance(caller, Response):
+            return caller
+        if caller is None:
             # The front door shows a person the login by itself.
-            return None if scope["path"] == _FRONT_DOOR else no_valid_token(scope, headers, wait)
-        scope["watcher_access"] = token.scope.rank
-        scope["watcher_token_id"] = token.id
-        scope["watcher_token_name"] = token.name
+            return None if _is_front_door(scope) else no_valid_token(scope, headers, None)
+        _let_in(scope, caller)
         needed = needed_scope(scope["method"], scope["path"])
-        if token.scope.rank >= needed.rank:
-            return None
-        return refusal(403, f"This token may only {token.scope}: use one with the scope {needed}.")
+        return None if caller.scope.includes(needed) else role_needed(caller, needed)
 
 
-def _is_for_everybody(path: str, headers: Headers) -> bool:
-    if path == _FRONT_DOOR:
+def _let_in(scope: Scope, caller: Caller) -> None:
+    scope["watcher_caller"] = caller
+    scope["watcher_caller_id"] = caller.id
+    if caller.scope is not TokenScope.INGEST:
+        scope["watcher_access"] = caller.scope.rank
+
+
+async def _by_token(scope: Scope, shown: bytes, book: TokenBook) -> Caller | Response:
+    token = await book.find(digest(shown))
+    if token is None:
+        return _failed(scope, dict(scope["headers"]), "bearer")
+    if has_passed(token.expires_at):
+        return expired(token)
+    return Caller("token", token.name, token.scope, token.id, token.expires_at)
+
+
+async def _by_browser(scope: Scope, headers: Headers, book: TokenBook) -> Caller | Response | None:
+    if scope["method"] not in READING and not is_same_origin(headers):
+        return None
+    settings: Settings = scope["app"].state.settings
+    name = named_by_proxy(scope, settings)
+    if name is not None:
+        return header_caller(name, scope, settings) or refusal(403, without_role(name))
+    shown = cookie(headers, scope["scheme"])
+    if not shown or shown == LOGGED_OUT.encode():
+        return None
+    found = await book.find_session(digest(shown))
+    if found is None:
+        return None if _is_front_door(scope) else _failed(scope, headers, "cookie")
+    session, ending = found
+    if ending is not None or session.owner_id is None:
+        return None
+    return Caller("session", session.name, session.scope, session.owner_id, session.expires_at, session.id)
+
+
+def _failed(scope: Scope, headers: Headers, kind: str) -> Response:
+    failed_logins: FailedLogins = scope["app"].state.failed_logins
+    return no_valid_token(scope, headers, failed_logins.note(scope, kind))
+
+
+def _is_front_door(scope: Scope) -> bool:
+    # What is sent there are events of OpenLineage, and those need a token.
+    return bool(scope["path"] == _FRONT_DOOR and scope["method"] != "POST")
+
+
+def _is_for_everybody(scope: Scope, headers: Headers) -> bool:
+    if _is_front_door(scope):
         # It welcomes programs. A person sees the overview there, or the login.
         return not is_browser(headers)
+    path: str = scope["path"]
     return path in _OPEN_PATHS or path.startswith(("/static/", _PINGS))
 
 
@@ -126,5 +173,5 @@ def _refuse_without_tokens(scope: Scope, headers: Headers, settings: Settings) -
                 "Without tokens Watcher answers only as localhost or by a loopback address: add the name in the Host "
                 f"header to WATCHER_ALLOWED_HOSTS, or {_TO_MEND}",
             )
-    scope["watcher_access"] = TokenScope.ADMIN.rank
+    _let_in(scope, LOOPBACK)
     return None

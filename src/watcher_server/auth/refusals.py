@@ -7,7 +7,10 @@ from urllib.parse import quote, urlsplit
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import Scope
 
+from watcher_server.auth.callers import Caller
 from watcher_server.auth.credentials import Headers, bearer, is_browser
+from watcher_server.auth.scopes import Scope as TokenScope
+from watcher_server.auth.service import KnownToken
 
 # Pages for people, who are led to the login; programs get 401 for everything.
 _PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
@@ -32,6 +35,21 @@ def no_valid_token(scope: Scope, headers: Headers, wait_seconds: int | None) -> 
     if wait_seconds is not None:
         return refusal(429, too_many_wrong_tokens(wait_seconds), {"Retry-After": str(wait_seconds)})
     return refusal(401, "Show a valid token: Authorization: Bearer TOKEN (`watcher token create` makes one).")
+
+
+def expired(token: KnownToken) -> Response:
+    """The request shows a token that has expired."""
+    moment = f" on {token.expires_at:%Y-%m-%d at %H:%M UTC}" if token.expires_at else ""
+    return refusal(401, f"This token expired{moment}: `watcher token rotate NAME` gives it a new secret.")
+
+
+def role_needed(caller: Caller, needed: TokenScope) -> Response:
+    """The caller may not do this: which scope or role does it need?"""
+    if caller.kind == "token":
+        return refusal(403, f"This token may only {caller.scope.allowed}: use one with the scope {needed}.")
+    return refusal(
+        403, f"This needs the role {needed.role} (the scope {needed}): {caller.name} has the role {caller.scope.role}."
+    )
 
 
 def too_many_wrong_tokens(wait_seconds: int) -> str:

@@ -62,7 +62,7 @@ def require_migrations(database_url: str) -> None:
 
 def require_tokens_for_strangers(settings: Settings, database_url: str) -> None:
     """Raise CommandError when the network would reach an api that has no tokens, and is not told what to do then."""
-    if is_loopback(settings.host) or settings.allow_unauthenticated or settings.require_token:
+    if is_loopback(settings.host) or settings.allow_unauthenticated or settings.asks_always:
         return
     with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
         if has_tokens(connection):

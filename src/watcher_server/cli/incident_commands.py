@@ -12,6 +12,7 @@ incidents_app = typer.Typer(
 Kind = Literal[
     "failing",
     "lost",
+    "silent",
     "missed",
     "late",
     "overlapping",

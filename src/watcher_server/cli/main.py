@@ -13,6 +13,7 @@ from watcher_server.auth.scopes import Scope
 from watcher_server.cli.channel_commands import channels_app
 from watcher_server.cli.errors import expected_errors
 from watcher_server.cli.incident_commands import incidents_app
+from watcher_server.cli.openlineage_commands import openlineage_app
 from watcher_server.cli.route_commands import route_app
 from watcher_server.kit.terminal import typeable
 from watcher_server.kit.text import escape_controls
@@ -44,13 +45,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-token_app = typer.Typer(help="Make, list and revoke the bearer tokens that callers show.", no_args_is_help=True)
+token_app = typer.Typer(help="Make, list, rotate and revoke the bearer tokens that callers show.", no_args_is_help=True)
 app.add_typer(token_app, name="token")
 tasks_app = typer.Typer(help="Look at tasks, and run failed ones again.", no_args_is_help=True)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(channels_app, name="channels")
 app.add_typer(route_app, name="route")
+app.add_typer(openlineage_app, name="openlineage")
 limits_app = typer.Typer()
 app.add_typer(limits_app, name="limits")
 dbt_app = typer.Typer(help="Tell Watcher what dbt did.", no_args_is_help=True)
@@ -289,12 +291,18 @@ def mcp(
     run_mcp(url, token)
 
 
+Expires = Annotated[str, typer.Option(help="When it expires, from now: 90d, 12h, 30m, or never.")]
+
+
 @token_app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is, to recognise it in the list.")],
     scope: Annotated[
-        Scope, typer.Option(help="read: look. write: also report runs. admin: also delete old runs.")
+        Scope,
+        typer.Option(help="ingest: only report runs. read: look. write: also report and change. admin: everything."),
     ] = Scope.WRITE,
+    expires: Expires = "365d",
+    purpose: Annotated[str | None, typer.Option(help="Whose it is, or what for.")] = None,
 ) -> None:
     """Make a token and print it, once: Watcher keeps only its hash.
 
@@ -302,15 +310,30 @@ def create(
     """
     from watcher_server.cli import tokens
 
-    tokens.create(name, scope.value)
+    tokens.create(name, scope.value, expires, purpose)
 
 
 @token_app.command("list")
 def list_all() -> None:
-    """List the tokens: name, scope, when made and when last used (UTC)."""
+    """List the tokens: name, scope, purpose, when made, when they expire and when last used (UTC)."""
     from watcher_server.cli import tokens
 
     tokens.show_all()
+
+
+@token_app.command()
+def rotate(
+    name: Annotated[str, typer.Argument(help="The name it was made with.")],
+    overlap: Annotated[str, typer.Option(help="How long the old secret works on: 24h, 30m, 0s.")] = "24h",
+    expires: Expires = "365d",
+) -> None:
+    """Give a token a new secret and print it, once. The old one works on meanwhile.
+
+    A token that may have been stolen: watcher token rotate NAME --overlap 0s
+    """
+    from watcher_server.cli import tokens
+
+    tokens.rotate(name, overlap, expires)
 
 
 @token_app.command()
@@ -319,6 +342,33 @@ def revoke(name: Annotated[str, typer.Argument(help="The name it was made with."
     from watcher_server.cli import tokens
 
     tokens.revoke(name)
+
+
+@app.command()
+def audit(
+    *,
+    since: Annotated[
+        str | None, typer.Option(help="Not before this: 2026-03-01, 2026-03-01T08:00 (UTC), or 30m, 12h, 7d ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this, likewise.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Only what this token or user did.")] = None,
+    action: Annotated[str | None, typer.Option(help="Only this, such as change or revoke.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only what was done to these, such as pipeline or channel.")] = None,
+    object_id: Annotated[
+        str | None, typer.Option("--id", help="With --kind: only this one, by its id or name.")
+    ] = None,
+    search: Annotated[str | None, typer.Option("--search", "-s", help="Any part of what an entry says.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this number; with --json all.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every entry as JSON, one on each line.")] = False,
+) -> None:
+    """Show who changed what, the newest first; with --json the oldest first.
+
+    What happened to a channel: watcher audit --kind channel --id ops
+    """
+    from watcher_server.cli import audit as audit_command
+
+    given = {"actor": actor, "action": action, "object_kind": kind, "object_id": object_id, "q": search}
+    audit_command.show({**given, "since": since, "until": until}, limit, as_json=as_json)
 
 
 @limits_app.callback(invoke_without_command=True)

@@ -114,6 +114,8 @@ class PlainHttpProtocol(HttpToolsProtocol):
         if self._phase is _Phase.NOTHING:
             self._await(_Phase.HEAD)
         super().on_message_begin()
+        # A proxy that is believed may name another client; who is trusted to name people is this end.
+        self.scope["watcher_peer"] = self.client[0] if self.client else None  # type: ignore[typeddict-unknown-key]
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, but no trailer: proxies check only the head, and some hand on trailers."""

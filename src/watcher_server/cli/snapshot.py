@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher_server.alerts.broken import BrokenChannel, find_broken
 from watcher_server.alerts.views import Difference, find_differences
+from watcher_server.auth.service import ListedToken, find_ending_tokens
 from watcher_server.cli.checks import require_database, require_migrations
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.readiness import ask_readiness
@@ -16,6 +17,7 @@ from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.embedded.running import find_api_url
 from watcher_server.incidents.heartbeat import UnansweredCalls, find_unanswered_calls
 from watcher_server.kit.durations import duration_text
+from watcher_server.openlineage.counting import Waiting, read_waiting, stuck_text
 from watcher_server.settings import Settings
 from watcher_server.tasking.limits.service import TaskLimit, list_limits
 from watcher_server.tasking.queues.depths import QueueState, measure_queues
@@ -42,6 +44,8 @@ class Work:
     broken: Sequence[BrokenChannel]
     differences: Sequence[Difference]
     unanswered: UnansweredCalls | None
+    events: Waiting
+    ending_tokens: Sequence[ListedToken]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def take_snapshot(settings: Settings) -> Snapshot:
     services = [api, database, _ask_broker(settings, work)]
     if work is not None:
         services += [_count_workers(work.workers), *_find_wrong_channels(work), *_find_unanswered_calls(work)]
+        services += _find_stuck_events(work)
+        services += _find_ending_tokens(work)
     return Snapshot(services, work)
 
 
@@ -94,6 +100,8 @@ def _ask_database(settings: Settings) -> tuple[Service, Work | None]:
                 broken=find_broken(connection),
                 differences=find_differences(connection),
                 unanswered=find_unanswered_calls(connection),
+                events=read_waiting(connection),
+                ending_tokens=find_ending_tokens(connection),
             )
     except (CommandError, SQLAlchemyError) as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
@@ -138,3 +146,18 @@ def _find_unanswered_calls(work: Work) -> list[Service]:
         return []
     said = f"{work.unanswered.error}, for {duration_text(work.unanswered.seconds)}: correct WATCHER_HEARTBEAT_URL"
     return [Service("Heartbeat", f"{said}, or look at its other side", is_good=False)]
+
+
+def _find_stuck_events(work: Work) -> list[Service]:
+    """That events of OpenLineage failed, or wait for long, if it is so."""
+    said = stuck_text(work.events)
+    if said is None:
+        return []
+    advice = "see `watcher openlineage failed`" if work.events.failed else "start a worker that serves `scheduled`"
+    return [Service("OpenLineage", f"{said}: {advice}", is_good=False)]
+
+
+def _find_ending_tokens(work: Work) -> list[Service]:
+    """Tokens that expire within 14 days. All is well until they do, so this is no reason for another status."""
+    ends = [f"{token.name} expires on {token.expires_at:%Y-%m-%d}" for token in work.ending_tokens]
+    return [Service("Tokens", f"{'; '.join(ends)}: `watcher token rotate NAME`", is_good=True)] if ends else []

@@ -25,6 +25,7 @@ from watcher_server.alerts.config.store import (
     write_object,
 )
 from watcher_server.alerts.models import AlertingObject, Channel
+from watcher_server.audit.acting import acting_by_file
 from watcher_server.config_file.pipelines import apply_pipelines
 from watcher_server.config_file.schemas import Apply, Change, Document, Plan, check_document
 from watcher_server.kit.errors import InvalidFieldError
@@ -45,7 +46,8 @@ async def apply(session: AsyncSession, body: Apply, settings: Settings) -> Plan:
     check_document(body.document)
     savepoint = await session.begin_nested()
     await lock_alerting(session)
-    plan = await _Application(session, body, settings).run()
+    with acting_by_file(body.origin):
+        plan = await _Application(session, body, settings).run()
     if body.dry_run:
         await savepoint.rollback()
     return plan
@@ -101,7 +103,7 @@ class _Application:
             await self._write(ObjectKind.ROUTE, route.name, _unnamed(route))
         names = [route.name for route in self.document.routes if route.name != DEFAULT]
         after = merge_order(before, names)
-        await order_routes(self.session, after)
+        await order_routes(self.session, after, before=before)
         if [name for name in after if name in before] != before:
             self.changes.append(Change(action="changed", kind="route", name=", ".join(names), detail="their order"))
 

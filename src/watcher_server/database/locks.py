@@ -9,6 +9,7 @@ DAILY_METRICS_LOCK = 7_306_091_208
 INCIDENTS_LOCK = 7_306_091_209
 DBT_LOCK = 7_306_091_210
 BEAT_LOCK = 7_306_091_211
+OPENLINEAGE_LOCK = 7_306_091_212
 ALERTING_LOCK = 7_306_091_230
 
 # For sessions that hold locks for as long as they live: PostgreSQL would keep those of a machine that vanished, with

@@ -73,7 +73,7 @@ def show_metadata(found: FromClause, name: str, *, newest_first: bool = False) -
     """
     # Computed once: the planner would repeat it wherever it is used.
     sized: Select[Any] = select(*found.c, func.octet_length(cast(found.c[name], Text)).label("metadata_bytes"))
-    rows = sized.cte("sized").prefix_with("MATERIALIZED", dialect="postgresql")
+    rows = sized.cte(f"sized_{name}").prefix_with("MATERIALIZED", dialect="postgresql")
     size, by = rows.c.metadata_bytes, rows.c.id.desc() if newest_first else rows.c.id
     is_small = size <= most_bytes_shown()
     so_far = func.sum(size).filter(is_small).over(order_by=by)

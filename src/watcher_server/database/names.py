@@ -1,9 +1,11 @@
 """The names of pipelines and addresses, and the parts of addresses: how long they may be.
 
-Every way in goes through these: requests by the types of their bodies, dbt's files by :func:`shorten`.
+Every way in goes through these: requests by the types of their bodies, dbt's files by :func:`shorten`,
+OpenLineage by :func:`shorten_to_column`.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, StringConstraints
@@ -83,13 +85,27 @@ def shorten(sent: str) -> SentName:
     name = fold(sent)
     if _fits(name) and _fits(name.spelling):
         return name
+    return _cut(name, _first_bytes if get_settings().long_names else _first_characters)
+
+
+def shorten_to_column(sent: str) -> SentName:
+    """As :func:`shorten`, within what the columns hold, whatever the settings allow in requests."""
+    name = fold(sent)
+    if max(len(name.encode()), len(name.spelling.encode())) <= MOST_BYTES:
+        return name
+    return _cut(name, _first_bytes)
+
+
+def _cut(name: SentName, beginning: Callable[[str], str]) -> SentName:
     digits = hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]
-    short = SentName(f"{_beginning(name)}~{digits}")
-    short.spelling = f"{_beginning(name.spelling)}~{digits}"
+    short = SentName(f"{beginning(name)}~{digits}")
+    short.spelling = f"{beginning(name.spelling)}~{digits}"
     return short
 
 
-def _beginning(name: str) -> str:
-    if get_settings().long_names:
-        return name.encode()[: MOST_BYTES - 1 - _HASH_DIGITS].decode(errors="ignore")
+def _first_bytes(name: str) -> str:
+    return name.encode()[: MOST_BYTES - 1 - _HASH_DIGITS].decode(errors="ignore")
+
+
+def _first_characters(name: str) -> str:
     return name[: _MOST_CHARACTERS - 1 - _HASH_DIGITS]

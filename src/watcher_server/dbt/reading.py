@@ -19,7 +19,8 @@ from watcher_server.dbt.artifacts import (
     WrongPartError,
 )
 from watcher_server.dbt.errors import UploadError
-from watcher_server.dbt.unpacking import GZIP, TooLargeError, unpack
+from watcher_server.dbt.unpacking import unpack
+from watcher_server.kit.unpacking import GZIP, TooLargeError
 
 # Newer versions of dbt write what was sources.json under another name.
 FILES: dict[str, tuple[str, type[Shape]]] = {

@@ -12,9 +12,9 @@ from watcher_server.dbt.reading import FILES, read_artifacts
 from watcher_server.dbt.receiving import FIELDS, Parts, read_parts
 from watcher_server.dbt.schemas import ArtifactsApplied
 from watcher_server.dbt.service import Applied, apply_plans
-from watcher_server.dbt.unpacking import TooLargeError
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
+from watcher_server.kit.unpacking import TooLargeError
 
 router = APIRouter(tags=["dbt"])
 

@@ -58,7 +58,7 @@ SELECT ARRAY(SELECT id FROM pipelines ORDER BY id) AS pipeline_ids,
 
 # The edges that had left with an archived end are replaced, as those that are in force.
 FORGET_ARCHIVED_EDGES = """
-DELETE FROM archived_address_lineage WHERE pipeline_id IN (
+DELETE FROM archived_address_lineage WHERE origin = 'declared' AND pipeline_id IN (
     SELECT pipeline.id FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS edge (pipeline text)
     JOIN pipeline ON pipeline.name = edge.pipeline
 )
@@ -175,8 +175,9 @@ UPDATE address SET address_metadata = changed.metadata, updated_at = nullif(now(
 FROM changed WHERE address.id = changed.id AND address_metadata IS DISTINCT FROM changed.metadata
 """  # noqa: S608 - the expression is a constant
 
-# Edges that stay are not touched, by the unique index on (pipeline_id, source_address_id, target_address_id). NOT IN is
-# one look into a hash table, where NOT EXISTS may compare each with each: the planner cannot guess how many there are.
+# Edges that stay are not touched, nor those that were only seen in events: by the unique index on (pipeline_id,
+# source_address_id, target_address_id). NOT IN is one look into a hash table, where NOT EXISTS may compare each with
+# each: the planner cannot guess how many there are.
 REPLACE_EDGES = """
 WITH wanted AS MATERIALIZED (
     SELECT DISTINCT pipeline.id AS pipeline_id, source.id AS source_address_id, target.id AS target_address_id
@@ -186,7 +187,7 @@ WITH wanted AS MATERIALIZED (
     JOIN address AS target ON target.name = edge.target
 ), removed AS (
     DELETE FROM address_lineage
-    WHERE pipeline_id IN (SELECT pipeline_id FROM wanted)
+    WHERE origin = 'declared' AND pipeline_id IN (SELECT pipeline_id FROM wanted)
         AND (pipeline_id, source_address_id, target_address_id) NOT IN (SELECT * FROM wanted)
     RETURNING source_address_id, target_address_id
 ), added AS (
@@ -195,10 +196,11 @@ WITH wanted AS MATERIALIZED (
     WHERE NOT EXISTS (
         SELECT FROM address_lineage AS edge
         WHERE edge.pipeline_id = wanted.pipeline_id AND edge.source_address_id = wanted.source_address_id
-            AND edge.target_address_id = wanted.target_address_id
+            AND edge.target_address_id = wanted.target_address_id AND edge.origin = 'declared'
     )
     ORDER BY 1, 2, 3
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (pipeline_id, source_address_id, target_address_id)
+        DO UPDATE SET origin = 'declared', last_seen_at = NULL WHERE address_lineage.origin <> 'declared'
     RETURNING source_address_id, target_address_id
 )
 SELECT source_address_id FROM removed UNION SELECT target_address_id FROM removed
@@ -227,15 +229,16 @@ WITH given AS (
 ), stored AS (
     INSERT INTO pipeline_execution (
         pipeline_id, parent_id, start_date, start_skew, date_recorded, hour_recorded, end_date, end_skew,
-        duration_seconds, completed_successfully, total_rows, throughput, execution_metadata
+        duration_seconds, completed_successfully, outcome, total_rows, throughput, execution_metadata
     )
     SELECT pipeline_id, CAST(:parent_id AS bigint), start_date, skew, CAST(start_date AT TIME ZONE 'UTC' AS date),
-        extract(hour FROM start_date AT TIME ZONE 'UTC'), end_date, skew, round(seconds), succeeded, total_rows,
+        extract(hour FROM start_date AT TIME ZONE 'UTC'), end_date, skew, round(seconds), succeeded,
+        CASE WHEN metadata #>> '{dbt,status}' = 'skipped' THEN 'aborted' END, total_rows,
         CASE WHEN seconds = 0 AND total_rows IS NOT NULL THEN 0 ELSE round(total_rows / nullif(seconds, 0), 4) END,
         metadata
     FROM given ORDER BY started, pipeline_id
     RETURNING id, pipeline_id, parent_id, start_date, date_recorded, completed_successfully,
-        execution_metadata #>> '{dbt,status}' IS DISTINCT FROM 'skipped' AS is_judged
+        outcome IS NULL AS is_judged
 ), closure AS (
     INSERT INTO pipeline_execution_closure (parent_execution_id, child_execution_id, depth)
     SELECT id, id, 0 FROM stored

@@ -12,6 +12,7 @@ from watcher_server.diagnostics.checks import Check, Verdict, act_if, counted, j
 from watcher_server.diagnostics.sessions import Sessions
 from watcher_server.incidents.heartbeat import UnansweredCalls, find_unanswered_calls
 from watcher_server.kit.durations import duration_text
+from watcher_server.openlineage.counting import NOTHING_WAITS, Waiting, read_waiting, stuck_text
 from watcher_server.settings import Settings
 from watcher_server.tasking.history.overdue import measure_overdue_checks
 from watcher_server.tasking.queues.depths import QueueState
@@ -26,12 +27,12 @@ class WorkFacts:
     Of the outbox: rows that are ``due``, those that are due for more than a minute (``overdue_messages``), and those
     that wait for their moment (``later``). ``failed`` tasks failed for good and are kept, ``failed_lately`` of them
     within 24 hours. Alerts that wait for more than a minute are ``alerts_late``, and given up when they are too old.
-    ``channels_differing`` are not known alike by all processes. ``unanswered`` are calls of the heartbeat URL.
-    ``unsummed_seconds`` is how long a day has been ready to be summed: 0 if none is, None before the first sum.
-    ``overdue`` has for each scheduled task the seconds since it should have run; unknown ones are left out. Times are
-    UTC; ``broker_answered_at`` is the last full minute at which a sample of the queues reached the broker. Of the
-    pipelines that started runs within the hour, ``clocks_ahead`` were reported by a clock that is more than a minute
-    ahead, by ``most_ahead_seconds`` at most.
+    ``events`` are those of OpenLineage that are not applied. ``channels_differing`` are not known alike by all
+    processes. ``unanswered`` are calls of the heartbeat URL. ``unsummed_seconds`` is how long a day has been ready to
+    be summed: 0 if none is, None before the first sum. ``overdue`` has for each scheduled task the seconds since it
+    should have run; unknown ones are left out. Times are UTC; ``broker_answered_at`` is the last full minute at which a
+    sample of the queues reached the broker. Of the pipelines that started runs within the hour, ``clocks_ahead`` were
+    reported by a clock that is more than a minute ahead, by ``most_ahead_seconds`` at most.
     """
 
     due: int
@@ -54,6 +55,7 @@ class WorkFacts:
     channels_broken: int = 0
     channels_differing: int = 0
     unanswered: UnansweredCalls | None = None
+    events: Waiting = NOTHING_WAITS
 
 
 # The outbox is read whole, as by the measurement of the queues. Tasks by ix_task_failed, ix_task_finished_at and
@@ -115,6 +117,7 @@ def read_work(connection: Connection, settings: Settings) -> WorkFacts:
         channels_broken=len(find_broken(connection)),
         channels_differing=len(find_differences(connection)),
         unanswered=find_unanswered_calls(connection),
+        events=read_waiting(connection),
     )
 
 
@@ -244,6 +247,7 @@ def judge_tasks(work: WorkFacts, settings: Settings) -> list[Check]:
         ),
         _judge_channels(work),
         _judge_heartbeat(work, settings),
+        _judge_events(work.events),
     ]
 
 
@@ -272,6 +276,18 @@ def _judge_heartbeat(work: WorkFacts, settings: Settings) -> Check:
         "answers each minute, where it is set",
         act_if(unanswered),
         "Correct WATCHER_HEARTBEAT_URL, or look at its other side: nobody hears whether Watcher is well.",
+    )
+
+
+def _judge_events(events: Waiting) -> Check:
+    commands = ["watcher openlineage failed", "watcher openlineage replay --failed"]
+    return Check(
+        "Events of OpenLineage",
+        stuck_text(events) or (f"{events.waiting:,} waiting" if events.waiting else "all applied"),
+        "none failed, none waits for 2m",
+        act_if(stuck_text(events)),
+        "Read why events failed and replay them when that is mended; if they only wait, start another worker.",
+        commands if events.failed else ["watcher worker --queues scheduled"] if stuck_text(events) else [],
     )
 
 

@@ -1,6 +1,6 @@
 """Runs of which nobody says that they have ended: those that are silent for too long, and those that pile up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -25,9 +25,9 @@ class Silent(NamedTuple):
 
 
 # What is open by ix_pipeline_execution_running, which is little. What is usual is looked for only of pipelines that
-# have had a run open for an hour, by ix_pipeline_execution_pipeline_id_start_date. A run whose child is open waits for
-# that; a child that begins or ends is a sign of life (ix_pipeline_execution_parent_id). A backfill may begin long ago
-# and load for as long as it likes. Numbers are cut to what an interval holds.
+# have had a run open for an hour, by ix_pipeline_execution_pipeline_id_start_date. A stream is to go on for ever. A run
+# whose child is open waits for that; a child that begins or ends is a sign of life (ix_pipeline_execution_parent_id). A
+# backfill may begin long ago and load for as long as it likes. Numbers are cut to what an interval holds.
 _SILENT = f"""
 WITH patient AS MATERIALIZED (
     SELECT pipeline.id, threshold.timeliness_number AS number, threshold.timeliness_datepart AS datepart,
@@ -60,7 +60,7 @@ WITH patient AS MATERIALIZED (
 SELECT run.id, least(heard.at, now()) AS heard_at
 FROM patient
 JOIN pipeline_execution AS run ON run.pipeline_id = patient.id AND run.end_date IS NULL AND NOT run.backfill
-    AND run.start_date < now() - silence
+    AND run.start_date < now() - silence AND run.execution_metadata #> '{{openlineage,streaming}}' IS NULL
 CROSS JOIN LATERAL (
     SELECT greatest(run.start_date, run.heard_at, max(greatest(child.start_date, child.end_date))),
         coalesce(bool_or(child.end_date IS NULL), false)
@@ -144,13 +144,14 @@ SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name), going.runs, 
 FROM (
     SELECT pipeline_id, count(*) AS runs, array_agg(start_date ORDER BY start_date, id) AS starts,
         (array_agg(id ORDER BY start_date DESC, id DESC))[1] AS latest
-    FROM pipeline_execution WHERE end_date IS NULL AND NOT backfill GROUP BY pipeline_id
+    FROM pipeline_execution WHERE end_date IS NULL AND NOT backfill AND id <> ALL(CAST(:without AS bigint[]))
+    GROUP BY pipeline_id
 ) AS going JOIN pipeline ON pipeline.id = going.pipeline_id
 WHERE pipeline.active AND pipeline.archived_at IS NULL AND going.runs > {MOST_OPEN}
 ORDER BY pipeline.id
 """  # noqa: S608 - of constants
 
 
-def find_crowds(connection: Connection) -> Sequence[Crowd]:
-    """The active pipelines that have more runs open at once than they may, by id; backfills do not count."""
-    return [Crowd._make(row) for row in connection.execute(text(_CROWDS))]
+def find_crowds(connection: Connection, without: Collection[int] = ()) -> Sequence[Crowd]:
+    """The active pipelines that have more runs open at once than they may, by id; backfills and these do not count."""
+    return [Crowd._make(row) for row in connection.execute(text(_CROWDS), {"without": list(without)})]

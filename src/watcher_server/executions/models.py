@@ -17,9 +17,10 @@ class PipelineExecution(Base):
     ``throughput`` rows per second. ``output`` is what its command printed, as far as it was sent. ``anomaly_flags``
     maps a metric to true (flagged) or false (unflagged by hand).
 
-    ``outcome`` is ``lost`` for a run that was silent for too long and was ended by Watcher; null for one that said how
-    it ended, or still runs. ``backfill``: it loads the past. ``nothing_to_do``: it looked, and there was nothing to
-    write.
+    ``outcome`` is ``lost`` for a run that was silent for too long and was ended by Watcher, ``aborted`` for one that
+    was stopped, or not begun because of another one, and ``retried`` for a try that failed and is tried again; null for
+    one that succeeded, failed, or still runs. ``backfill``: it loads the past. ``nothing_to_do``: it looked, and there
+    was nothing to write.
 
     ``start_date`` and ``end_date`` are never in the future. A date that was, by a wrong clock, counts as the moment at
     which it arrived; ``start_skew`` and ``end_skew`` are how far ahead of that it was: added, they give what was sent.

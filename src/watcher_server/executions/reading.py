@@ -26,7 +26,7 @@ _SHOWN = [
 
 async def list_executions(session: AsyncSession, query: ExecutionQuery) -> Sequence[Row[Any]]:
     """The columns of one page of executions, by id, or the newest first."""
-    filters = query.model_dump(include={"pipeline_id", "parent_id", "completed_successfully"})
+    filters = query.model_dump(include={"pipeline_id", "parent_id", "completed_successfully", "outcome"})
     statement = list_statement(PipelineExecution, **filters).with_only_columns(*_SHOWN)
     if query.running is not None:
         ended = PipelineExecution.end_date
@@ -59,10 +59,12 @@ class Context(NamedTuple):
     """The pipeline of a run, the timeliness threshold that holds for it today, and the present moment (UTC).
 
     ``threshold_own`` says that the threshold is the pipeline's and not its type's. ``deadline`` is None without a
-    threshold, and for one that reaches past the end of the calendar.
+    threshold, and for one that reaches past the end of the calendar. ``namespace`` is that of the pipeline's job, where
+    events of OpenLineage say it.
     """
 
     pipeline_name: str
+    namespace: str | None
     type_name: str
     threshold_number: int | None
     threshold_datepart: str | None
@@ -73,7 +75,7 @@ class Context(NamedTuple):
 
 # By primary keys.
 _CONTEXT = """
-SELECT coalesce(pipeline.display_name, pipeline.name), type.name,
+SELECT coalesce(pipeline.display_name, pipeline.name), pipeline.openlineage ->> 'namespace', type.name,
     threshold.number, threshold.datepart, pipeline.timeliness_number IS NOT NULL,
     CASE WHEN due.deadline < '9999-01-01' THEN due.deadline END, now()
 FROM pipeline

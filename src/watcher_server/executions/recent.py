@@ -24,6 +24,8 @@ class Outcome(StrEnum):
     ALL = ""
     FAILED = "failed"
     LOST = "lost"
+    ABORTED = "aborted"
+    RETRIED = "retried"
     ANOMALOUS = "anomalous"
     RUNNING = "running"
     COMPLETED = "completed"
@@ -115,7 +117,7 @@ def _fitting(pipeline_id: int, outcome: Outcome, cursor: int | None, *, newer: b
     fits: dict[Outcome, Sequence[ColumnElement[bool]]] = {
         Outcome.ALL: (),
         Outcome.FAILED: (run.completed_successfully.is_(False), run.outcome.is_(None)),
-        Outcome.LOST: (run.outcome == "lost",),
+        **{word: (run.outcome == word.value,) for word in (Outcome.LOST, Outcome.ABORTED, Outcome.RETRIED)},
         Outcome.ANOMALOUS: (func.jsonb_path_exists(run.anomaly_flags, text("'$.* ? (@ == true)'")),),
         Outcome.RUNNING: (run.end_date.is_(None),),
         Outcome.COMPLETED: (run.completed_successfully.is_(True),),
@@ -147,7 +149,7 @@ def _order(run: type[PipelineExecution], *, newer: bool) -> Sequence[ColumnEleme
 
 
 class RunOutcome(NamedTuple):
-    """A run and what came of it: failed, lost, anomalous, running or ok.
+    """A run and what came of it: failed, lost, aborted, retried, anomalous, running or ok.
 
     ``seconds`` count until now while it is going.
     """
@@ -190,7 +192,7 @@ async def read_latest_runs(
 
 
 class RunSince(NamedTuple):
-    """A run and what came of it: failed, lost, anomalous, running or ok."""
+    """A run and what came of it: failed, lost, aborted, retried, anomalous, running or ok."""
 
     pipeline_id: int
     id: int

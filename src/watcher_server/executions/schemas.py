@@ -1,7 +1,7 @@
 """The HTTP shapes of executions."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, model_validator
 
@@ -66,6 +66,7 @@ class ExecutionQuery(BaseModel):
     pipeline_id: Id | None = None
     parent_id: Id | None = None
     completed_successfully: bool | None = None
+    outcome: Literal["lost", "aborted", "retried"] | None = None
     running: bool | None = None
     newest_first: bool = False
     limit: Annotated[int, Field(ge=0, le=1000)] = 100
@@ -76,7 +77,9 @@ class ExecutionFacts(ResponseBody):
     """An execution, without what is below it.
 
     Its dates are those that were sent, ``clock_skew_seconds`` is how far ahead of the server's clock they were.
-    ``outcome`` is ``lost`` for one that was silent for too long: it was ended when it was heard last.
+    ``outcome`` is ``lost`` for one that was silent for too long: it was ended when it was heard last. It is ``aborted``
+    for one that was stopped, or not begun because of another one, and ``retried`` for a try that failed and is tried
+    again. None of these counts as failing. Otherwise it is null.
     """
 
     id: int

@@ -54,7 +54,7 @@ def read_claim(request: Request, body: Any) -> Claim | None:
     if given is None:
         return None
     key = _check_key(given, place)
-    caller: int = request.scope.get("watcher_token_id", 0)
+    caller: int = request.scope.get("watcher_caller_id", 0)
     rest = {name: value for name, value in body.items() if name != FIELD} if isinstance(body, dict) else body
     content = json.dumps([request.url.path, rest], sort_keys=True, default=str)
     return Claim(caller, key, hashlib.sha256(content.encode()).digest())

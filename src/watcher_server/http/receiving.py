@@ -1,11 +1,11 @@
-"""The short way in for the two requests that every run of every pipeline makes, and the limit on every body."""
+"""The short way in for the requests that every run of every pipeline makes, and the limit on every body."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -30,13 +30,16 @@ _DIRECT_BYTES = 16 * 1024
 class IngestRoute(APIRoute):
     """A route whose endpoint takes the parsed body and the request, and answers with a finished response.
 
-    FastAPI's dependencies, parameters and response models are left out; it describes the route in the API's reference,
-    and :class:`BodyMiddleware` calls its handler without going through the framework.
+    An endpoint that takes the request alone reads the body itself, of whatever type it is. FastAPI's dependencies,
+    parameters and response models are left out; it describes the route in the API's reference, and
+    :class:`BodyMiddleware` calls its handler without going through the framework.
     """
 
     def ingest_handler(self) -> IngestHandler:
         """From the bytes of a body to the response."""
         endpoint = self.endpoint
+        if "body" not in endpoint.__annotations__:
+            return _give_bytes_to(endpoint)
         validator = TypeAdapter[Any](endpoint.__annotations__["body"]).validator
 
         async def handle(raw: bytes, request: Request) -> Response:
@@ -76,7 +79,7 @@ class BodyMiddleware:
     """Reads each body once, up to a limit, and answers the ingest routes at once.
 
     What FastAPI adds to a request (its middleware, routing and dependencies) costs as much as a start or an end itself
-    (``make bench``), so those two are answered here. Everything else goes on to the application.
+    (``make bench``), so those and events are answered here. Everything else goes on to the application.
 
     ``path_limits`` has the paths with another limit than ``max_body_bytes``. Bodies that have begun to arrive may take
     eight times ``max_body_bytes`` of memory together, or as much as the largest one may have; bodies up to 64 KiB do
@@ -94,7 +97,7 @@ class BodyMiddleware:
         self._ingest = {route.path: route.ingest_handler() for route in routes if isinstance(route, IngestRoute)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a start or an end, refuse a body that is too large, hand on the rest."""
+        """Answer a start, an end or an event, refuse a body that is too large, hand on the rest."""
         if scope["type"] != "http" or not (scope["method"] == "POST" or _announces_body(scope)):
             await self._app(scope, receive, send)
             return
@@ -175,9 +178,18 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
+def _give_bytes_to(endpoint: Callable[[Request], Awaitable[Response]]) -> IngestHandler:
+    async def handle(raw: bytes, request: Request) -> Response:
+        return await endpoint(Request(request.scope, _replay(raw, request.receive)))
+
+    return handle
+
+
 async def _answer(handler: IngestHandler, body: bytes, request: Request) -> Response:
     try:
         return await handler(body, request)
+    except HTTPException as error:
+        return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
     except Exception as error:
         answer = answer_error(error)
         if answer is None:

@@ -38,9 +38,9 @@ class StreamSlots:
 
 
 def _caller(request: Request) -> str:
-    """The token by which the request was let in; without one, the address it comes from."""
-    token_id = request.scope.get("watcher_token_id")
-    return f"token {token_id}" if token_id is not None else (request.client.host if request.client else "")
+    """The token or person that the request was let in for; without one, the address it comes from."""
+    caller_id = request.scope.get("watcher_caller_id")
+    return f"caller {caller_id}" if caller_id else (request.client.host if request.client else "")
 
 
 def _refusal(status: int, detail: str) -> HTTPException:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from watcher_server.audit.service import Change, record
 from watcher_server.incidents.detail import Event, not_found
 from watcher_server.incidents.opening import lock_incidents
 from watcher_server.incidents.reading import ListedIncident, read_incidents
@@ -81,6 +82,8 @@ def change_incidents(
         over = [plan.incident.id for plan in plans if plan.resolves and plan.holds is holds]
         resolve(connection, over, "hand", actor=actor, why=_STILL_HELD if holds else None, quiet=holds)
     now = {incident.id: incident for incident in read_incidents(connection, [plan.incident.id for plan in plans])}
+    told = [_told(plan, found[plan.incident.id], now[plan.incident.id]) for plan in plans if plan.incident.id in now]
+    record(connection, *told)
     return [Outcome(id_, now.get(id_), errors.get(id_)) for id_ in ids]
 
 
@@ -94,7 +97,30 @@ def comment_on(connection: Connection, incident_id: int, said: str, actor: str) 
     row = connection.execute(text(_COMMENT), parameters).one_or_none()
     if row is None:
         raise not_found(incident_id)
+    for incident in read_incidents(connection, [incident_id]):
+        record(connection, Change("comment", "incident", incident_id, _name(incident), after={"text": said}))
     return Event(*row)
+
+
+# What the audit trail calls what the timeline says has happened.
+_ACTIONS = {
+    "acknowledged": "acknowledge",
+    "unacknowledged": "unacknowledge",
+    "assigned": "assign",
+    "snoozed": "snooze",
+    "unsnoozed": "unsnooze",
+}
+_TOLD = ("state", "assignee", "acknowledged_by", "acknowledged_until", "snooze", "snoozed_until")
+
+
+def _told(plan: _Plan, before: ListedIncident, after: ListedIncident) -> Change:
+    actions = [_ACTIONS[change] for change, _ in plan.happened] + (["resolve"] if plan.resolves else [])
+    fields = [{name: getattr(incident, name) for name in _TOLD} for incident in (before, after)]
+    return Change(actions[0] if len(actions) == 1 else "change", "incident", after.id, _name(after), *fields)
+
+
+def _name(incident: ListedIncident) -> str:
+    return f"{incident.name}: {incident.kind}"
 
 
 _COMMENT = """

@@ -1,6 +1,7 @@
-"""What the keeper does for incidents, so that they are found, told and resolved while no worker is free."""
+"""What the keeper does besides its own, so that incidents are found, told and resolved while no worker is free."""
 
 from watcher_server.alerts import duties as alerts
+from watcher_server.audit.service import delete_old
 from watcher_server.http.idempotency import forget_old_keys
 from watcher_server.incidents.endless import EndlessRuns
 from watcher_server.incidents.heartbeat import send_heartbeat
@@ -13,7 +14,10 @@ from watcher_server.tasking.keeper.duties import Duty, by_cron, each_minute, eve
 
 
 def keeper_duties(settings: Settings) -> list[Duty]:
-    """The duties of the keeper: incidents, alerts, keys of requests. Nothing else looks at the queues by itself."""
+    """The duties of the keeper: incidents, alerts, keys of requests, the audit trail.
+
+    Nothing else looks at the queues by itself.
+    """
     return [
         Duty(
             "look at the queues",
@@ -46,4 +50,10 @@ def keeper_duties(settings: Settings) -> list[Duty]:
         ),
         *alerts.keeper_duties(settings),
         Duty("forget the keys of old requests", in_transaction(forget_old_keys), each_minute),
+        Duty(
+            "delete old entries of the audit trail",
+            lambda engine: delete_old(engine, settings.audit_days),
+            every(seconds=3600),
+            at_once=True,
+        ),
     ]

@@ -31,10 +31,12 @@ class EndlessRuns:
         with engine.begin() as connection:
             silent = find_silent(connection, self._settings.lost_after_hours)
             lost = end_as_lost(connection, [run for run in silent if run.id in self._found])
-            tell_lost(connection, [*lost, *_find_replaced(connection, lost)])
+            news = find_news(connection, lost, self._settings.alert_max_age_hours)
+            tell_lost(connection, [*news, *_find_replaced(connection, lost)])
         self._found = frozenset(run.id for run in silent)
         with engine.begin() as connection:
-            tell_overlapping(connection, find_crowds(connection))
+            # Those that are silent are lost a minute later.
+            tell_overlapping(connection, find_crowds(connection, self._found))
 
 
 # Where one run is allowed at a time, the start of the next ends it (executions/statements.py). What was told is in the
@@ -58,6 +60,23 @@ WHERE pipeline.max_concurrent = 1 AND pipeline.active AND pipeline.archived_at I
 def _find_replaced(connection: Connection, lost: Sequence[LostRun]) -> list[LostRun]:
     """The lost runs that nobody was told about, besides these."""
     return [LostRun._make(row) for row in connection.execute(text(_REPLACED), {"ids": [run.id for run in lost]})]
+
+
+# By the index on execution_id.
+_REPORTED_LATE = """
+SELECT execution_id FROM openlineage_run
+WHERE execution_id = ANY(CAST(:ids AS bigint[]))
+    AND created_at > last_event_at + make_interval(hours => :alert_max_age_hours)
+"""
+
+
+def find_news(connection: Connection, lost: Sequence[LostRun], alert_max_age_hours: int) -> list[LostRun]:
+    """These lost runs without those that were read from old events, about which no alerts are sent."""
+    if not lost:
+        return []
+    parameters = {"ids": [run.id for run in lost], "alert_max_age_hours": alert_max_age_hours}
+    late = set(connection.scalars(text(_REPORTED_LATE), parameters))
+    return [run for run in lost if run.id not in late]
 
 
 # By primary keys, and backwards by ix_pipeline_execution_pipeline_id_start_date.

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from watcher_server.alerts.service import NewAlert, Subject, raise_alert
+from watcher_server.incidents.failures import describe_failure
 from watcher_server.incidents.impact import describe_impact
 from watcher_server.incidents.kinds import TEXTS, Kind
 from watcher_server.incidents.opening import Finding, Opening, lock_incidents, open_incidents
@@ -40,17 +41,51 @@ WHERE pipeline.id = :pipeline_id AND pipeline.active AND failed.runs >= pipeline
 """  # noqa: S608 - a constant
 
 
+# What the newest run called and what failed too: what is furthest below comes first. By the primary key of the closure,
+# which a task may not have written yet, and by ix_pipeline_execution_parent_id. What was judged already is left out.
+_FAILED_BELOW = """
+SELECT run.pipeline_id
+FROM (
+    SELECT child_execution_id AS id, depth FROM pipeline_execution_closure
+    WHERE parent_execution_id = :execution_id AND depth > 0
+    UNION SELECT id, 1 FROM pipeline_execution WHERE parent_id = :execution_id
+) AS tree
+JOIN pipeline_execution AS run USING (id)
+WHERE run.pipeline_id <> :pipeline_id
+    AND run.end_date IS NOT NULL AND NOT run.completed_successfully AND run.outcome IS NULL AND NOT run.backfill
+    AND NOT EXISTS (
+        SELECT FROM incident
+        WHERE incident.pipeline_id = run.pipeline_id AND kind = 'failing' AND incident.execution_id = run.id
+    )
+GROUP BY run.pipeline_id ORDER BY max(depth) DESC, min(run.end_date), run.pipeline_id LIMIT 100
+"""
+
+
 def judge_failure(connection: Connection, pipeline_id: int, *, alert_max_age_hours: int) -> Opening | None:
     """Open the incident of a pipeline whose newest runs failed, and tell people; None when it does not fail.
 
-    A run that ended more than ``alert_max_age_hours`` ago opens nothing: it was reported late, or replayed.
+    What its newest run called and what failed too is judged first: that is why it failed, whichever of the two is asked
+    for first. A run that ended more than ``alert_max_age_hours`` ago opens nothing: it was reported late, or replayed.
     """
     # Before the runs are read: of two judgements at once the later one knows more, and has the last word.
     lock_incidents(connection)
-    parameters = {"pipeline_id": pipeline_id, "most": MOST_FAILURES, "max_age_hours": alert_max_age_hours}
-    row = connection.execute(text(_FAILING), parameters).one_or_none()
+    row = _find(connection, pipeline_id, alert_max_age_hours)
     if row is None:
         return None
+    below = {"execution_id": row.latest_id, "pipeline_id": pipeline_id}
+    for below_id in connection.scalars(text(_FAILED_BELOW), below).all():
+        found = _find(connection, below_id, alert_max_age_hours)
+        if found is not None:
+            _open(connection, found)
+    return _open(connection, row)
+
+
+def _find(connection: Connection, pipeline_id: int, max_age_hours: int) -> Row[Any] | None:
+    parameters = {"pipeline_id": pipeline_id, "most": MOST_FAILURES, "max_age_hours": max_age_hours}
+    return connection.execute(text(_FAILING), parameters).one_or_none()
+
+
+def _open(connection: Connection, row: Row[Any]) -> Opening:
     finding = Finding(
         since=row.since, detail=_detail(row), pipeline_id=row.id, count=row.runs, execution_id=row.latest_id
     )
@@ -73,6 +108,8 @@ def _tell(connection: Connection, opening: Opening, row: Row[Any]) -> None:
     details = [("Since", f"{since}, owner {row.owner}" if row.owner else since)]
     if row.error:
         details.append(("Error", redact(row.error)))
+    failure = describe_failure(connection, row)
+    details += failure.details
     about = Subject(incident_id=opening.incident_id, pipeline_id=row.id, execution_id=row.latest_id)
     details += describe_impact(connection, about)
     if row.runbook_url:
@@ -81,7 +118,7 @@ def _tell(connection: Connection, opening: Opening, row: Row[Any]) -> None:
         dedupe_key=f"failing:{opening.change}:{opening.incident_id}:{row.latest_id}",
         level=opening.level,
         title=TEXTS[Kind.FAILING].title,
-        message=f"Pipeline '{row.name}' (ID: {row.id}) failed - {_newest(row)}",
+        message=f"{failure.subject} - {_newest(row)}",
         details=details,
         kind=Kind.FAILING,
         change=opening.change,

@@ -19,6 +19,7 @@ class KindText(NamedTuple):
 TEXTS = {
     Kind.FAILING: KindText(Level.ERROR, "Pipeline Failing", "succeeded again"),
     Kind.LOST: KindText(Level.ERROR, "Pipeline Runs Lost", "ends its runs again"),
+    Kind.SILENT: KindText(Level.ERROR, "Nothing Heard", "heard again"),
     Kind.MISSED: KindText(Level.WARNING, "Schedule Check - Missed Runs", "started again"),
     Kind.LATE: KindText(Level.WARNING, "Timeliness Check - Pipeline Execution", "late no more"),
     Kind.OVERLAPPING: KindText(Level.WARNING, "Pipeline Runs Overlapping", "overlapping no more"),

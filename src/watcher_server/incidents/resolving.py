@@ -42,6 +42,10 @@ SELECT incident.id, incident.kind, incident.state, NOT pipeline.active OR CASE i
                 ORDER BY start_date DESC, execution.id DESC LIMIT 1
             ) AS newest WHERE outcome = 'lost'
         )
+        WHEN 'silent' THEN NOT EXISTS (
+            SELECT FROM pipeline_execution AS execution
+            WHERE execution.id = incident.execution_id AND end_date IS NULL AND heard_at <= incident.since
+        )
         WHEN 'overlapping' THEN (
             SELECT count(*) FROM pipeline_execution AS execution
             WHERE execution.pipeline_id = pipeline.id AND end_date IS NULL AND NOT backfill

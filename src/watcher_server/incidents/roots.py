@@ -4,6 +4,9 @@ An incident R explains an incident D when data flows from what R's pipeline writ
 started by D's, and R opened before D or up to ``GROUP_WAIT_SECONDS`` after it. Late, stale, missed and failing ones
 explain what came late; what is out of range explains what is out of range. A failing one, and one whose runs do not
 end, is explained by the execution tree alone: what lies upstream of it is only perhaps its cause.
+
+Of several runs of one root run that fail, the first that did speaks for the others, and for those that were lost:
+people hear of a root run once. That holds for what began to fail in this root run, and not in one before.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,11 +47,13 @@ AND CASE effect.kind WHEN 'anomalous' THEN cause.kind = 'anomalous' OR effect.is
 # next: the first of them is the root of all.
 _CAUSES = f"""
 WITH live AS MATERIALIZED (
-    SELECT id, kind, pipeline_id, execution_id, opened_at, kind = 'anomalous' AND NOT EXISTS (
-        SELECT FROM anomaly_detection_result AS result
-        WHERE result.pipeline_execution_id = incident.execution_id AND result.z_score >= 0
-    ) AS is_low
-    FROM incident WHERE state <> 'resolved' AND pipeline_id IS NOT NULL
+    SELECT incident.id, kind, incident.pipeline_id, execution_id, opened_at, root_id, run.parent_id,
+        kind = 'anomalous' AND NOT EXISTS (
+            SELECT FROM anomaly_detection_result AS result
+            WHERE result.pipeline_execution_id = incident.execution_id AND result.z_score >= 0
+        ) AS is_low
+    FROM incident LEFT JOIN pipeline_execution AS run ON run.id = execution_id
+    WHERE state <> 'resolved' AND incident.pipeline_id IS NOT NULL
 ), wanted AS MATERIALIZED (
     SELECT * FROM live WHERE id = ANY(CAST(:ids AS bigint[]))
 ), written AS MATERIALIZED (
@@ -64,6 +69,25 @@ WITH live AS MATERIALIZED (
     JOIN (SELECT DISTINCT address_id FROM read) AS target ON target.address_id = closure.target_address_id
     UNION
     SELECT address_id, address_id FROM read
+), called AS MATERIALIZED (
+    SELECT live.*, top.id AS top_id, top.start_date AS top_start
+    FROM live
+    CROSS JOIN LATERAL (
+        SELECT parent_execution_id FROM pipeline_execution_closure
+        WHERE child_execution_id = live.execution_id AND depth > 0 ORDER BY depth DESC LIMIT 1
+    ) AS tree
+    JOIN pipeline_execution AS top ON top.id = tree.parent_execution_id
+    WHERE live.kind IN ('failing', 'lost')
+), first_failed AS (
+    SELECT DISTINCT ON (top_id) * FROM called WHERE kind = 'failing' AND opened_at >= top_start
+    ORDER BY top_id, opened_at, id
+), sharing_top AS (
+    SELECT cause.id AS cause_id, effect.id AS effect_id
+    FROM called AS effect JOIN first_failed AS cause USING (top_id)
+    UNION
+    SELECT cause.id, effect.id
+    FROM called AS effect JOIN called AS cause USING (top_id)
+    WHERE cause.id = effect.root_id AND cause.kind = 'failing'
 ), related AS (
     SELECT cause.id AS cause_id, effect.id AS effect_id, effect.kind IN ('failing', 'lost', 'overlapping') AS perhaps
     FROM reached
@@ -76,6 +100,17 @@ WITH live AS MATERIALIZED (
     JOIN pipeline_execution_closure AS tree ON tree.parent_execution_id = effect.execution_id AND tree.depth > 0
     JOIN live AS cause ON cause.execution_id = tree.child_execution_id
     WHERE {_MAY_EXPLAIN}
+    UNION ALL
+    SELECT cause.id, effect.id, false FROM wanted AS effect JOIN live AS cause ON cause.parent_id = effect.execution_id
+    WHERE {_MAY_EXPLAIN}
+    UNION ALL
+    SELECT cause.id, effect.id, false
+    FROM sharing_top JOIN live AS cause ON cause.id = cause_id JOIN wanted AS effect ON effect.id = effect_id
+    WHERE {_MAY_EXPLAIN}
+        AND NOT EXISTS (
+            SELECT FROM pipeline_execution_closure AS above
+            WHERE above.parent_execution_id = cause.execution_id AND above.child_execution_id = effect.execution_id
+        )
     UNION ALL
     SELECT before_id, id, false
     FROM (

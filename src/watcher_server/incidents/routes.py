@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from watcher_server.auth.middleware import actor_of
+from watcher_server.auth.acting import actor_of
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.errors import answer_error
 from watcher_server.http.session import Session

@@ -192,7 +192,10 @@ class EventResponse(ResponseBody):
 
 
 class RunResponse(ResponseBody):
-    """The execution that shows it; ``error`` is what a failed one says of itself, ``outcome`` null or ``lost``."""
+    """The execution that shows it; ``error`` is what a failed one says of itself.
+
+    ``outcome`` is null, ``lost``, ``aborted`` or ``retried``.
+    """
 
     id: int
     start_date: datetime

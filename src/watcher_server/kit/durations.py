@@ -1,8 +1,12 @@
 """Durations as text."""
 
+import re
+from datetime import timedelta
+
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
+_LONGEST = timedelta(days=3650)
 # From here on nobody asks for milliseconds.
 _WHOLE_FROM_SECONDS = 10
 
@@ -23,3 +27,13 @@ def duration_text(seconds: float) -> str:
             count = rest % size // smaller_size
             return f"{rest // size}{unit} {count}{smaller}" if count else f"{rest // size}{unit}"
     return f"{rest}s"
+
+
+_WRITTEN = re.compile(r"(\d{1,6})\s*([smhd])")
+
+
+def read_duration(text: str) -> timedelta | None:
+    """The time that ``90d``, ``12h``, ``30m`` or ``45s`` means; None when it is none of these, or over ten years."""
+    match = _WRITTEN.fullmatch(text.strip().lower())
+    found = timedelta(seconds=int(match[1]) * dict(_UNITS)[match[2]]) if match else None
+    return found if found is not None and found <= _LONGEST else None

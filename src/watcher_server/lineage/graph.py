@@ -29,11 +29,12 @@ class EdgePipeline(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """What leads from one address straight to another: one pipeline or several."""
+    """What leads from one address straight to another: one pipeline or several, each with its origin by its id."""
 
     source: int
     target: int
     pipelines: Sequence[EdgePipeline]
+    origins: Mapping[int, str]
 
 
 async def read_graph(
@@ -69,6 +70,7 @@ async def read_graph(
             pipeline_type_name=pipeline.type_name,
             pipeline_metadata=metadata[pipeline.id],
             pipeline_active=pipeline.active,
+            origin=edge.origins[pipeline.id],
         )
         for edge, pipeline in kept
     ]
@@ -127,7 +129,8 @@ async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[
 
 # By ix_address_lineage_downstream.
 _EDGES = """
-SELECT source.id, target.id, array_agg(edge.pipeline_id ORDER BY edge.pipeline_id)
+SELECT source.id, target.id, array_agg(edge.pipeline_id ORDER BY edge.pipeline_id),
+    array_agg(edge.origin ORDER BY edge.pipeline_id)
 FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS source (id, place)
 JOIN address_lineage AS edge ON edge.source_address_id = source.id
 JOIN unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS target (id, place) ON edge.target_address_id = target.id
@@ -149,12 +152,17 @@ JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
 async def read_edges(session: AsyncSession, ids: Sequence[int], most: int) -> list[Edge]:
     """The edges among these addresses, first those among the first addresses; at most ``most``."""
     rows = (await session.execute(text(_EDGES), {"ids": ids, "most": most})).all()
-    pipeline_ids = sorted({pipeline_id for _, _, several in rows for pipeline_id in several})
+    pipeline_ids = sorted({pipeline_id for _, _, several, _ in rows for pipeline_id in several})
     pipelines = {row[0]: EdgePipeline(*row) for row in await session.execute(text(_PIPELINES), {"ids": pipeline_ids})}
     return [
         # A pipeline that began to exist between the two statements is left out.
-        Edge(source, target, [pipelines[pipeline_id] for pipeline_id in several if pipeline_id in pipelines])
-        for source, target, several in rows
+        Edge(
+            source,
+            target,
+            [pipelines[pipeline_id] for pipeline_id in several if pipeline_id in pipelines],
+            dict(zip(several, origins, strict=True)),
+        )
+        for source, target, several, origins in rows
     ]
 
 

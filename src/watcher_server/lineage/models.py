@@ -1,14 +1,18 @@
 """The edges between addresses, and their transitive closure."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from watcher_server.database.base import Base, BigId, CreatedAt
+from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
 
 
 class AddressLineage(Base):
-    """An edge: a pipeline reads the source and writes the target. Two pipelines may share one."""
+    """An edge: a pipeline reads the source and writes the target. Two pipelines may share one.
+
+    ``origin`` is ``declared`` (by a request or dbt's files), or ``openlineage`` (seen in events, and last at
+    ``last_seen_at``, to a day).
+    """
 
     __tablename__ = "address_lineage"
 
@@ -17,9 +21,13 @@ class AddressLineage(Base):
     source_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"))
     target_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"))
     created_at: Mapped[CreatedAt]
+    origin: Mapped[str] = mapped_column(String(11), server_default=text("'declared'"))
+    last_seen_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         UniqueConstraint("pipeline_id", "source_address_id", "target_address_id"),
+        # Those that may leave because they were not seen for long.
+        Index(None, "last_seen_at", postgresql_where=text("last_seen_at IS NOT NULL")),
         # One index for each direction of a traversal.
         Index("ix_address_lineage_downstream", "source_address_id", "target_address_id"),
         Index("ix_address_lineage_upstream", "target_address_id", "source_address_id"),
@@ -27,13 +35,15 @@ class AddressLineage(Base):
 
 
 class ArchivedAddressLineage(Base):
-    """An edge whose pipeline, source or target is in the archive. It comes back when none of them is any more."""
+    """An edge whose pipeline, source or target is in the archive. It comes back as it was when none is any more."""
 
     __tablename__ = "archived_address_lineage"
 
     pipeline_id: Mapped[int] = mapped_column(ForeignKey("pipeline.id"), primary_key=True)
     source_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"), primary_key=True, index=True)
     target_address_id: Mapped[int] = mapped_column(ForeignKey("address.id"), primary_key=True, index=True)
+    origin: Mapped[str] = mapped_column(String(11), server_default=text("'declared'"))
+    last_seen_at: Mapped[Timestamp | None]
 
 
 class AddressLineageClosure(Base):

@@ -79,7 +79,10 @@ class GraphNode(ResponseBody):
 
 
 class GraphEdge(ResponseBody):
-    """One pipeline's direct edge between two addresses of the graph."""
+    """One pipeline's direct edge between two addresses of the graph.
+
+    ``origin`` is ``declared`` (by a request or dbt's files) or ``openlineage`` (seen in events).
+    """
 
     source_address_id: int
     target_address_id: int
@@ -90,6 +93,7 @@ class GraphEdge(ResponseBody):
     pipeline_type_name: str
     pipeline_metadata: dict[str, Any] | None
     pipeline_active: bool
+    origin: str
 
 
 class LineageGraph(ResponseBody):

@@ -67,11 +67,12 @@ def _check_number(sources: Sized, targets: Sized) -> int:
     return number
 
 
-# Both by the unique index on (pipeline_id, source_address_id, target_address_id). Edges that stay are not touched.
+# Both by the unique index on (pipeline_id, source_address_id, target_address_id). Edges that stay are not touched, nor
+# those that were only seen in events. One that was seen and is declared now is a declared one from now on.
 _REMOVE_EDGES = """
 WITH removed AS (
     DELETE FROM address_lineage
-    WHERE pipeline_id = :pipeline_id AND (
+    WHERE pipeline_id = :pipeline_id AND origin = 'declared' AND (
         source_address_id NOT IN (SELECT unnest(CAST(:sources AS bigint[])))
         OR target_address_id NOT IN (SELECT unnest(CAST(:targets AS bigint[])))
     )
@@ -81,7 +82,7 @@ SELECT source_address_id FROM removed UNION SELECT target_address_id FROM remove
 """
 
 # What left with an address in the archive is replaced, too.
-_FORGET_ARCHIVED = "DELETE FROM archived_address_lineage WHERE pipeline_id = :pipeline_id"
+_FORGET_ARCHIVED = "DELETE FROM archived_address_lineage WHERE pipeline_id = :pipeline_id AND origin = 'declared'"
 
 _ADD_EDGES = """
 INSERT INTO address_lineage (pipeline_id, source_address_id, target_address_id)
@@ -91,8 +92,10 @@ CROSS JOIN unnest(CAST(:targets AS bigint[])) AS target (id)
 WHERE NOT EXISTS (
     SELECT FROM address_lineage
     WHERE pipeline_id = :pipeline_id AND source_address_id = source.id AND target_address_id = target.id
+        AND origin = 'declared'
 )
-ON CONFLICT DO NOTHING
+ON CONFLICT (pipeline_id, source_address_id, target_address_id)
+    DO UPDATE SET origin = 'declared', last_seen_at = NULL WHERE address_lineage.origin <> 'declared'
 """
 
 

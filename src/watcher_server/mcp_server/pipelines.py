@@ -143,7 +143,11 @@ async def answer_run(context: Context, wanted: GetRun) -> Answer:
     if callers:
         answer.say(f"Started by: {' > '.join(callers)}")
     below = [node for node, depth in (await read_tree(session, run.id)).order if depth]
-    failed = [f"run {node.id} {quoted(node.name)}" for node in below if node.completed_successfully is False]
+    failed = [
+        f"run {node.id} {quoted(node.name)}"
+        for node in below
+        if node.completed_successfully is False and node.outcome not in {"aborted", "retried"}
+    ]
     answer.say(f"Started {plural(len(below), 'run')} below it, {len(failed):,} of them failed.")
     if failed:
         answer.rows("Failed below it", failed, narrow="see its page", most=1_000)

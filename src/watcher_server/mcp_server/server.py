@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from watcher_server import __version__
-from watcher_server.auth.middleware import actor_of
+from watcher_server.auth.acting import actor_of
 from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.http.errors import EXPECTED_ERRORS, answer_error
 from watcher_server.http.state import app_state

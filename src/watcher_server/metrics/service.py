@@ -23,7 +23,10 @@ from watcher_server.http.ignored import read_ignored
 from watcher_server.incidents.tally import IncidentFigures, read_figures
 from watcher_server.kit.errors import UnavailableError
 from watcher_server.metrics.incidents import incident_families
+from watcher_server.metrics.openlineage import openlineage_families
 from watcher_server.metrics.schemas import TargetGroup
+from watcher_server.openlineage.counting import Figures
+from watcher_server.openlineage.counting import read_figures as read_openlineage
 from watcher_server.pipelines.board import count_statuses
 from watcher_server.settings import Settings
 from watcher_server.tasking.history.overdue import measure_overdue_checks
@@ -48,6 +51,7 @@ class _Shared(NamedTuple):
     ignored_fields: Mapping[str, int]
     incidents: IncidentFigures
     channels: Mapping[str, bool]
+    openlineage: Figures
 
 
 async def expose_metrics(engine: AsyncEngine, settings: Settings, accept: str) -> tuple[bytes, str]:
@@ -94,6 +98,7 @@ def _read_shared(connection: Connection, settings: Settings) -> _Shared:
         ignored_fields=read_ignored(connection),
         incidents=read_figures(connection),
         channels=read_health(connection),
+        openlineage=read_openlineage(connection),
     )
 
 
@@ -166,6 +171,7 @@ def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
         shared.ignored_fields,
     )
     yield from incident_families(shared.incidents)
+    yield from openlineage_families(shared.openlineage)
 
 
 def _waiting_families(state: QueueState) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.audit.service import Change, record_in
 from watcher_server.auth.service import digest
 from watcher_server.executions.clocks import too_far_ahead
 from watcher_server.kit.errors import ConflictError, NotFoundError
@@ -143,10 +144,13 @@ async def renew_url(session: AsyncSession, pipeline_id: int) -> UUID:
         NotFoundError: there is no such pipeline.
     """
     statement = update(Pipeline).where(Pipeline.id == pipeline_id).values(ping_uuid=func.gen_random_uuid())
-    made: UUID | None = await session.scalar(statement.returning(Pipeline.ping_uuid))
-    if made is None:
+    returned = statement.returning(Pipeline.ping_uuid, func.coalesce(Pipeline.display_name, Pipeline.name))
+    row = (await session.execute(returned)).one_or_none()
+    if row is None:
         raise NotFoundError(f"No pipeline has the id {pipeline_id}.")
-    return made
+    made, name = row
+    await record_in(session, Change("renew_ping_url", "pipeline", pipeline_id, name))
+    return UUID(str(made))
 
 
 async def create_key(session: AsyncSession, name: str) -> tuple[int, str]:
@@ -160,6 +164,7 @@ async def create_key(session: AsyncSession, name: str) -> tuple[int, str]:
     made = await session.scalar(statement.on_conflict_do_nothing(index_elements=["name"]).returning(PingKey.id))
     if made is None:
         raise ConflictError(f"Another ping key has the name {name!r}.")
+    await record_in(session, Change("create", "ping_key", made, name))
     return made, key
 
 
@@ -178,3 +183,4 @@ async def delete_key(session: AsyncSession, key_id: int) -> None:
     if key is None:
         raise NotFoundError(f"No ping key has the id {key_id}.")
     await session.delete(key)
+    await record_in(session, Change("revoke", "ping_key", key_id, key.name))

@@ -83,6 +83,9 @@ class Pipeline(ThresholdColumns, ImportanceColumns, Base):
     open: ``skip`` starts no second one, ``expected`` starts it all the same. ``lost_after_hours`` is how long a run may
     be silent; null: as the setting says. With ``monotonic_watermark`` a lower watermark never replaces a higher one.
 
+    ``last_output`` is when the last successful run ended that wrote something, and did not say how many rows.
+    ``openlineage`` is what events of OpenLineage say of it; null if none came.
+
     Anybody who knows ``ping_uuid`` may report runs of the pipeline. Its URL is shown to people, so it is not hashed.
     ``ping_slug`` is the name as it stands in the URL of a ping key; two names may have the same.
     """
@@ -115,6 +118,7 @@ class Pipeline(ThresholdColumns, ImportanceColumns, Base):
     last_target_insert: Mapped[Timestamp | None]
     last_target_update: Mapped[Timestamp | None]
     last_target_soft_delete: Mapped[Timestamp | None]
+    last_output: Mapped[Timestamp | None]
     watermark_start_date: Mapped[Timestamp | None]
     schedule: Mapped[str | None] = mapped_column(String(100))
     schedule_timezone: Mapped[str] = mapped_column(String(50), server_default=text("'UTC'"))
@@ -134,6 +138,7 @@ class Pipeline(ThresholdColumns, ImportanceColumns, Base):
     ping_slug: Mapped[str | None] = mapped_column(
         Text, Computed("trim(both '-' from regexp_replace(name, '[^a-z0-9_]+', '-', 'g'))", persisted=True), index=True
     )
+    openlineage: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     fingerprint: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[Timestamp | None]

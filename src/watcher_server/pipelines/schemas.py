@@ -159,7 +159,9 @@ class PipelineResponse(ResponseBody):
     ``status`` is how it does in the worst word that holds, ``also`` are the others, worst first, and ``remark`` what is
     to be said beside them: that its last run took longer than it may. ``state`` is how it stands by its schedule: null
     for one without a schedule that is neither paused nor running. ``expected_next_run`` is the next run, never in the
-    past: that one is due already, ``state`` and ``also`` say.
+    past: that one is due already, ``state`` and ``also`` say. ``last_output`` is when a run last ended successfully
+    that said which tables it wrote, and perhaps not how many rows. ``openlineage`` is what events of OpenLineage said
+    of it; null where none did.
     """
 
     id: int
@@ -169,9 +171,11 @@ class PipelineResponse(ResponseBody):
     watermark: str | None
     next_watermark: str | None
     pipeline_metadata: dict[str, Any] | None
+    openlineage: dict[str, Any] | None
     last_target_insert: datetime | None
     last_target_update: datetime | None
     last_target_soft_delete: datetime | None
+    last_output: datetime | None
     freshness_number: int | None
     freshness_datepart: str | None
     freshness_warning_number: int | None

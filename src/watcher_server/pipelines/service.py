@@ -7,6 +7,7 @@ from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.config.declared import check_pipeline_declared
+from watcher_server.audit.service import Change, record_in
 from watcher_server.database.metadata import show_metadata
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import InvalidFieldError, NotFoundError
@@ -21,6 +22,8 @@ from watcher_server.schedules.planning import plan_change, plan_new
 from watcher_server.tasking.sending.outbox import enqueue_async
 from watcher_server.tasking.wire import SCHEDULED_QUEUE
 
+# What follows from other fields, or tells of runs: no change that a person made.
+_DERIVED = frozenset({"fingerprint", "display_name", "expected_next_run", "last_missed_run", "due_since"})
 # Brings back the edges and the schedule of what was taken out of the archive.
 REVIVE_TASK = "revive_task"
 
@@ -51,13 +54,18 @@ async def sync_pipeline(session: AsyncSession, body: PipelinePost) -> tuple[Pipe
 
 async def _write_pipeline(session: AsyncSession, body: PipelinePost, mark: str) -> tuple[Pipeline, bool]:
     # The row of the type is not locked: a PATCH locks the pipeline first, and the two could deadlock.
-    pipeline_type, _ = await get_or_create(session, PipelineType, {"name": body.pipeline_type_name}, {}, lock=False)
+    type_key = {"name": body.pipeline_type_name}
+    pipeline_type, is_new_type = await get_or_create(session, PipelineType, type_key, {}, lock=False)
+    if is_new_type:
+        await record_in(session, _change_of("create", pipeline_type, after={}))
     values = {name: value for name, value in body.carried().items() if name not in {"name", "pipeline_type_name"}}
     values |= {"pipeline_type_id": pipeline_type.id, "fingerprint": mark}
     await _check_zone(session, values.get("freshness_calendar"), values.get("schedule_timezone", "UTC"))
     new = values | plan_new(values) | {"display_name": display_of(body.name)}
     pipeline, created = await get_or_create(session, Pipeline, {"name": body.name}, new)
-    if not created and pipeline.fingerprint != mark:
+    if created:
+        await record_in(session, _change_of("create", pipeline, after=values))
+    elif pipeline.fingerprint != mark:
         await _change(session, pipeline, values | plan_change(pipeline, values))
     if pipeline.archived_at is not None:
         await revive_pipeline(session, pipeline.id)
@@ -116,6 +124,7 @@ async def patch_pipeline_type(session: AsyncSession, body: PipelineTypePatch) ->
 
 
 async def _change(session: AsyncSession, row: Pipeline | PipelineType, changes: dict[str, Any]) -> None:
+    before = {field: getattr(row, field) for field in changes}
     for field, value in changes.items():
         setattr(row, field, value)
     # The table refuses half a pair too, but its error does not say which half is missing.
@@ -125,8 +134,22 @@ async def _change(session: AsyncSession, row: Pipeline | PipelineType, changes: 
     if row.mute_until is not None and not (row.mute_freshness_check or row.mute_timeliness_check):
         if changes.get("mute_until") is not None:
             raise InvalidFieldError("mute_until", "goes with mute_freshness_check or mute_timeliness_check")
+        before.setdefault("mute_until", row.mute_until)
         row.mute_until = changes["mute_until"] = None
     await apply_changes(session, row, changes)
+    after = {field: getattr(row, field) for field in changes}
+    await record_in(session, _change_of("change", row, before=before, after=after))
+
+
+def _change_of(
+    action: str, row: Pipeline | PipelineType, *, after: dict[str, Any], before: dict[str, Any] | None = None
+) -> Change:
+    told = [
+        None if fields is None else {name: value for name, value in fields.items() if name not in _DERIVED}
+        for fields in (before, after)
+    ]
+    name = (row.display_name if isinstance(row, Pipeline) else None) or row.name
+    return Change(action, row.__tablename__, row.id, name, *told)
 
 
 async def _check_zone(session: AsyncSession, calendar: str | None, zone: str) -> None:
@@ -151,7 +174,9 @@ async def sync_pipeline_type(session: AsyncSession, body: PipelineTypePost) -> t
     values = {name: value for name, value in body.carried().items() if name != "name"}
     row, created = await get_or_create(session, PipelineType, {"name": body.name}, values)
     changes = {name: value for name, value in values.items() if getattr(row, name) != value}
-    if changes and not created:
+    if created:
+        await record_in(session, _change_of("create", row, after=values))
+    elif changes:
         await _change(session, row, changes)
     return row, created
 
@@ -195,7 +220,8 @@ async def list_pipelines(
         else Pipeline.archived_at.is_(None)
     )
     found = page.of(await select_with_status(session, wanted, state=state, status=status))
-    rows: Sequence[Row[Any]] = (await session.execute(show_metadata(found.subquery(), "pipeline_metadata"))).all()
+    shown = show_metadata(show_metadata(found.subquery(), "pipeline_metadata").subquery(), "openlineage")
+    rows: Sequence[Row[Any]] = (await session.execute(shown)).all()
     return rows
 
 

@@ -24,13 +24,14 @@ from watcher_server.schedules.windows import opens_at
 class Status(StrEnum):
     """How a pipeline does, worst first; an address does as the worst of the active pipelines that write it.
 
-    The first seven are the kinds of incidents that a pipeline can have, and it has the word of the worst that is not
+    The first eight are the kinds of incidents that a pipeline can have, and it has the word of the worst that is not
     resolved. ``running``: its latest run is still going. ``ok``: it has run, and nothing of this holds. ``unknown``: it
     has never run; of an address, no active pipeline writes it. ``paused``: it is not active, whatever else holds.
     """
 
     FAILING = Kind.FAILING.value
     LOST = Kind.LOST.value
+    SILENT = Kind.SILENT.value
     MISSED = Kind.MISSED.value
     LATE = Kind.LATE.value
     OVERLAPPING = Kind.OVERLAPPING.value
@@ -46,6 +47,7 @@ class Status(StrEnum):
 WRONG: Final = (
     Status.FAILING,
     Status.LOST,
+    Status.SILENT,
     Status.MISSED,
     Status.LATE,
     Status.OVERLAPPING,

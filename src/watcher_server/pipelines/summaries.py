@@ -41,6 +41,7 @@ class Threshold:
 class Summary:
     """A pipeline. Times are UTC.
 
+    ``namespace`` is that of its job, where events of OpenLineage say it; its name begins with it then.
     ``expected_next_run`` is its next run, never in the past. Freshness counts from ``counted_from``: with a schedule
     the first run that was or is due since its last write, else that write, ``last_looked`` (when it last had nothing to
     do) if that is later, or its creation. ``stale_at`` is when its data gets, or got, stale; None without a
@@ -49,6 +50,7 @@ class Summary:
 
     id: int
     name: str
+    namespace: str | None
     type_name: str
     active: bool
     tags: tuple[str, ...]
@@ -68,6 +70,7 @@ class Summary:
 # ix_pipeline_execution_pipeline_id_start_date yields.
 _SUMMARIES = """
 SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name,
+    (SELECT openlineage ->> 'namespace' FROM pipeline AS stored WHERE stored.id = pipeline.id) AS namespace,
     type_name, active, tags, schedule, schedule_timezone, expected_next_run,
     last_write, last_looked, freshness_calendar, counted_from, stale_at, freshness_muted_by, timeliness_muted_by,
     freshness_number, freshness_datepart, freshness_own,
@@ -102,6 +105,7 @@ def _summary(row: Row[Any]) -> Summary:
     return Summary(
         id=row.id,
         name=row.name,
+        namespace=row.namespace,
         type_name=row.type_name,
         active=row.active,
         tags=tuple(sorted(set(row.tags))),

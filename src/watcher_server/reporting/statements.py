@@ -6,12 +6,15 @@ and pipeline, so the cost does not depend on the number of executions. LIMIT 1 k
 into joins, which would read all sums, or all executions.
 """
 
-# The columns of daily_pipeline_metric beside its key, and in the same order what they are.
+# The columns of daily_pipeline_metric beside its key, and in the same order what they are. A run that was aborted, or
+# is tried again, is one of all, and neither one that failed nor one that succeeded.
 FIGURE_COLUMNS = """total_executions, ended_executions, failed_executions,
     inserts, updates, soft_deletes, total_rows, duration_seconds, measured_durations"""
 FIGURES = """count(*) AS total_executions,
-        count(end_date) AS ended_executions,
-        count(*) FILTER (WHERE end_date IS NOT NULL AND NOT completed_successfully) AS failed_executions,
+        count(end_date) FILTER (WHERE outcome IS NULL OR outcome = 'lost') AS ended_executions,
+        count(*) FILTER (
+            WHERE end_date IS NOT NULL AND NOT completed_successfully AND (outcome IS NULL OR outcome = 'lost')
+        ) AS failed_executions,
         sum(inserts) AS inserts,
         sum(updates) AS updates,
         sum(soft_deletes) AS soft_deletes,

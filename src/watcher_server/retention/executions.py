@@ -41,6 +41,8 @@ WITH RECURSIVE batch AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM doomed AS parent WHERE parent.id = closure.parent_execution_id) RETURNING 1
 ), ping_runs AS (
     DELETE FROM ping_run USING doomed WHERE ping_run.execution_id = doomed.id
+), openlineage_runs AS (
+    DELETE FROM openlineage_run AS run USING doomed WHERE run.execution_id = doomed.id
 ), executions AS (
     DELETE FROM pipeline_execution AS execution USING doomed WHERE execution.id = doomed.id RETURNING 1
 )

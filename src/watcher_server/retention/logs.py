@@ -15,11 +15,11 @@ from watcher_server.retention.executions import Step
 class _Walk:
     """A statement that goes through a table by its primary key, a window at a time, and deletes its old rows.
 
-    ``name`` is the name of the count in the answer. The statement returns ``deleted`` and the parameters of the next
-    window, null at the end.
+    ``name`` is the name of the count in the answer, if that has it. The statement returns ``deleted`` and the
+    parameters of the next window, null at the end.
     """
 
-    name: str
+    name: str | None
     statement: str
     first: dict[str, Any]
 
@@ -130,6 +130,32 @@ WITH deleted AS (
 SELECT count(*) AS deleted, CASE WHEN count(*) > 0 THEN :id END AS id FROM deleted
 """
 
+# By ix_openlineage_run_last_event_at: what events say of runs that have no execution, such as those that are a part of
+# another. What an execution has goes with that.
+_OPENLINEAGE_RUNS = """
+WITH deleted AS (
+    DELETE FROM openlineage_run WHERE key IN (
+        SELECT key FROM openlineage_run WHERE last_event_at < :cutoff AND execution_id IS NULL
+        ORDER BY last_event_at LIMIT :batch_size FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) AS deleted, CASE WHEN count(*) > 0 THEN :id END AS id FROM deleted
+"""
+
+# Jobs whose runs are parts of others have no pipeline, and some tools name one for each statement.
+_OPENLINEAGE_JOBS = """
+WITH batch AS MATERIALIZED (
+    SELECT id, pipeline_id, last_event_at FROM openlineage_job WHERE id > :id ORDER BY id LIMIT :batch_size
+), deleted AS (
+    DELETE FROM openlineage_job AS job USING batch
+    WHERE job.id = batch.id AND batch.pipeline_id IS NULL AND batch.last_event_at < :cutoff
+        AND NOT EXISTS (SELECT FROM openlineage_run AS run WHERE run.job_id = batch.id)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM deleted) AS deleted, max(id) AS id FROM batch
+"""
+
 _FROM_FIRST_ID = {"id": 0}
 _FROM_FIRST_DAY = {"date_recorded": date.min, "pipeline_id": 0}
 
@@ -142,6 +168,8 @@ _WALKS = (
     _Walk("total_daily_pipeline_metrics_deleted", _DAILY_METRICS, _FROM_FIRST_DAY),
     _Walk("total_daily_pipeline_metric_changes_deleted", _METRIC_CHANGES, _FROM_FIRST_DAY),
     _Walk("total_dbt_artifacts_deleted", _DBT_ARTIFACTS, _FROM_FIRST_ID),
+    _Walk(None, _OPENLINEAGE_RUNS, _FROM_FIRST_ID),
+    _Walk(None, _OPENLINEAGE_JOBS, _FROM_FIRST_ID),
 )
 
 
@@ -154,4 +182,4 @@ def delete_logs(engine: Engine, cutoff: datetime, batch_size: int) -> Iterator[S
             row = batches.run({**position, "cutoff": cutoff})._asdict()
             deleted = row.pop("deleted")
             position = row
-            yield Step({walk.name: deleted}, number / len(_WALKS))
+            yield Step({walk.name: deleted} if walk.name else {}, number / len(_WALKS))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, text
 
+from watcher_server.audit.service import Change, record
 from watcher_server.database.locks import CLEANUP_LOCK
 from watcher_server.kit.errors import ConflictError
 from watcher_server.retention.executions import Step, delete_executions
@@ -50,6 +51,9 @@ def clean_up(
     with engine.begin() as guard:
         if not guard.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": CLEANUP_LOCK}):
             raise ConflictError("Another cleanup is running: try again when it has finished.")
+        with engine.begin() as connection:
+            # Before the first batch, which commits by itself: what was deleted is told of however this ends.
+            record(connection, Change("clean_up", "history", None, "old runs, logs and alerts", after=dict(request)))
         for step in _steps(engine, cutoff, request.batch_size):
             total.update(step.counts)
             # A second pass covers the same time again, so progress stays where it was.

@@ -8,8 +8,8 @@ from watcher_server.auth.access import may_read
 from watcher_server.health.schemas import Welcome
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.web.login.page import show_form
 from watcher_server.web.overview.routes import show_overview
-from watcher_server.web.pages import render
 
 router = APIRouter(route_class=JsonRoute, tags=["health"])
 
@@ -32,5 +32,5 @@ async def welcome(request: Request, session: Session) -> Response:
         found = Welcome(name="Watcher", version=__version__, links=_LINKS)
         return JSONResponse(found.model_dump(), headers={"Vary": "Accept"})
     if not may_read(request):
-        return render(request, "login.html", target="/ui")
+        return show_form(request, "/ui")
     return await show_overview(request, session)

@@ -22,10 +22,11 @@ SECTIONS = (
     Section("/ui/incidents", "Incidents", "incidents", ("/ui/incidents/", "/ui/alerts")),
     Section("/ui/pipelines", "Pipelines", "pipelines", ("/ui/pipelines/", "/ui/executions/", "/ui/archive")),
     Section("/lineage-graph", "Lineage", "lineage"),
+    Section("/ui/sources", "Sources", "sources", ("/ui/sources/",)),
     Section("/ui/anomalies", "Anomalies", "anomalous"),
     Section("/ui/channels", "Alerting", "alerts", ("/ui/channels/", "/ui/routes", "/ui/windows")),
     Section("/reporting", "Reporting", "reporting"),
     Section("/ui/tasks", "Tasks", "tasks", ("/ui/tasks/",)),
     Section("/diagnostics", "Diagnostics", "diagnostics"),
-    Section("/ui/settings", "Settings", "settings"),
+    Section("/ui/settings", "Settings", "settings", ("/ui/audit",)),
 )

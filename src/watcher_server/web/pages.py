@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from watcher_server import __version__
 from watcher_server.auth.access import may_administer, may_write
-from watcher_server.auth.credentials import COOKIE
+from watcher_server.auth.callers import caller_of
 from watcher_server.web import filters
 from watcher_server.web.assets import asset
 from watcher_server.web.navigation import SECTIONS
@@ -53,17 +53,19 @@ _environment.globals |= {"version": __version__, "asset": asset, "sections": SEC
 def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
     """The page as an answer.
 
-    Besides the given context a template knows ``path``, ``query_string``, ``logged_in``, ``may_write`` (whether the
-    viewer may change anything), ``may_administer`` (also what is for administrators), ``broken_channels`` (their
-    names), ``error`` (None unless given) and the globals ``asset``, ``version`` and ``sections``.
+    Besides the given context a template knows ``path``, ``query_string``, ``caller`` (who looks at it; None for a
+    stranger), ``may_write`` (whether they may change anything), ``may_administer`` (also what is for administrators),
+    ``broken_channels`` and ``ending_tokens`` (their names), ``error`` (None unless given) and the globals ``asset``,
+    ``version`` and ``sections``.
     """
     context.setdefault("error", None)
     page = _environment.get_template(template).render(
         path=request.url.path,
         query_string=request.url.query,
-        logged_in=COOKIE in request.cookies,
+        caller=caller_of(request),
         may_write=may_write(request),
         may_administer=may_administer(request),
+        ending_tokens=request.app.state.token_book.ending_soon() if may_administer(request) else (),
         broken_channels=getattr(request.state, "broken_channels", ()),
         **context,
     )

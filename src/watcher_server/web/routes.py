@@ -2,12 +2,14 @@
 
 from fastapi import APIRouter, Depends
 
+from watcher_server.web.account.routes import router as account_router
 from watcher_server.web.alerting.channel_routes import router as channels_router
 from watcher_server.web.alerting.routes import router as alerting_router
 from watcher_server.web.alerts.routes import router as alerts_router
 from watcher_server.web.anomalies.routes import router as anomalies_router
 from watcher_server.web.archive.routes import router as archive_router
 from watcher_server.web.assets import router as assets_router
+from watcher_server.web.audit.routes import router as audit_router
 from watcher_server.web.broken_channels import note_broken_channels
 from watcher_server.web.configuration.routes import router as configuration_router
 from watcher_server.web.diagnostics.routes import router as diagnostics_router
@@ -15,22 +17,27 @@ from watcher_server.web.executions.routes import router as executions_router
 from watcher_server.web.front_door import router as front_door_router
 from watcher_server.web.incidents.routes import router as incidents_router
 from watcher_server.web.lineage.routes import router as lineage_router
+from watcher_server.web.login.provider_routes import router as provider_router
 from watcher_server.web.login.routes import router as login_router
 from watcher_server.web.overview.routes import router as overview_router
 from watcher_server.web.pipelines.detail.routes import router as pipeline_router
 from watcher_server.web.pipelines.routes import router as pipelines_router
 from watcher_server.web.reporting.routes import router as reporting_router
+from watcher_server.web.sources.routes import router as sources_router
 from watcher_server.web.tasks.routes import router as tasks_router
 
 router = APIRouter()
 for pages in (
     front_door_router,
     login_router,
+    provider_router,
+    account_router,
     overview_router,
     pipelines_router,
     pipeline_router,
     executions_router,
     lineage_router,
+    sources_router,
     incidents_router,
     anomalies_router,
     alerts_router,
@@ -41,6 +48,7 @@ for pages in (
     diagnostics_router,
     configuration_router,
     archive_router,
+    audit_router,
 ):
     router.include_router(pages, dependencies=[Depends(note_broken_channels)])
 router.include_router(assets_router)

@@ -1,7 +1,7 @@
 """A Watcher that a browser can visit."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 from sqlalchemy import Engine, NullPool, create_engine
 
-from tests.support.live import start_live
+from tests.support.live import free_port, start_live
 from tests.ui.support.replay import replay_blizzard
 from tests.ui.support.scene import add_scene
 from watcher_server.auth.service import create_token
@@ -20,7 +20,7 @@ from watcher_server.database.engine import sqlalchemy_url
 class Site:
     """A running Watcher: its URL, its database, and ids for paths such as ``site.path("/ui/pipelines/{failed}")``.
 
-    ``tokens`` has a token for each scope (read, write); without tokens the site is open to everybody.
+    ``tokens`` has a token for each scope (read, write, admin); without tokens the site is open to everybody.
     """
 
     url: str
@@ -66,11 +66,33 @@ def start_empty_site(database_url: str, broker_url: str, logs: Path) -> Iterator
 
 @contextmanager
 def start_guarded_site(database_url: str, broker_url: str, logs: Path) -> Iterator[Site]:
-    """Start a Watcher that has two tokens and no other data."""
+    """Start a Watcher that has a token of each of these scopes and no other data."""
     with make_engine(database_url).begin() as connection:
-        tokens = {scope: create_token(connection, f"a {scope} token", scope) for scope in ("read", "write")}
+        tokens = {scope: create_token(connection, f"a {scope} token", scope) for scope in ("read", "write", "admin")}
     with start_live(database_url, broker_url, logs) as server:
         yield Site(server.url, database_url, tokens=tokens)
+
+
+@contextmanager
+def start_provider_site(
+    database_url: str,
+    broker_url: str,
+    logs: Path,
+    start_provider: Callable[[str], AbstractContextManager[str]],
+    settings: Mapping[str, str],
+) -> Iterator[Site]:
+    """Start a Watcher that people log in to through a provider, which is handed where it sends them back to."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with start_provider(f"{url}/login/callback") as issuer:
+        environment = {
+            "WATCHER_PUBLIC_URL": url,
+            "WATCHER_OIDC_ISSUER": issuer,
+            "WATCHER_OIDC_CLIENT_ID": "watcher",
+            **settings,
+        }
+        with start_live(database_url, broker_url, logs, port=port, settings=environment) as server:
+            yield Site(server.url, database_url, ids={"provider": urlsplit(issuer).netloc})
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from watcher_server.alerts.config.schemas import DEFAULT, CalendarSpec, RouteSpe
 from watcher_server.alerts.config.store import ObjectKind, read_objects
 from watcher_server.alerts.models import AlertingObject
 from watcher_server.auth.access import may_administer
-from watcher_server.auth.middleware import actor_of
+from watcher_server.auth.acting import actor_of
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state

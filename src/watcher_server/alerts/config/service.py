@@ -113,9 +113,10 @@ async def put_route(
     if name == DEFAULT:
         check_default(route)
     check_references(route, await read_known(session))
+    there_were = [row.name for row in await list_routes(session)]
     created = await _put(session, ObjectKind.ROUTE, name, dump(route))
     names = [row.name for row in await list_routes(session)]
-    await order_routes(session, _moved(names, name, before, is_new=created))
+    await order_routes(session, _moved(names, name, before, is_new=created), before=there_were)
     return await get_object(session, ObjectKind.ROUTE, name), created
 
 

@@ -12,6 +12,7 @@ from watcher_server.alerts.config.fields import Shape
 from watcher_server.alerts.config.schemas import DEFAULT, DEFAULT_ROUTE, CalendarSpec, Match, RouteSpec, WindowSpec
 from watcher_server.alerts.config.secrets import check_place, dump, dump_channel, keep_secrets
 from watcher_server.alerts.models import AlertingObject, Channel
+from watcher_server.audit.service import Change, record_in
 from watcher_server.database.locks import ALERTING_LOCK
 from watcher_server.kit.errors import ConflictError, InvalidFieldError, NotFoundError
 from watcher_server.settings import Settings
@@ -44,6 +45,12 @@ class Known(NamedTuple):
     channels: frozenset[str]
     calendars: frozenset[str]
 
+
+# How the audit trail calls them: an entry of a file about pipelines is no pipeline.
+_TOLD_AS: Mapping[ObjectKind, str] = {
+    **{kind: kind.value for kind in ObjectKind},
+    ObjectKind.PIPELINE: "file_entry",
+}
 
 # What a channel was told of itself is not so of another place.
 _AS_NEW = {
@@ -138,17 +145,21 @@ async def write_channel(
     row = await find_channel(session, name)
     spec, plain = dump_channel(given)
     if row is not None and row.spec == spec and not plain:
-        row.origin = row.origin or origin
+        await _take_over(session, "channel", row, origin)
         return None
     if row is not None:
         check_origin(row, "channel", origin)
         check_place(row.spec, spec, plain)
     secrets = keep_secrets(given, plain, row.secrets if row else None, settings)
+    before = None if row is None else row.spec
     # A lane may have left a row of that name.
     await session.merge(
         Channel(name=name, type=given.type, spec=spec, secrets=secrets, origin=origin, updated_at=func.now(), **_AS_NEW)
     )
     await session.flush()
+    # Of a secret that is given it is told which one, and not what it is.
+    after = {**spec, "given_anew": sorted(plain)} if plain and row else spec
+    await record_in(session, Change("change" if row else "create", "channel", name, name, before, after))
     return row is None
 
 
@@ -181,6 +192,7 @@ async def remove_channel(session: AsyncSession, row: Channel) -> None:
         await session.execute(text(statement), {"name": row.name})
     await session.delete(row)
     await session.flush()
+    await record_in(session, Change("remove", "channel", row.name, row.name, before=row.spec))
 
 
 async def read_objects(session: AsyncSession, kind: ObjectKind) -> Sequence[AlertingObject]:
@@ -209,14 +221,24 @@ async def write_object(
     if row is None:
         session.add(AlertingObject(kind=kind, name=name, spec=spec, origin=origin, position=position))
         await session.flush()
+        await record_in(session, Change("create", _TOLD_AS[kind], name, name, after=spec))
         return True
     if row.spec == spec:
-        row.origin = row.origin or origin
+        await _take_over(session, _TOLD_AS[kind], row, origin)
         return None
     check_origin(row, kind, origin)
+    before = row.spec
     row.spec, row.origin, row.updated_at = spec, origin, func.now()
     await session.flush()
+    await record_in(session, Change("change", _TOLD_AS[kind], name, name, before, spec))
     return False
+
+
+async def _take_over(session: AsyncSession, kind: str, row: Channel | AlertingObject, origin: str | None) -> None:
+    """Have what no file said, and is so already, come from this file."""
+    if row.origin is None and origin is not None:
+        row.origin = origin
+        await record_in(session, Change("take_over", kind, row.name, row.name, {"origin": None}, {"origin": origin}))
 
 
 async def remove_object(session: AsyncSession, row: AlertingObject) -> None:
@@ -232,14 +254,18 @@ async def remove_object(session: AsyncSession, row: AlertingObject) -> None:
             raise ConflictError(f"The calendar {row.name!r} is named by {_quoted('route', users)}: change that first.")
     await session.execute(delete(AlertingObject).where(AlertingObject.id == row.id))
     session.expunge(row)
+    await record_in(session, Change("remove", _TOLD_AS[ObjectKind(row.kind)], row.name, row.name, before=row.spec))
 
 
-async def order_routes(session: AsyncSession, names: Sequence[str]) -> None:
-    """Have the routes asked in this order, and ``default`` last."""
+async def order_routes(session: AsyncSession, names: Sequence[str], *, before: Sequence[str]) -> None:
+    """Have the routes asked in this order, and ``default`` last. ``before`` is the order of those that there were."""
     places = {name: place for place, name in enumerate(name for name in names if name != DEFAULT)}
     for row in await read_objects(session, ObjectKind.ROUTE):
         row.position = places.get(row.name, len(places))
     await session.flush()
+    kept = [name for name in names if name in before]
+    was = [name for name in before if name in kept]
+    await record_in(session, Change("order", "route", None, "the order of the routes", {"order": was}, {"order": kept}))
 
 
 def read_spec(row: AlertingObject) -> RouteSpec | CalendarSpec | WindowSpec:

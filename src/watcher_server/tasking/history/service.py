@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, text
 
+from watcher_server.audit.service import Change, record
 from watcher_server.kit.errors import ConflictError, NotFoundError
 from watcher_server.tasking.history.reading import select_page, select_task
 from watcher_server.tasking.history.schemas import TaskDetail, TaskList, TaskQuery, TaskSummary
@@ -115,13 +116,17 @@ def retry_task(connection: Connection, task_id: str) -> TaskDetail:
         raise ConflictError(
             f"The task {task_id} is in the state {task.state}: only one in the state FAILURE or REVOKED can be retried."
         )
+    record(connection, Change("retry", "task", task.id, task.name))
     return task
 
 
 def retry_failed(connection: Connection, name: str | None = None) -> int:
     """Put every task in the state FAILURE, or those of one name, back into the outbox; how many."""
     values = {"name": name, "channel": WAKE_CHANNEL}
-    return int(connection.execute(text(_RETRY_FAILED), values).scalar_one())
+    retried = int(connection.execute(text(_RETRY_FAILED), values).scalar_one())
+    if retried:
+        record(connection, Change("retry", "task", None, name or "every failed task", after={"retried": retried}))
+    return retried
 
 
 # The oldest first, by ix_task_finished_at. A coalesced task goes after the one that did its work.

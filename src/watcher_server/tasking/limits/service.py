@@ -9,6 +9,7 @@ import psycopg
 from sqlalchemy import Connection, delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 
+from watcher_server.audit.service import Change, record
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.settings import Settings, rate_per_second
 from watcher_server.tasking.models import RateLimitOverride
@@ -76,7 +77,12 @@ def override_limit(
         .on_conflict_do_update(index_elements=[RateLimitOverride.task_name], set_=values)
         .returning(RateLimitOverride.until)
     )
-    return TaskLimit(task, configured, per_second, connection.execute(statement).scalar_one())
+    before = _in_force(connection, task, configured)
+    changed = TaskLimit(task, configured, per_second, connection.execute(statement).scalar_one())
+    # Also of the same limit it is told that it holds longer.
+    after = {"limit": limit_text(per_second), "until": changed.until}
+    record(connection, Change("override", "rate_limit", task, task, before, after))
+    return changed
 
 
 def reset_limit(connection: Connection, settings: Settings, task: str) -> TaskLimit:
@@ -86,8 +92,17 @@ def reset_limit(connection: Connection, settings: Settings, task: str) -> TaskLi
         NotFoundError: no such task has a limit.
     """
     configured = _configured_limit(settings, task)
+    before = _in_force(connection, task, configured)
     connection.execute(delete(RateLimitOverride).where(RateLimitOverride.task_name == task))
+    after = {"limit": limit_text(configured), "until": None}
+    record(connection, Change("reset", "rate_limit", task, task, before, after))
     return TaskLimit(task, configured, configured)
+
+
+def _in_force(connection: Connection, task: str, configured: float | None) -> dict[str, Any]:
+    statement = text(f"{_OVERRIDES_IN_FORCE} AND task_name = :task")
+    row = connection.execute(statement, {"task": task}).one_or_none()
+    return {"limit": limit_text(configured if row is None else row.per_second), "until": row and row.until}
 
 
 def _configured_limit(settings: Settings, task: str) -> float | None:

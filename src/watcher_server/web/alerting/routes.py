@@ -12,7 +12,7 @@ from watcher_server.alerts.config import service
 from watcher_server.alerts.config.store import ObjectKind
 from watcher_server.alerts.kinds import Kind
 from watcher_server.auth.access import may_administer
-from watcher_server.auth.middleware import actor_of
+from watcher_server.auth.acting import actor_of
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.web.alerting import changes, reading

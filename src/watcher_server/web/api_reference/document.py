@@ -14,14 +14,15 @@ _SCHEMES = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "A token of `watcher token create NAME --scope read|write|admin`. Before there is one, Watcher "
-        "answers its own machine without it.",
+        "description": "A token of `watcher token create NAME --scope ingest|read|write|admin`. Before there is one, "
+        "Watcher answers its own machine without it.",
     },
     "login": {
         "type": "apiKey",
         "in": "cookie",
         "name": COOKIE,
-        "description": "The cookie of the login page. It changes something only when a page of Watcher asks.",
+        "description": "The cookie of a session (`__Host-watcher_session` over https). It changes something only when "
+        "a page of Watcher asks.",
     },
 }
 _REFUSALS = {
@@ -45,7 +46,7 @@ def complete(document: Document) -> Document:
     components.setdefault("schemas", {})["Refused"] = _REFUSED
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            if path in _PUBLIC:
+            if path in _PUBLIC and method == "get":
                 operation["security"] = []
                 continue
             scope = needed_scope(method.upper(), path)

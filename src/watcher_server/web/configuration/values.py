@@ -11,11 +11,13 @@ from pydantic.fields import FieldInfo
 
 from watcher_server.settings import Settings
 
-# The first field of each group of settings.
+# The first field of each group of settings, or of a part of it.
 _GROUPS = {
     "home": "Processes",
     "database_url": "Database, broker and Slack",
     "ingest_pool_size": "Limits of the api",
+    "openlineage_max_event_bytes": "OpenLineage",
+    "max_connections": "Limits of the api",
     "auto_create_anomaly_detection_rules": "Checks and alerts",
     "retention_days": "Retention",
     "relay_enabled": "Tasks",

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -107,7 +107,10 @@ def judge_timeliness(run: PipelineExecution, context: Context) -> Timeliness:
 
 
 def status_of(end_date: datetime | None, succeeded: bool | None, outcome: str | None, *, is_flagged: bool) -> str:
-    """How a run went, in the word of its colour: running, failed, lost, anomalous or completed."""
+    """How a run went, in the word of its colour.
+
+    That is running, failed, lost, aborted, retried, anomalous or completed.
+    """
     if end_date is None:
         return "running"
     if not succeeded:
@@ -161,11 +164,14 @@ class Metadata:
     is_cut: bool
 
 
-def read_metadata(value: dict[str, Any] | None) -> Metadata:
-    """Every value of nested JSON with its path."""
+def read_metadata(value: dict[str, Any] | None, without: Collection[str] = ()) -> Metadata:
+    """Every value of nested JSON with its path, but what stands under the names ``without``."""
     entries: list[Entry] = []
     is_cut = False
-    for path, leaf in _walk("", value or {}):
+    value = value or {}
+    # One that is large is not walked further than it is shown, so it is copied only where something is left out.
+    shown_part = {name: part for name, part in value.items() if name not in without} if without else value
+    for path, leaf in _walk("", shown_part):
         if len(entries) == _MOST_ENTRIES:
             return Metadata(entries, is_cut=True)
         shown = leaf if isinstance(leaf, str) else json.dumps(leaf)

@@ -14,6 +14,8 @@ from watcher_server.executions.models import PipelineExecution
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id
+from watcher_server.openlineage.pages import SHOWN_NAMES
+from watcher_server.openlineage.pages import read_run as read_said
 from watcher_server.tasking.history.states import FINAL_STATES
 from watcher_server.web.executions import chart, facts, reading
 from watcher_server.web.pages import is_part, render
@@ -39,6 +41,7 @@ async def show_execution(
     before, after = await executions.read_beside(session, run)
     shown, gantt = await _draw(session, run, callers[0].id if callers else run.id, view, context.now)
     tasks = await reading.read_tasks(session, execution_id)
+    said = await read_said(session, run)
     is_live = run.end_date is None or gantt.is_running or any(task.state not in FINAL_STATES for task in tasks)
     return render(
         request,
@@ -51,7 +54,8 @@ async def show_execution(
         seconds=facts.seconds_of(run, context.now),
         timeliness=facts.judge_timeliness(run, context),
         comparisons=facts.compare(run, before, context.now),
-        metadata=facts.read_metadata(run.execution_metadata),
+        said=said,
+        metadata=facts.read_metadata(run.execution_metadata, without=SHOWN_NAMES if said else ()),
         output=facts.last_lines(await executions.read_output(session, execution_id)),
         callers=callers,
         before=before,

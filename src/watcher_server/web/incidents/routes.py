@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from watcher_server.alerts.notifications import retry_notification
-from watcher_server.auth.middleware import actor_of
+from watcher_server.auth.acting import actor_of
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.incidents.kinds import Kind

@@ -9,6 +9,7 @@ from watcher_server.incidents.reading import ListedIncident
 SAYINGS = {
     Kind.FAILING: ("is failing", "was failing"),
     Kind.LOST: ("has lost a run", "had lost a run"),
+    Kind.SILENT: ("is silent", "was silent"),
     Kind.MISSED: ("has missed its run", "had missed its run"),
     Kind.LATE: ("is late", "was late"),
     Kind.OVERLAPPING: ("has too many open runs", "had too many open runs"),
@@ -20,7 +21,13 @@ SAYINGS = {
     Kind.WATCHER: ("", ""),
 }
 # What stands before a subject that is no pipeline.
-SUBJECTS = {Kind.TASK: "Task", Kind.QUEUE: "Queue", Kind.CHANNEL: "Channel", Kind.WATCHER: "Watcher itself:"}
+SUBJECTS = {
+    Kind.SILENT: "Namespace",
+    Kind.TASK: "Task",
+    Kind.QUEUE: "Queue",
+    Kind.CHANNEL: "Channel",
+    Kind.WATCHER: "Watcher itself:",
+}
 CHANGES = {
     "opened": "found it",
     "reopened": "found it again",

@@ -2,21 +2,25 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Depends, Form, Path, Query, Request
+from fastapi.responses import HTMLResponse, Response
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.schemas import AddressFound
 from watcher_server.addresses.service import search_addresses
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.kit.errors import NotFoundError
-from watcher_server.kit.fields import ResponseBody, SearchText
+from watcher_server.http.state import app_state
+from watcher_server.kit.errors import ConflictError, NotFoundError
+from watcher_server.kit.fields import Id, ResponseBody, SearchText
 from watcher_server.lineage.details import MOST_LOOKED_AT, read_details
 from watcher_server.lineage.landmarks import MOST_COUNTED, Landmarks, read_troubled
+from watcher_server.openlineage.joining import join_dataset, read_proposal
+from watcher_server.openlineage.pages import read_address
 from watcher_server.web.lineage.query import ViewState, read_state
 from watcher_server.web.lineage.reading import read_view
-from watcher_server.web.pages import is_part, render
+from watcher_server.web.pages import back_to, is_part, render
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
@@ -38,12 +42,15 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
     except NotFoundError:
         return render(request, "lineage/unknown.html", status_code=404, wanted="")
     selected = state.selected if state.selected in view.names else None
+    details = await read_details(session, selected or state.centre)
     return render(
         request,
         "lineage/_view.html" if is_part(request) else "lineage/index.html",
         view=view,
         state=state,
-        details=await read_details(session, selected or state.centre),
+        details=details,
+        said=await read_address(session, details.address),
+        proposal=await read_proposal(session, selected or state.centre),
         wanted="",
         **_LIMITS,
     )
@@ -72,8 +79,31 @@ async def show_details(request: Request, session: Session, state: State) -> HTML
     """The panel of the chosen address."""
     if state is None:
         raise NotFoundError("Choose an address with source_address_id.")
-    details = await read_details(session, state.centre if state.selected is None else state.selected)
-    return render(request, "lineage/_details.html", state=state, details=details, **_LIMITS)
+    selected = state.centre if state.selected is None else state.selected
+    details = await read_details(session, selected)
+    said, proposal = await read_address(session, details.address), await read_proposal(session, selected)
+    return render(
+        request, "lineage/_details.html", state=state, details=details, said=said, proposal=proposal, **_LIMITS
+    )
+
+
+class JoinForm(BaseModel):
+    """The address that another one turned out to be."""
+
+    into: Id
+
+
+@router.post("/ui/addresses/{address_id}/join")
+async def join_addresses(
+    request: Request, session: Session, address_id: Annotated[Id, Path()], form: Annotated[JoinForm, Form()]
+) -> Response:
+    """Have the dataset of an address be the address that the page proposed."""
+    proposal = await read_proposal(session, address_id)
+    if proposal is None or proposal.address_id != form.into:
+        raise ConflictError("The two are not proposed as one any more: open the address again.")
+    await (await session.connection()).run_sync(join_dataset, proposal.dataset_key, form.into)
+    app_state(request).relay.wake()
+    return back_to(request, f"/lineage-graph?source_address_id={form.into}")
 
 
 class Found(ResponseBody):

@@ -1,28 +1,31 @@
-"""The login page: a token in exchange for a cookie."""
+"""Logging in with a token, and logging out."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from watcher_server.auth.credentials import COOKIE
+from watcher_server.auth.book import has_passed
+from watcher_server.auth.credentials import cookie
 from watcher_server.auth.failures import FailedLogins
+from watcher_server.auth.network import network_of
 from watcher_server.auth.refusals import too_many_wrong_tokens
+from watcher_server.auth.scopes import Scope
 from watcher_server.auth.service import find_token
+from watcher_server.auth.sessions import create_session, end_session
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.web.pages import render
+from watcher_server.web.login.cookies import mark_logged_out, set_session_cookie
+from watcher_server.web.login.page import local_target, show_form, why_over
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
-# Not strict: a person who follows a link from a chat or a mail is logged in. Following a link changes nothing.
-_SAME_SITE: Final = "lax"
-
 
 @router.get("/login")
-async def show_login(request: Request, next: str = "/ui") -> Response:  # noqa: A002 - the name in the URL
-    """The form that asks for a token."""
-    return render(request, "login.html", target=_local_target(next))
+async def show_login(request: Request, next: str | None = None) -> Response:  # noqa: A002 - the name in the URL
+    """The form. A browser that was sent here from a page is told why its session is over."""
+    notice = None if next is None else await why_over(request)
+    return show_form(request, local_target(next or "/ui"), notice=notice)
 
 
 @router.post("/login")
@@ -32,24 +35,45 @@ async def log_in(
     token: Annotated[str, Form()] = "",
     next: Annotated[str, Form()] = "/ui",  # noqa: A002 - the name in the form
 ) -> Response:
-    """Exchange a token for a cookie that may do what the token may."""
-    target, shown = _local_target(next), token.strip()
+    """Exchange a token for a session that may do what the token may."""
+    target, shown = local_target(next), token.strip()
     connection = await session.connection()
-    if not shown or await connection.run_sync(find_token, shown) is None:
+    known = await connection.run_sync(find_token, shown) if shown else None
+    if known is None:
         return _refuse(request, target)
-    response = RedirectResponse(target, status_code=303)
-    response.set_cookie(
-        COOKIE, shown, max_age=7 * 86_400, httponly=True, samesite=_SAME_SITE, secure=request.url.scheme == "https"
+    if has_passed(known.expires_at):
+        error = "This token has expired: make another one, or give it a new secret with `watcher token rotate NAME`."
+        return show_form(request, target, status_code=401, error=error)
+    if known.scope is Scope.INGEST:
+        error = "This token may only report runs: log in with one that may read."
+        return show_form(request, target, status_code=403, error=error)
+    session_id = await connection.run_sync(
+        lambda sync: create_session(sync, token_id=known.id, address=address_of(request), browser=browser_of(request))
     )
+    response = RedirectResponse(target, status_code=303)
+    set_session_cookie(request, response, session_id, known.expires_at)
     return response
 
 
 @router.post("/logout")
-async def log_out(request: Request) -> Response:
-    """Forget the cookie."""
+async def log_out(request: Request, session: Session) -> Response:
+    """End the session of this browser."""
+    shown = cookie(dict(request.scope["headers"]), request.url.scheme)
+    if shown:
+        await (await session.connection()).run_sync(end_session, shown)
     response = RedirectResponse("/login", status_code=303)
-    response.delete_cookie(COOKIE, httponly=True, samesite=_SAME_SITE, secure=request.url.scheme == "https")
+    mark_logged_out(request, response)
     return response
+
+
+def address_of(request: Request) -> str:
+    """Where a login comes from, as it can be shown."""
+    return network_of(request.client.host) if request.client else "a local socket"
+
+
+def browser_of(request: Request) -> str:
+    """What a browser says it is."""
+    return request.headers.get("user-agent", "")
 
 
 def _refuse(request: Request, target: str) -> Response:
@@ -57,14 +81,7 @@ def _refuse(request: Request, target: str) -> Response:
     wait = failed_logins.note(request.scope, "form")
     if wait is None:
         error = "This token is not valid: check that all of it was copied."
-        return render(request, "login.html", status_code=401, target=target, error=error)
-    response = render(request, "login.html", status_code=429, target=target, error=too_many_wrong_tokens(wait))
+        return show_form(request, target, status_code=401, error=error)
+    response = show_form(request, target, status_code=429, error=too_many_wrong_tokens(wait))
     response.headers["Retry-After"] = str(wait)
     return response
-
-
-def _local_target(target: str) -> str:
-    """Where to go after the login: a path of this server, never another site."""
-    # A path begins with exactly one slash. Browsers take a backslash for a slash, and leave out control characters.
-    is_path = target.startswith("/") and not target.startswith("//")
-    return target if is_path and target.isprintable() and "\\" not in target else "/ui"

@@ -26,7 +26,8 @@ _TICK_HOURS = 4
 class Bar:
     """One run, or several of one outcome that overlap in the drawing; ``left`` and ``width`` in minutes.
 
-    ``outcome`` is completed, anomalous, failed, lost, running or missed; ``execution_id`` is None for a missed run.
+    ``outcome`` is completed, anomalous, failed, lost, aborted, retried, running or missed; ``execution_id`` is None for
+    a missed run.
     """
 
     pipeline_id: int

@@ -60,7 +60,8 @@ def _title(run: RunOutcome) -> str:
 
 def _label(runs: Sequence[RunOutcome]) -> str:
     counts = {
-        word: sum(run.outcome == word for run in runs) for word in ("ok", "failed", "lost", "anomalous", "running")
+        word: sum(run.outcome == word for run in runs)
+        for word in ("ok", "failed", "lost", "aborted", "retried", "anomalous", "running")
     }
     said = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     return f"Last {len(runs)} runs: {said}" if len(runs) > 1 else f"Last run: {said.removeprefix('1 ')}"

@@ -96,7 +96,7 @@ async def go_to_limits(change: str) -> Response:
 
 def _check_administrator(request: Request) -> None:
     if not may_change_limits(request):
-        raise HTTPException(HTTPStatus.FORBIDDEN, "Changing a rate limit needs a login with the scope admin")
+        raise HTTPException(HTTPStatus.FORBIDDEN, "Changing a rate limit needs the role admin")
 
 
 def _is_list(address: str) -> bool:

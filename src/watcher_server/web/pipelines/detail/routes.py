@@ -13,6 +13,7 @@ from watcher_server.auth.access import may_write
 from watcher_server.http.body import JsonRoute, read_form
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id, ShortName
+from watcher_server.openlineage.pages import describe_pipeline
 from watcher_server.pings.service import renew_url
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.pipelines.ping_urls import ping_url
@@ -70,6 +71,7 @@ async def _show(
         status_code=status_code,
         pipeline=standing.pipeline,
         standing=standing,
+        said=describe_pipeline(standing.pipeline, standing.summary.tags),
         state=state,
         tabs=list(Tab),
         url=url,

@@ -47,7 +47,9 @@ class Series:
         return {
             "ids": [run.id for run in self.runs],
             "starts": [run.start_date.timestamp() for run in self.runs],
-            "failed": [run.completed_successfully is False for run in self.runs],
+            "failed": [
+                run.completed_successfully is False and run.outcome not in {"aborted", "retried"} for run in self.runs
+            ],
             "values": {metric: [getattr(run, metric) for run in self.runs] for metric in flagged},
             "anomalies": {
                 metric: {

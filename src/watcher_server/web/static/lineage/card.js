@@ -27,7 +27,19 @@ const TYPE_WIDTH = CARD.footer - 22;
 // The end of a name gets more room, because many names share their beginning.
 const HEAD_SHARE = 0.4;
 
-const STATUSES = ["failing", "lost", "missed", "late", "overlapping", "stale", "anomalous", "running", "ok", "unknown"];
+const STATUSES = [
+  "failing",
+  "lost",
+  "silent",
+  "missed",
+  "late",
+  "overlapping",
+  "stale",
+  "anomalous",
+  "running",
+  "ok",
+  "unknown",
+];
 const ESCAPES = /** @type {const} */ ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" });
 
 /** @param {string} text */

@@ -1,0 +1,1 @@
+"""Who changed what: a row for each change of the configuration, written in the transaction of the change."""

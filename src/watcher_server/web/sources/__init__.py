@@ -1,0 +1,1 @@
+"""The page of who sends events of OpenLineage, and of how to connect more."""
