@@ -16,6 +16,7 @@ from bench import (
     limits,
     lineage,
     notify,
+    openlineage,
     pages,
     partitioning,
     pings,
@@ -40,6 +41,7 @@ BENCHES = {
     "incidents": incidents,
     "pages": pages,
     "pings": pings,
+    "openlineage": openlineage,
     "anomaly-quality": anomaly_quality,
 }
 
