@@ -35,7 +35,7 @@ def find_broken(connection: Connection) -> list[BrokenChannel]:
 # A lane may have left a row of a channel that was removed; it says the rest by the settings, as ``default`` does.
 _IS_THERE = "(type <> 'default' OR name = 'default')"
 
-_HEALTH = f"SELECT name, NOT gone AND failures = 0 AS is_up FROM channel WHERE {_IS_THERE} ORDER BY name"  # noqa: S608
+_HEALTH = f"SELECT name, NOT gone AND failures = 0 AS is_up FROM channel WHERE {_IS_THERE} ORDER BY name"  # noqa: S608 - of a constant
 
 
 def read_health(connection: Connection) -> dict[str, bool]:
@@ -62,7 +62,7 @@ def find_substitutes(connection: Connection, name: str, broken: Collection[str])
     others = [each for each in dict.fromkeys(named) if each not in broken]
     if others:
         return others
-    known = connection.scalars(text(f"SELECT name FROM channel WHERE {_IS_THERE} ORDER BY name"))  # noqa: S608
+    known = connection.scalars(text(f"SELECT name FROM channel WHERE {_IS_THERE} ORDER BY name"))  # noqa: S608 - of a constant
     return [each for each in dict.fromkeys([DEFAULT, *known]) if each not in broken]
 
 
