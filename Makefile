@@ -27,7 +27,7 @@ TESTED := $(VENV)/.ready-dev node_modules/.ready-dev .venv-sdk/.ready .venv-dbt/
 # The tools whose OpenLineage events `make test-producers` has sent.
 PRODUCERS := dbt airflow dagster python
 
-.PHONY: up test test-fast test-faults test-producers screenshots lint types check docs bench soak wheel package release-check audit lock clean help \
+.PHONY: up test test-fast test-faults test-infrastructure test-producers screenshots lint types check docs bench soak wheel package release-check audit lock clean help \
   debian-packages
 
 help: ## Show this list
@@ -44,6 +44,9 @@ test-fast: $(TESTED) ## Run the tests but those of pages, faults and commands
 
 test-faults: $(VENV)/.ready-dev ## Run the tests that kill processes and engines; `make test` runs them too
 	@$(BIN)/python -m pytest -n 2 tests/faults
+
+test-infrastructure: $(VENV)/.ready-dev debian-packages ## Run the tests against poolers, replicas, Sentinels and proxies, the long ones too
+	@WATCHER_TEST_LONG=1 $(BIN)/python -m pytest -n 0 -s tests/infrastructure
 
 test-producers: $(VENV)/.ready-dev $(PRODUCERS:%=.venv-producer-%/.ready) ## Run dbt, Airflow, Dagster and Python as senders of OpenLineage events
 	@$(BIN)/python -m pytest -n 0 -s tests/producers

@@ -1,7 +1,7 @@
 #!/usr/bin/env sh
 # Brings what the tests need and pip does not have, from Debian's packages: Chromium for the tests of the pages,
 # Prometheus for those of deploy/, Alertmanager for those of its channel, nginx, HAProxy and Caddy for those of
-# docs/proxies.md. Without apt those tests are skipped, and fail in CI.
+# docs/proxies.md, PgBouncer, Redis and its Sentinel for those of tests/infrastructure. Without apt those tests are skipped, and fail in CI.
 set -eu
 cd "$(dirname "$0")/.."
 folder=.venv-debian
@@ -51,6 +51,10 @@ fi
 if ! has nginx; then unpack nginx nginx; fi
 if ! has haproxy; then unpack haproxy haproxy liblua5.3-0 libopentracing-c-wrapper0 libopentracing1; fi
 if ! has caddy; then unpack caddy caddy; fi
+if ! has pgbouncer; then unpack pgbouncer pgbouncer libc-ares2 libevent-2.1-7; fi
+if ! has redis-server || ! has redis-sentinel; then
+  unpack redis redis-server redis-sentinel redis-tools libhiredis0.14 libjemalloc2 liblua5.1-0 liblzf1 lua-bitop lua-cjson
+fi
 # `tests/debian-packages.sh image` also installs what builds an image without a daemon.
 if [ "${1:-}" = image ] && { ! has buildah || ! has mmdebstrap; }; then
   apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends buildah mmdebstrap >/dev/null
