@@ -11,15 +11,15 @@ from typing import Any
 
 import httpx
 import hypothesis
+import psycopg
 import pytest
 import redis
 from celery import Celery
 from fastapi import FastAPI
-from psycopg.errors import DeadlockDetected
 from sqlalchemy import Engine, NullPool, create_engine, text
-from sqlalchemy.exc import OperationalError
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.emptying import empty_tables
 from tests.support.live import LiveServer, start_live
 from watcher_server.app import create_app, fresh_memory
 from watcher_server.database.engine import sqlalchemy_url
@@ -28,7 +28,6 @@ from watcher_server.embedded.account import own_account
 from watcher_server.embedded.postgres import EmbeddedPostgres
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.embedded.valkey import EmbeddedValkey
-from watcher_server.models import Base
 from watcher_server.settings import get_settings, load_settings
 from watcher_server.tasking.sending.broker import redis_client
 from watcher_server.tasking.sending.configuration import broker_configuration
@@ -104,7 +103,18 @@ def _start_engines() -> None:
     """Start PostgreSQL and Valkey unless they run, and migrate the database that all others are copies of."""
     while _not_started:
         _running.enter_context(_not_started.pop())
+        _trust_the_machine()
         migrate(create_database(TEMPLATE, "template0"))
+
+
+def _trust_the_machine() -> None:
+    """Have the shared server not wait for the disk: its data ends with the run, and no test kills it.
+
+    The tests that kill an engine start one of their own, which keeps Watcher's settings.
+    """
+    with psycopg.connect(os.environ["WATCHER_TEST_POSTGRES"], autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def _database(name: str) -> str:
@@ -196,23 +206,6 @@ def engine(_shared_engine: Engine) -> Engine:
     """A sync engine on the test worker's database, every table of it empty."""
     empty_tables(_shared_engine)
     return _shared_engine
-
-
-def empty_tables(engine: Engine) -> None:
-    """Empty every table, and let ids begin at 1 again.
-
-    The keeper of a Watcher that runs locks tables in another order, so PostgreSQL may end this as a deadlock.
-    """
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-    for last in (False, False, False, True):
-        try:
-            with engine.begin() as connection:
-                connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
-        except OperationalError as error:
-            if last or not isinstance(error.orig, DeadlockDetected):
-                raise
-        else:
-            return
 
 
 @asynccontextmanager

@@ -9,8 +9,9 @@ import httpx
 import pytest
 from sqlalchemy import create_engine
 
-from tests.conftest import create_database, empty_tables, worker_broker
+from tests.conftest import create_database, worker_broker
 from tests.end_to_end.test_sdk import SDK_PYTHON
+from tests.support.emptying import empty_tables
 from tests.support.live import LiveServer, start_live
 from watcher_server.database.engine import sqlalchemy_url
 

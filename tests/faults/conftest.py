@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.cluster import Cluster, start_cluster
+from tests.support.emptying import empty_tables
 from tests.support.http_sink import HttpSink, http_sink
 from tests.support.live import wait_until
 from tests.support.workload import Workload, make_workload
-from watcher_server.models import Base
 
 # Lost tasks are found within seconds. Failed tasks are tried again after seconds, and often enough to outlast a restart
 # of the database.
@@ -57,9 +57,7 @@ def cluster(_shared_cluster: Cluster) -> Cluster:
     # A task that the test before left would be one too many for the run of its number in this test.
     with suppress(AssertionError), _shared_cluster.connect() as connection:
         wait_until(lambda: not connection.scalar(text(_UNDER_WAY)), "the end of the tasks of the test before", 60)
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables if table.name not in KEPT)
-    with _shared_cluster.connect() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY"))
+    empty_tables(_shared_cluster.engine, KEPT)
     for url in _shared_cluster.urls.values():
         wait_until(lambda url=url: _has_sessions(url), f"{url} having sessions of the database")  # type: ignore[misc]
     _shared_cluster.slack.texts.clear()

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, create_engine, select, update
 
-from tests.conftest import create_database, empty_tables
+from tests.conftest import create_database
 from tests.incidents.judged import LOOKBACK, LOST_AFTER, MINUTE, Judge, Known, Run, Setting
 from tests.support.clock import DatabaseClock, stop_clock
+from tests.support.emptying import empty_tables
 from tests.support.rows import add_pipeline, add_run, rows
 from tests.support.tasks import add_task
 from watcher_server.database.engine import sqlalchemy_url

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from tests.incidents.passing import let_pass
 from tests.incidents.records import add_incident
-from tests.lineage.graphs import empty_tables
+from tests.support.emptying import empty_tables
 from tests.support.rows import add_pipeline, add_rule, add_run, ago
 from watcher_server.alerts.levels import Level
 from watcher_server.incidents.kinds import RANKS, Kind
@@ -142,7 +142,6 @@ def build(engine: Engine, world: World) -> dict[int, Wrong]:
     empty_tables(engine)
     began = ago(hours=1)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE pipeline_execution_closure"))
         connection.execute(text("INSERT INTO address_type (name, group_name) VALUES ('table', 'database')"))
         for address in ADDRESSES:
             named = {"name": f"address {address}"}

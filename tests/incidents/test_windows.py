@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from tests.conftest import empty_tables
 from tests.incidents.passing import incidents, let_pass, sweep, told
 from tests.incidents.records import events
+from tests.support.emptying import empty_tables
 from tests.support.routing import put_object, put_route, put_window, remove
 from tests.support.rows import add_pipeline, add_run, ago, alerts, change_pipeline
 from watcher_server.freshness.service import check_freshness

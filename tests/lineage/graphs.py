@@ -14,13 +14,6 @@ Edge = tuple[int, int]
 Closure = dict[Edge, tuple[int, list[int]]]
 
 
-def empty_tables(engine: Engine) -> None:
-    """No pipelines, no addresses, no lineage."""
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE pipeline, pipeline_type, address, address_type RESTART IDENTITY CASCADE"))
-        connection.execute(text("TRUNCATE address_lineage_closure, address_lineage_pending"))
-
-
 def draw_addresses(engine: Engine, count: int) -> None:
     """Addresses 1 to ``count``, and the pipelines 1 to 3, in empty tables."""
     with engine.begin() as connection:

@@ -15,10 +15,10 @@ from tests.lineage.graphs import (
     check_closure,
     draw_addresses,
     draw_edges,
-    empty_tables,
     expected_closure,
     stored_closure,
 )
+from tests.support.emptying import empty_tables
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
 from watcher_server.lineage.closure import rebuild_part
 from watcher_server.lineage.walk import ClosureChange

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from tests.conftest import empty_tables
 from tests.openlineage.conftest import Run
 from tests.openlineage.kept import kept, query, queued, run_tasks, state_of
+from tests.support.emptying import empty_tables
 from tests.support.openlineage import Event, dataset, later, output, parent, run_event, send
 from tests.support.rows import add_history, add_pipeline, add_rule, ago, change_pipeline
 from watcher_server.incidents.endless import EndlessRuns

@@ -7,9 +7,10 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, create_engine
 
-from tests.conftest import create_database, empty_tables, serve
+from tests.conftest import create_database, serve
 from tests.reporting.model import noon
 from tests.support.clock import DatabaseClock, stop_clock
+from tests.support.emptying import empty_tables
 from watcher_server.app import create_app, fresh_memory
 from watcher_server.database import engine as engines
 from watcher_server.database.engine import sqlalchemy_url

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from tests.conftest import empty_tables
 from tests.reporting.model import MICROSECOND, TODAY, check_report, day, end_run, noon, reported, start_run
 from tests.support.clock import DatabaseClock
+from tests.support.emptying import empty_tables
 from tests.support.factories import make_pipeline
 from tests.support.live import wait_until
 from tests.support.rows import add_pipeline, add_run
