@@ -1,4 +1,4 @@
-"""The build of the package: the libraries of the pages are in it."""
+"""The build of the package: the libraries of the pages are in it, and the documentation."""
 
 import runpy
 from pathlib import Path
@@ -22,6 +22,17 @@ class VendorHook(BuildHookInterface[Any]):
             tool["bring"](Path(self.root))
         except tool["VendorError"] as error:
             self.app.abort(str(error))
+        # An editable installation reads the documents where they are written.
+        if self.target_name == "wheel" and version != "editable":
+            build_data["force_include"] |= self._documents()
+
+    def _documents(self) -> dict[str, str]:
+        """Where each document lies, and where in the package."""
+        root = Path(self.root)
+        folder = Path("watcher_server", "web", "documentation")
+        library = runpy.run_path(str(root / "src" / folder / "library.py"))
+        found: dict[str, Path] = library["find_documents"](root)
+        return {str(file): str(folder / "texts" / file.relative_to(root)) for file in found.values()}
 
     def _tool(self) -> dict[str, Any]:
         return runpy.run_path(str(Path(self.root, "tools", "vendor.py")))

@@ -9,9 +9,11 @@ from rich.console import Console
 
 from bench import (
     anomaly_quality,
+    bands,
     broker_down,
     checks,
     cycles,
+    footprint,
     incidents,
     limits,
     lineage,
@@ -23,11 +25,13 @@ from bench import (
     reporting,
     retention,
     scale,
+    sdk,
     tasks,
 )
 
 BENCHES = {
     "cycles": cycles,
+    "sdk": sdk,
     "tasks": tasks,
     "limits": limits,
     "broker-down": broker_down,
@@ -40,7 +44,9 @@ BENCHES = {
     "checks": checks,
     "incidents": incidents,
     "pages": pages,
+    "bands": bands,
     "pings": pings,
+    "footprint": footprint,
     "openlineage": openlineage,
     "anomaly-quality": anomaly_quality,
 }

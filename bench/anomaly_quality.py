@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,7 @@ from sqlalchemy.pool import NullPool
 
 from bench.engines import empty_tables, engines
 from bench.quality_plain import plain_zscore
+from bench.quality_replay import run_replay
 from bench.quality_scoring import Score, score
 from bench.series.generated import FAMILIES, WEEKLY_CYCLE, Family, generate
 from bench.series.labelled import Series
@@ -30,6 +32,8 @@ FIRST_SEED = 11
 FULL_SEEDS = 3
 PLAIN = "plain z-score (reference)"
 PLAIN_SMALL = "plain, minimum 10 (reference)"
+# Beside the project, where there are any: they are no part of it.
+LABELLED = Path("../shared/data/labelled")
 RUN_TIME = timedelta(seconds=60)
 AIM = 0.8
 CYCLIC = ("Yahoo", WEEKLY_CYCLE)
@@ -71,11 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=int, help="how many series of each kind of pipeline")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help="the seed of the first of each kind")
+    parser.add_argument(
+        "--budgets", action="store_true", help="only compare alarm budgets, also on the labelled series of --labelled"
+    )
+    parser.add_argument("--labelled", type=Path, default=LABELLED, help="a folder of labelled series")
     parser.add_argument("--kinds", action="store_true", help="also say how many faults of each kind were found")
 
 
 def run(arguments: argparse.Namespace, console: Console) -> None:
     """Judge every run of every series by every method, in order, and print how well."""
+    if arguments.budgets:
+        run_replay(arguments.labelled, console, arguments.seeds or 1, arguments.first_seed)
+        return
     chosen, missing = _choose_series(arguments)
     for line in missing:
         console.print(line)

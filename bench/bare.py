@@ -69,7 +69,8 @@ class Bare:
         body = {**NOTHING, **json.loads(await _read(receive))}
         starts = scope["path"] == "/start_pipeline_execution"
         moment = "start_date" if starts else "end_date"
-        body[moment] = datetime.fromisoformat(body[moment])
+        sent = body.get(moment)
+        body[moment] = None if sent is None else datetime.fromisoformat(sent)
         async with self._pool.connection() as connection:
             cursor = await connection.execute(START_STATEMENT if starts else END_STATEMENT, body)
             row = await cursor.fetchone() or (0,)

@@ -105,6 +105,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> None:
     """Measure and print."""
     with engines() as services:
-        empty_tables(services.database_url, pipelines=PIPELINES)
+        empty_tables(services.database_url, pipelines=PIPELINES, judged=True)
         ends, errors = _measure(services, arguments)
         _report(console, ends, errors, arguments)

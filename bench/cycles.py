@@ -61,7 +61,7 @@ def _unlimited(port: int, services: EmbeddedServices) -> Iterator[int]:
 
 
 def _measure(server: str, services: EmbeddedServices, connections: int, seconds: int) -> Measured:
-    empty_tables(services.database_url, pipelines=PIPELINES)
+    empty_tables(services.database_url, pipelines=PIPELINES, judged=True)
     empty_broker(services.broker_url)
     port = free_port()
     if server == "watcher":
@@ -75,7 +75,7 @@ def _measure(server: str, services: EmbeddedServices, connections: int, seconds:
 
 
 def _pgbench(services: EmbeddedServices, connections: int, seconds: int) -> float:
-    empty_tables(services.database_url, pipelines=PIPELINES)
+    empty_tables(services.database_url, pipelines=PIPELINES, judged=True)
     return measure_pgbench(
         postgres_binaries(services.home, engine_account()),
         services.database_url,

@@ -35,8 +35,8 @@ def engines() -> Iterator[EmbeddedServices]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def empty_tables(database_url: str, *, pipelines: int) -> None:
-    """The same start for every measurement: this number of pipelines and nothing else."""
+def empty_tables(database_url: str, *, pipelines: int, judged: bool = False) -> None:
+    """The same start for every measurement: this number of pipelines, with a rule each if they are judged, no more."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("TRUNCATE pipeline_type, pipeline, pipeline_execution, outbox RESTART IDENTITY CASCADE")
         connection.execute(
@@ -50,6 +50,10 @@ def empty_tables(database_url: str, *, pipelines: int) -> None:
             "INSERT INTO pipeline (name, pipeline_type_id) SELECT 'bench ' || n, 1 FROM generate_series(1, %s) AS n",
             [pipelines],
         )
+        if judged:
+            connection.execute(
+                "INSERT INTO anomaly_detection_rule (pipeline_id, metric_field) SELECT id, 'total_rows' FROM pipeline"
+            )
         settle(connection)
 
 

@@ -33,6 +33,8 @@ RUNS = 20
 FROM_NOTHING_AIM = 10.0
 ONE_EDGE_AIM = 0.3
 PAGE_AIM_MILLISECONDS = 30
+CHAIN_AIM_MILLISECONDS = 300
+_CHAIN_REQUESTS = 10
 _SETTLE_REQUESTS = 50
 
 
@@ -60,6 +62,7 @@ SHAPES = (
     Shape("5 x 2,000, 4 targets anywhere", 5, 2_000, 4, None),
     LOCAL,
 )
+LONG_CHAIN = Shape("GET /lineage-graph/, chain of 5,000", 5_000, 1, 1, None)
 DENSE = Shape("10 x 1,000, 3 targets anywhere", 10, 1_000, 3, None, None)
 
 
@@ -239,6 +242,23 @@ def _measure_pages(connection: psycopg.Connection[Any], home: Path, requests: in
             )
 
 
+def _measure_long_chain(connection: psycopg.Connection[Any], home: Path, table: Table) -> None:
+    """The graph around the middle of a chain."""
+    _load(connection, LONG_CHAIN, draw(LONG_CHAIN))
+    port = free_port()
+    path = f"/lineage-graph/?source_address_id={LONG_CHAIN.addresses // 2}"
+    with watcher_api(port, home, processes=1) as pid, httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        _ask(client, path)
+        cpu = cpu_seconds(pid)
+        asked = [_ask(client, path) for _ in range(_CHAIN_REQUESTS)]
+        cpu = 1000 * (cpu_seconds(pid) - cpu) / len(asked)
+    seconds = [each for each, _ in asked]
+    p50, p95 = (milliseconds_of(seconds, share) for share in (0.5, 0.95))
+    aim = _aim(p50, CHAIN_AIM_MILLISECONDS, "ms")
+    size = str(asked[0][1])
+    table.add_row(LONG_CHAIN.name, f"{len(asked)}", size, size, f"{cpu:.1f} ms", f"{p50:.1f}", f"{p95:.1f}", aim)
+
+
 def _ask(client: httpx.Client, path: str) -> tuple[float, int]:
     """How long the answer took, and how many addresses it holds."""
     began = time.perf_counter()
@@ -269,5 +289,6 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
             console.print(f"{shape.name}: measured")
         # The last one is the graph of the pages.
         _measure_pages(connection, services.home, arguments.requests, pages)
+        _measure_long_chain(connection, services.home, pages)
     console.print(closure)
     console.print(pages)

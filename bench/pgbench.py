@@ -35,7 +35,8 @@ def _script(pipelines: int, *, notify: bool) -> str:
     end = END_STATEMENT
     if notify:
         told = "(SELECT count(pg_notify('watcher_outbox', '')::text) FROM ended)"
-        end = end.replace("\nSELECT id FROM ended", f"\nSELECT id, {told} FROM ended")
+        last = "\nSELECT EXISTS (SELECT FROM queued)"
+        end = end.replace(f"{last} FROM ended", f"{last}, {told} FROM ended")
         assert end != END_STATEMENT, "The statement has another end now: have this notify in it."
     return f"\\set pipeline_id random(1, {pipelines})\n{filled(START_STATEMENT)} \\gset\n{filled(end)};\n"
 

@@ -104,7 +104,7 @@ async def _load(
 def _measure(
     server: str, services: EmbeddedServices, suffixes: Sequence[str], arguments: argparse.Namespace
 ) -> Measured:
-    empty_tables(services.database_url, pipelines=PIPELINES)
+    empty_tables(services.database_url, pipelines=PIPELINES, judged=True)
     empty_broker(services.broker_url)
     with psycopg.connect(services.database_url) as connection:
         urls = [f"/ping/{row[0]}" for row in connection.execute("SELECT ping_uuid FROM pipeline ORDER BY id")]

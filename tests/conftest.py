@@ -52,6 +52,7 @@ SLOW = (
     "tests/end_to_end/",
     "tests/deploy/",
     "tests/producers/",
+    "tests/infrastructure/",
 )
 SLOW_TIMEOUT_SECONDS = 600
 
@@ -81,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     worker_id = getattr(config, "workerinput", {}).get("workerid")
     if worker_id is None:
         _prepare_engines(config)
-    os.environ["WATCHER_DATABASE_URL"] = _database(_worker_database(worker_id or "master"))
+    os.environ["WATCHER_DATABASE_URL"] = database_named(_worker_database(worker_id or "master"))
     os.environ["WATCHER_BROKER_URL"] = _broker(worker_id or "master", 0)
     get_settings.cache_clear()
 
@@ -117,7 +118,8 @@ def _trust_the_machine() -> None:
         connection.execute("SELECT pg_reload_conf()")
 
 
-def _database(name: str) -> str:
+def database_named(name: str) -> str:
+    """The URL of a database of the engine that all tests share."""
     return os.environ["WATCHER_TEST_POSTGRES"].replace("/watcher?", f"/{name}?")
 
 
@@ -134,7 +136,7 @@ def create_database(name: str, template: str = TEMPLATE) -> str:
         connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         connection.execute(text(f"ALTER DATABASE \"{name}\" SET lock_timeout = '{LOCK_SECONDS}s'"))
-    return _database(name)
+    return database_named(name)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

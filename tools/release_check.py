@@ -66,7 +66,7 @@ def _check_metadata(wheel: Path) -> str:
     for field, wanted in {"Name": project["name"], "Requires-Python": project["requires-python"]}.items():
         if fields.get(field) != wanted:
             sys.exit(f"The wheel's {field} is {fields.get(field)!r}, and pyproject.toml says {wanted!r}.")
-    for needed in ("htmx.min.js", "index.html", "watcher.css", "py.typed"):
+    for needed in ("htmx.min.js", "index.html", "watcher.css", "py.typed", "texts/README.md", "texts/docs/README.md"):
         if not any(name.endswith(needed) for name in names):
             sys.exit(f"The wheel has no {needed}.")
     return fields["Version"]

@@ -19,7 +19,8 @@ NAV = {
         "channels.md", "mcp.md", "pages.md", "glossary.md",
     ],
     "Run": [
-        "deployment.md", "kubernetes.md", "deploy.md", "access.md", "audit.md", "proxies.md", "security.md",
+        "deployment.md", "kubernetes.md", "deploy.md", "postgresql.md", "broker.md", "proxies.md", "infrastructure.md",
+        "access.md", "audit.md", "security.md",
         "upgrading.md", "monitoring.md", "logging-and-tracing.md", "reliability.md", "retention.md", "growth.md",
     ],
     "Background work": ["tasks.md", "queues.md", "rate-limits.md"],

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from watcher_server import __version__
+from watcher_server.addresses.routes import ingest_router as addresses_ingest_router
 from watcher_server.addresses.routes import router as addresses_router
 from watcher_server.alerts.config.routes import router as alerting_router
 from watcher_server.alerts.routes import router as notifications_router
@@ -24,12 +26,13 @@ from watcher_server.config_file.routes import router as config_file_router
 from watcher_server.database.engine import create_ingest_pool, create_query_engine
 from watcher_server.dbt import ARTIFACTS_PATH
 from watcher_server.dbt.routes import router as dbt_router
-from watcher_server.executions.routes import ingest_router
+from watcher_server.executions.routes import ingest_router as executions_ingest_router
 from watcher_server.executions.routes import router as executions_router
 from watcher_server.freshness.routes import router as freshness_router
 from watcher_server.health.routes import router as health_router
 from watcher_server.http.head import HeadMiddleware
-from watcher_server.http.receiving import BodyLimit, BodyMiddleware, IngestRoute
+from watcher_server.http.ingest_route import IngestRoutes
+from watcher_server.http.receiving import BodyLimit, BodyMiddleware
 from watcher_server.http.request_id import NamedRequestsApp
 from watcher_server.http.state import AppState
 from watcher_server.http.streams import StreamSlots
@@ -38,6 +41,7 @@ from watcher_server.incidents.explain_routes import router as explain_router
 from watcher_server.incidents.queue_routes import router as queue_check_router
 from watcher_server.incidents.routes import router as incidents_router
 from watcher_server.lineage.landmarks import Landmarks
+from watcher_server.lineage.routes import ingest_router as lineage_ingest_router
 from watcher_server.lineage.routes import router as lineage_router
 from watcher_server.mcp_server.routes import router as mcp_router
 from watcher_server.metrics.routes import router as metrics_router
@@ -49,11 +53,12 @@ from watcher_server.openlineage.routes import ingest_router as openlineage_inges
 from watcher_server.openlineage.routes import other_methods_router as openlineage_other_methods_router
 from watcher_server.pings.receiving import PingMiddleware
 from watcher_server.pings.routes import router as pings_router
+from watcher_server.pipelines.routes import ingest_router as pipelines_ingest_router
 from watcher_server.pipelines.routes import router as pipelines_router
-from watcher_server.registration.routes import router as registration_router
+from watcher_server.registration.routes import ingest_router as registration_ingest_router
 from watcher_server.reporting.routes import router as reporting_router
 from watcher_server.retention.routes import router as retention_router
-from watcher_server.settings import Settings, get_settings
+from watcher_server.settings import Settings, SettingsError, get_settings
 from watcher_server.tasking.history.events import TaskFollower
 from watcher_server.tasking.history.routes import router as history_router
 from watcher_server.tasking.keeper.keeper import Keeper
@@ -66,13 +71,17 @@ from watcher_server.timeliness.routes import router as timeliness_router
 from watcher_server.web.api_reference.document import complete
 from watcher_server.web.api_reference.routes import router as api_reference_router
 from watcher_server.web.errors import register_page_errors
+from watcher_server.web.routes import PAGE_ROUTERS
 from watcher_server.web.routes import router as web_router
 from watcher_server.web.tasks.gauge import QueueGauge
 
 # Starlette tries routes in order: what every run of every pipeline calls comes first.
 ROUTERS = (
-    ingest_router,
-    registration_router,
+    executions_ingest_router,
+    registration_ingest_router,
+    lineage_ingest_router,
+    pipelines_ingest_router,
+    addresses_ingest_router,
     pipelines_router,
     pings_router,
     executions_router,
@@ -107,9 +116,9 @@ ROUTERS = (
     openlineage_ingest_router,
     openlineage_other_methods_router,
 )
-_INGEST_ROUTES = [
-    route for route in (*ingest_router.routes, *openlineage_ingest_router.routes) if isinstance(route, IngestRoute)
-]
+# What no router of ROUTERS or PAGE_ROUTERS answers.
+_OTHER_NAMES = {"openapi.json", "ping", "static"}
+_INGEST_ROUTES = IngestRoutes(route for router in ROUTERS for route in router.routes)
 
 _LAST_SPANS_SECONDS = 2.0
 # Anybody may send this form, so it gets no more than a token and a path need.
@@ -189,6 +198,23 @@ async def _run_services(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             await asyncio.to_thread(state.tracing.close, _LAST_SPANS_SECONDS)
 
 
+def require_own_path(settings: Settings) -> None:
+    """Check that the path of WATCHER_PUBLIC_URL is none of Watcher's own.
+
+    A proxy may leave the path in the requests or take it away, and Watcher has to see which.
+
+    Raises:
+        SettingsError: it begins as an address of Watcher does.
+    """
+    routes = [route for router in (*ROUTERS, *PAGE_ROUTERS) for route in router.routes if isinstance(route, Route)]
+    names = _OTHER_NAMES.union(route.path.split("/")[1] for route in routes) - {""}
+    if settings.root_path.split("/")[1:2] and settings.root_path.split("/")[1] in names:
+        raise SettingsError(
+            f"WATCHER_PUBLIC_URL has the path {settings.root_path}, and addresses of Watcher itself begin so: "
+            "give it another path, such as /watcher."
+        )
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application, by default with the settings of this process."""
     settings = settings or get_settings()
@@ -202,7 +228,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         tracing=tracing,
-        ingest_paths={route.path for route in _INGEST_ROUTES},
+        ingest_routes=_INGEST_ROUTES,
+        root=settings.root_path,
     )
     app.state = Services(settings, tracing)  # type: ignore[assignment]
     app.add_middleware(HeadMiddleware)

@@ -2,7 +2,7 @@
 
 from watcher_server.addresses.models import Address, AddressType
 from watcher_server.alerts.models import Alert, AlertingObject, AlertSubject, Channel, ChannelView, Notification
-from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent, UnflaggedAnomaly
 from watcher_server.audit.models import AuditEntry
 from watcher_server.auth.models import ApiToken, FailedLoginCount, LoginSession, Person
 from watcher_server.database.base import Base
@@ -100,5 +100,6 @@ __all__ = [
     "RateLimitOverride",
     "TaskRun",
     "TimelinessExecutionLog",
+    "UnflaggedAnomaly",
     "Worker",
 ]

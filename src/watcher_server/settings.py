@@ -8,6 +8,7 @@ import ipaddress
 import os
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,6 +19,9 @@ from celery.schedules import crontab
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from watcher_server.kit.broker_url import parse_broker_url
+from watcher_server.kit.libpq import libpq_parameters
+from watcher_server.kit.public_url import check_public_url, root_of
 from watcher_server.settings_files import FileSettingsSource, SettingsFileError
 
 
@@ -56,13 +60,31 @@ def _check_url(*schemes: str) -> AfterValidator:
         except ValueError:
             # The error would quote a part of the password.
             raise ValueError("is not a URL; a password with special characters must be percent-encoded") from None
-        if parts.scheme not in schemes:
-            *others, last = [f"{scheme}://" for scheme in schemes]
-            listed = f"{', '.join(others)} or {last}" if others else last
-            raise ValueError(f"must start with {listed}, not {parts.scheme or 'nothing'}://")
+        _check_scheme(parts.scheme, schemes)
         return url
 
     return AfterValidator(check)
+
+
+def _check_scheme(scheme: str, schemes: Sequence[str]) -> None:
+    if scheme not in schemes:
+        *others, last = [f"{known}://" for known in schemes]
+        listed = f"{', '.join(others)} or {last}" if others else last
+        raise ValueError(f"must start with {listed}, not {scheme or 'nothing'}://")
+
+
+def _check_database_url(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        scheme, separator, _ = url.get_secret_value().partition("://")
+        _check_scheme(scheme if separator else "", ("postgresql", "postgres", "postgresql+psycopg"))
+        libpq_parameters(url.get_secret_value())
+    return url
+
+
+def _check_broker(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        parse_broker_url(url.get_secret_value())
+    return url
 
 
 def _check_cron(expression: str) -> str:
@@ -230,16 +252,19 @@ class Settings(BaseSettings):
 
     database_url: Annotated[
         SecretStr | None,
-        _check_url("postgresql", "postgres", "postgresql+psycopg"),
+        AfterValidator(_check_database_url),
         Field(validation_alias=AliasChoices("WATCHER_DATABASE_URL", "DATABASE_URL")),
     ] = None
-    """`postgresql://…`, PostgreSQL 16 or newer; `DATABASE_URL` is read too."""
+    """`postgresql://…`, PostgreSQL 16 or newer, with everything that libpq takes; `DATABASE_URL` is read too."""
+    database_direct_url: Annotated[SecretStr | None, AfterValidator(_check_database_url)] = None
+    """The same database past the pooler, where `WATCHER_DATABASE_URL` leads through one in transaction mode."""
     broker_url: Annotated[
         SecretStr | None,
-        _check_url("redis", "rediss", "redis+socket"),
+        AfterValidator(_check_broker),
         Field(validation_alias=AliasChoices("WATCHER_BROKER_URL", "REDIS_URL")),
     ] = None
-    """`redis://…`, `rediss://…` or `redis+socket://…`, Valkey or Redis; `REDIS_URL` is read too."""
+    """`redis://…`, `rediss://…`, `redis+socket://…`, `sentinel://…` or `sentinels://…`: Valkey, or Redis 6.2 or newer;
+    `REDIS_URL` is read too."""
     slack_webhook_url: Annotated[
         SecretStr | None,
         _check_url("https", "http"),
@@ -248,8 +273,11 @@ class Settings(BaseSettings):
     """Where alerts go; `SLACK_WEBHOOK_URL` is read too."""
     alert_resolved: bool = True
     """People are told when an incident is over, too."""
-    public_url: Annotated[str | None, Field(pattern=r"^https?://[^\s?#]+$", max_length=500)] = None
-    """Where people reach Watcher, such as `https://watcher.example`: messages link to it."""
+    public_url: Annotated[
+        str | None, Field(pattern=r"^https?://[^\s?#]+$", max_length=500), AfterValidator(check_public_url)
+    ] = None
+    """Where people reach Watcher, such as `https://watcher.example` or `https://example.com/watcher`: messages link to
+    it, and a path in it is the one under which all pages are (under a path)."""
 
     alert_private_hosts: Annotated[str | None, AfterValidator(_check_hosts)] = None
     """Names and addresses, separated by commas, that channels may reach although they are no public addresses."""
@@ -262,7 +290,7 @@ class Settings(BaseSettings):
     """Channels of the type apprise may be used; needs the extra `apprise`."""
 
     ingest_pool_size: Annotated[int, Field(ge=1, le=200)] = 8
-    """Database connections of an api process for starts and ends of executions."""
+    """Database connections of an api process for what pipelines send with each run."""
     query_pool_size: Annotated[int, Field(ge=1, le=200)] = 5
     """Database connections of an api process for everything else; as many again at a peak."""
     query_timeout_seconds: Annotated[int, Field(ge=1)] = 30
@@ -391,6 +419,8 @@ class Settings(BaseSettings):
     def _check_combinations(self) -> Self:
         if not self.queue_alert_info < self.queue_alert_warning < self.queue_alert_critical:
             raise ValueError("WATCHER_QUEUE_ALERT_INFO must be below ..._WARNING, and that below ..._CRITICAL")
+        if self.database_direct_url is not None and self.database_url is None:
+            raise ValueError("WATCHER_DATABASE_DIRECT_URL needs WATCHER_DATABASE_URL")
         if self.require_token and self.allow_unauthenticated:
             raise ValueError("WATCHER_REQUIRE_TOKEN and WATCHER_ALLOW_UNAUTHENTICATED contradict each other")
         if self.oidc_issuer is not None and (self.oidc_client_id is None or self.public_url is None):
@@ -409,6 +439,11 @@ class Settings(BaseSettings):
         """The networks of WATCHER_TRUSTED_PROXIES."""
         return split_networks(self.trusted_proxies)
 
+    @cached_property
+    def root_path(self) -> str:
+        """The path that Watcher has on its host, without a slash at its end; empty when it has the host to itself."""
+        return root_of(self.public_url)
+
     @property
     def asks_always(self) -> bool:
         """Whether there is a way to log in, or must be, so that a server without tokens is not open."""
@@ -421,17 +456,35 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "No database is configured: set WATCHER_DATABASE_URL, or run `watcher up`, which brings its own."
             )
-        url = self.database_url.get_secret_value()
-        return "postgresql://" + url.split("://", 1)[1]
+        return _plain(self.database_url)
+
+    @property
+    def direct_url(self) -> str | None:
+        """WATCHER_DATABASE_DIRECT_URL, likewise."""
+        return None if self.database_direct_url is None else _plain(self.database_direct_url)
+
+    @property
+    def direct_database(self) -> str:
+        """The database past any pooler: for what needs a session of its own."""
+        return self.direct_url or self.database
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a session may be given to others after each transaction."""
+        return self.database_direct_url is not None
 
     @property
     def broker(self) -> str:
-        """The broker's URL, as Celery takes it."""
+        """The broker's URL, as :func:`parse_broker_url` takes it apart."""
         if self.broker_url is None:
             raise SettingsError(
                 "No broker is configured: set WATCHER_BROKER_URL, or run `watcher up`, which brings its own."
             )
         return self.broker_url.get_secret_value()
+
+
+def _plain(url: SecretStr) -> str:
+    return "postgresql://" + url.get_secret_value().partition("://")[2]
 
 
 def _explain(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,7 +14,11 @@ from tests.anomalies.conftest import Judge
 from tests.conftest import MakeClient
 from tests.support.live import wait_until
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, now, rows
+from watcher_server.anomalies.detection import detect_anomalies, find_expectations
+from watcher_server.anomalies.expectations import Moment
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
+from watcher_server.anomalies.rules import Rule
+from watcher_server.executions.models import PipelineExecution
 
 
 async def read(client: httpx.AsyncClient, pipeline_id: int, metric: str = "total_rows", **query: Any) -> dict[str, Any]:
@@ -244,3 +249,44 @@ async def test_bands_that_take_long_keep_nobody_else_waiting(make_client: MakeCl
 
         assert others.status_code == 200, others.text
         assert {band["state"] for band in await asyncio.gather(*bands)} == {"ready"}
+
+
+async def test_seasonal_bands_are_the_judged_ones_and_follow_what_changes(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    values = [1000 + 40 * (day % 7) + day % 3 for day in range(50)]
+    # A collapse that nobody accepted is not learnt.
+    pipeline_id = pipeline_with(engine, [*values, *[0] * 12, *values[:8]], method="seasonal", minimum_executions=21)
+    with engine.begin() as connection:
+        runs = [(run["pipeline_id"], run["id"]) for run in rows(connection, PipelineExecution)]
+        for run in runs:
+            detect_anomalies(connection, *run, alert_max_age_hours=1)
+
+    def judged_bands() -> list[Any]:
+        with engine.connect() as connection:
+            (stored,) = rows(connection, AnomalyDetectionRule)
+            rule = Rule.of(SimpleNamespace(**stored), metric="total_rows")
+            found = [
+                (run["id"], find_expectations(connection, pipeline_id, moment_of(run), [rule])[rule.id])
+                for run in rows(connection, PipelineExecution)
+            ]
+        return [(id_, None if e.within is None else (e.within.lower, e.within.upper)) for id_, e in sorted(found)]
+
+    async def shown_bands() -> list[Any]:
+        shown = (await read(client, pipeline_id, executions=200))["executions"]
+        return [
+            (run["id"], None if run["mean"] is None else (run["lower_bound"], run["upper_bound"]))
+            for run in sorted(shown, key=lambda run: int(run["id"]))
+        ]
+
+    before = judged_bands()
+    assert sum(band is not None for _, band in before) == 50 - 21 + 20
+    assert await shown_bands() == before
+    assert await shown_bands() == before
+    with engine.begin() as connection:
+        connection.execute(update(PipelineExecution).where(PipelineExecution.id == runs[30][1]).values(total_rows=3000))
+    assert await shown_bands() == judged_bands() != before
+
+
+def moment_of(run: dict[str, Any]) -> Moment:
+    return Moment(run["start_date"], run["end_date"], run["hour_recorded"], run["date_recorded"])

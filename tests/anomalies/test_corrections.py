@@ -319,3 +319,93 @@ async def test_what_is_no_such_object_is_a_422(client: httpx.AsyncClient, path: 
     answer = await client.post(path, content=content, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 422
+
+
+async def reflag(client: httpx.AsyncClient, pipeline_id: int, run: int, *metrics: str) -> httpx.Response:
+    return await post(client, "/reflag_anomaly", pipeline_id, run, metrics)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+async def test_unflagging_a_whole_event_can_be_undone(
+    client: httpx.AsyncClient, engine: Engine, flagged_runs: tuple[int, list[int]], order: tuple[int, ...]
+) -> None:
+    pipeline_id, runs = flagged_runs
+    with engine.connect() as connection:
+        before = rows(connection, AnomalyDetectionResult), rows(connection, AnomalyEvent)
+    for run in runs:
+        await unflag(client, pipeline_id, run, *METRICS)
+
+    for place in order:
+        answer = await reflag(client, pipeline_id, runs[place], *METRICS)
+        assert answer.status_code == 204, answer.text
+
+    with engine.connect() as connection:
+        assert (rows(connection, AnomalyDetectionResult), rows(connection, AnomalyEvent)) == before
+        assert all(flags(connection, run) == dict.fromkeys(METRICS, True) for run in runs)
+    incidents = (await client.get("/incident", params={"kind": "anomalous"})).json()
+    assert [incident["state"] for incident in incidents] == ["open"]
+
+
+async def test_one_run_comes_back_to_the_event_that_the_others_kept(
+    client: httpx.AsyncClient, engine: Engine, flagged_runs: tuple[int, list[int]]
+) -> None:
+    pipeline_id, runs = flagged_runs
+    before = event(engine)
+    await unflag(client, pipeline_id, runs[2], "total_rows")
+    assert event(engine)["execution_count"] == 2
+
+    assert (await reflag(client, pipeline_id, runs[2], "total_rows")).status_code == 204
+
+    assert event(engine) == before
+    # There is nothing left to put back.
+    again = await reflag(client, pipeline_id, runs[2], "total_rows")
+    assert again.status_code == 404
+    assert "no flag for total_rows that was cleared" in again.text
+    assert (await reflag(client, pipeline_id, 10**9, "total_rows")).status_code == 404
+
+
+async def test_an_acceptance_that_is_taken_back_opens_its_events_again(
+    client: httpx.AsyncClient, engine: Engine, flagged_runs: tuple[int, list[int]]
+) -> None:
+    pipeline_id, runs = flagged_runs
+    await accept(client, pipeline_id, runs[0], "total_rows")
+    assert event(engine)["accepted_at"] is not None
+
+    answer = await client.patch(RULE, json={"id": rule(engine)["id"], "normal_from": None})
+
+    assert answer.status_code == 200
+    assert event(engine)["accepted_at"] is None
+
+
+async def test_taking_back_a_second_acceptance_puts_back_the_first(
+    client: httpx.AsyncClient, engine: Engine, judge: Judge, flagged_runs: tuple[int, list[int]]
+) -> None:
+    pipeline_id, runs = flagged_runs
+    await accept(client, pipeline_id, runs[0], "total_rows")
+    first = rule(engine)
+    for hours in (2, 1.9):
+        judge(pipeline_id, add_later_run(engine, pipeline_id, 2000, hours_ago=hours))
+    higher = add_later_run(engine, pipeline_id, 9000)
+    judge(pipeline_id, higher)
+    await accept(client, pipeline_id, higher, "total_rows")
+
+    def accepted() -> list[bool]:
+        with engine.connect() as connection:
+            events = [row for row in rows(connection, AnomalyEvent) if row["metric_field"] == "total_rows"]
+        return [row["accepted_at"] is not None for row in events]
+
+    assert accepted() == [True, True]
+    with engine.connect() as connection:
+        second = max(row["id"] for row in rows(connection, AnomalyEvent) if row["metric_field"] == "total_rows")
+    taken_back = await client.post(f"/ui/anomalies/{second}/take-back")
+    assert taken_back.status_code == 303
+    assert accepted() == [True, False]
+    assert [rule(engine)[name] for name in ("normal_from", "normal_until")] == [
+        first["normal_from"],
+        first["normal_until"],
+    ]
+
+    again = await client.post(f"/ui/pipelines/{pipeline_id}/rules/{first['id']}/forget")
+    assert again.status_code == 303
+    assert accepted() == [False, False]
+    assert (rule(engine)["normal_from"], rule(engine)["former_normals"]) == (None, [])

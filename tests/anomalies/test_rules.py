@@ -13,8 +13,10 @@ from tests.support.rows import now
 from watcher_server.anomalies.models import AnomalyDetectionRule
 
 PATH = "/anomaly_detection_rule"
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "z_threshold": 3.0,
+    "alarms_per_month": None,
+    "alarm_threshold": None,
     "lookback_days": 30,
     "minimum_executions": 30,
     "method": "zscore",
@@ -25,7 +27,10 @@ DEFAULTS = {
     "new_normal_after": 10,
     "normal_from": None,
     "normal_until": None,
+    "holidays": [],
     "learning": True,
+    "known_executions": 0,
+    "state": "learning",
     "active": True,
     "updated_at": None,
 }
@@ -58,6 +63,8 @@ NEW_FIELDS: dict[str, Any] = {
     "minimum_std_percent": 2.5,
     "minimum_std": 0.001,
     "new_normal_after": 5,
+    "alarms_per_month": 0.5,
+    "holidays": ["2026-12-24"],
 }
 
 
@@ -157,9 +164,8 @@ async def test_rules_that_a_new_pipeline_brings_have_the_defaults(make_client: M
         assert (await post(client, other)).status_code == 200
 
     named = {"id", "metric_field", "created_at"}
-    (settings,) = {tuple((k, v) for k, v in rule.items() if k not in named) for rule in brought}
-    assert len(brought) == 6
-    assert dict(settings) == {"pipeline_id": pipeline_id, **DEFAULTS}
+    settings = [{field: value for field, value in rule.items() if field not in named} for rule in brought]
+    assert settings == [{"pipeline_id": pipeline_id, **DEFAULTS}] * 6
 
 
 async def test_a_second_post_changes_only_what_it_carries(client: httpx.AsyncClient) -> None:

@@ -70,6 +70,8 @@ _ADD_WINDOW = Step("POST", "/alerting/windows", {"name": "{name}", "match": MATC
 _PUT_LIMIT = Step("PUT", LIMIT, {"limit": "5/s"})
 _RUNS = Step("PATCH", "/anomaly_detection_rule", {"id": "{rule_id}", "normal_from": "2026-01-01T00:00:00Z"})
 
+_UNFLAG = Step("POST", "/unflag_anomaly", CORRECTION)
+
 CASES = (
     Case("POST /pipeline", "create", "pipeline", {"name": "new", "pipeline_type_name": "{type}"}),
     Case("POST /pipeline", "change", "pipeline", {"name": "orders", "pipeline_type_name": "{type}", "owner": "ann"}),
@@ -124,6 +126,7 @@ CASES = (
     ),
     Case("PATCH /anomaly_detection_rule", "change_rule", "pipeline", {"id": "{rule_id}", "z_threshold": 9}),
     Case("POST /unflag_anomaly", "unflag", "pipeline", CORRECTION),
+    Case("POST /reflag_anomaly", "reflag", "pipeline", CORRECTION, before=(_UNFLAG,)),
     Case("POST /accept_new_normal", "accept_new_normal", "pipeline", CORRECTION),
     Case("PATCH /incident/{incident_id}", "assign", "incident", {"version": 1, "assignee": "ann"}),
     Case("PATCH /incident/{incident_id}", "unacknowledge", "incident", {"version": 1, "state": "open"}),
@@ -185,6 +188,13 @@ CASES = (
         before=(_PUT_LIMIT,),
     ),
     Case("POST /ui/pipelines/{pipeline_id}/unflag", "unflag", "pipeline", form=VERDICT),
+    Case(
+        "POST /ui/pipelines/{pipeline_id}/reflag",
+        "reflag",
+        "pipeline",
+        form=VERDICT,
+        before=(_UNFLAG,),
+    ),
     Case("POST /ui/pipelines/{pipeline_id}/accept", "accept_new_normal", "pipeline", form=VERDICT),
     Case("POST /ui/pipelines/{pipeline_id}/ping-url", "renew_ping_url", "pipeline", form={}),
     Case("POST /ui/pipelines/{pipeline_id}/rules", "create_rule", "pipeline", form={"metric_field": "inserts"}),
@@ -216,6 +226,20 @@ CASES = (
     Case("POST /ui/incidents/{incident_id}/comment", "comment", "incident", form={"text": "I look at it"}),
     Case("POST /ui/incidents/{incident_id}/notifications/{notification_id}/send", "resend", "notification", form={}),
     Case("POST /ui/anomalies/{event_id}/accept", "accept_new_normal", "pipeline", form={}),
+    Case(
+        "POST /ui/anomalies/{event_id}/take-back",
+        "change_rule",
+        "pipeline",
+        form={},
+        before=(Step("POST", "/accept_new_normal", CORRECTION),),
+    ),
+    Case(
+        "POST /ui/anomalies/reflag",
+        "reflag",
+        "pipeline",
+        form={"rule_id": "{rule_id}", "metric": "total_rows", "cleared_at": "{unflagged_at}"},
+        before=(_UNFLAG,),
+    ),
     Case("POST /ui/anomalies/{event_id}/unflag", "unflag", "pipeline", form={}),
     Case("POST /ui/alerts/{alert_id}/send", "resend", "notification", form={}),
     Case("POST /ui/channels/test", "test", "channel", form={"name": "default"}),
@@ -265,6 +289,7 @@ REPORTS = {
         for method in ("PUT", "PATCH", "DELETE", "OPTIONS")
     },
     "POST /ui/addresses/{address_id}/join": "it leaves the entry of `openlineage alias`",
+    "POST /anomaly_detection_rule/preview": "it writes nothing",
     "POST /lineage-graph/refresh": "the closure is computed anew from the same edges",
     "POST /freshness": "the check that runs by its schedule anyway",
     "POST /timeliness": "the check that runs by its schedule anyway",

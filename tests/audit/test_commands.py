@@ -49,6 +49,7 @@ INSERT INTO address (name, address_type_id) SELECT 'lake', id FROM kind
 NOT_CHANGING = {
     "up", "api", "worker", "beat", "migrate", "backup", "status", "export", "audit", "mcp", "token list",
     "tasks list", "tasks show", "incidents list", "incidents show", "route explain", "limits",
+    "rules suggest", "rules try",
     "openlineage status", "openlineage failed", "openlineage show", "openlineage import",
 }  # fmt: skip
 # These send requests to a server, whose routes leave the entries.

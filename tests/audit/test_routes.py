@@ -7,13 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
 from tests.audit.cases import CASES, REPORTS, Case, plain, writing_routes
 from tests.support.hostile import add_hostile_scene
 from tests.support.logins import session_cookie
 from tests.support.rows import now, rows
 from watcher_server.addresses.models import Address, AddressType
+from watcher_server.anomalies.models import UnflaggedAnomaly
 from watcher_server.app import create_app
 from watcher_server.audit.models import AuditEntry
 from watcher_server.auth.people import note_person
@@ -50,6 +51,7 @@ def scene(engine: Engine) -> dict[str, Any]:
             "key_id": 1,
             "task": "detect_anomalies_task",
             "soon": soon,
+            "unflagged_at": soon,
         }
 
 
@@ -116,6 +118,8 @@ async def test_a_change_leaves_one_entry_that_names_who_made_it(
         made = await client.request(step.method, path, json=_fill(step.json, scene), headers=headers)
         assert made.is_success, made.text
     last = max((entry["id"] for entry in entries(engine)), default=0)
+    with engine.connect() as connection:
+        scene["unflagged_at"] = str(connection.scalar(select(UnflaggedAnomaly.unflagged_at)))
     answer = await _send(client, case, scene, token, engine)
     assert answer.status_code < 400, answer.text
     (entry,) = entries(engine, last)

@@ -80,6 +80,12 @@ class Watcher:
 
     def up(self, **settings: str) -> Up:
         """Start it and wait until it says that it runs."""
+        up = self.begin(**settings)
+        up.wait_for("Watcher is running")
+        return up
+
+    def begin(self, **settings: str) -> Up:
+        """Start it, and do not wait."""
         output = self.folder / f"up-{len(self.ups)}.txt"
         with output.open("wb") as stream:
             process = subprocess.Popen(
@@ -91,7 +97,6 @@ class Watcher:
                 start_new_session=True,
             )
         self.ups.append(Up(process, output))
-        self.ups[-1].wait_for("Watcher is running")
         return self.ups[-1]
 
     def run_beside(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -56,7 +56,7 @@ def test_what_is_no_backup_changes_nothing(watcher: Watcher, tmp_path: Path) -> 
 def newer_database(worker_id: str) -> str:
     url = create_database(f"watcher_newer_{worker_id}")
     with psycopg.connect(url) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE watcher_alembic_version SET version_num = '9999'")
     return url
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 
 from tests.conftest import create_database
 from watcher_server.database import engine as engines
+from watcher_server.database import migrate as migrations
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current, migrate
 from watcher_server.models import Base
@@ -23,7 +24,11 @@ MIGRATIONS = Path(engines.__file__).parent / "migrations"
 
 def test_the_migrated_tables_are_the_models(engine: Engine) -> None:
     with engine.connect() as connection:
-        options = {"compare_server_default": True, "include_name": _is_modelled}
+        options = {
+            "compare_server_default": True,
+            "include_name": _is_modelled,
+            "version_table": migrations.VERSION_TABLE,
+        }
         context = MigrationContext.configure(connection, opts=options)
 
         assert compare_metadata(context, Base.metadata) == []
@@ -69,9 +74,8 @@ def test_months_quarters_and_years_follow_the_calendar(
 
 
 @pytest.fixture
-def version_before(engine: Engine, worker_id: str) -> Engine:
-    """A database as it was before the revision that resolves thresholds."""
-    assert engine
+def version_before(worker_id: str) -> str:
+    """The URL of a database as it was before the revision that resolves thresholds."""
     url = create_database(f"watcher_before_{worker_id}", "template0")
     before = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     config = Config()
@@ -81,7 +85,7 @@ def version_before(engine: Engine, worker_id: str) -> Engine:
     with before.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, str(revision.down_revision))
-    return before
+    return url
 
 
 THRESHOLDS = """
@@ -95,18 +99,19 @@ VALUES
 """
 
 
-def test_a_database_with_pipelines_gets_the_thresholds_in_force(version_before: Engine) -> None:
-    with version_before.begin() as connection:
+def test_a_database_with_pipelines_gets_the_thresholds_in_force(version_before: str) -> None:
+    before = create_engine(sqlalchemy_url(version_before), poolclass=NullPool)
+    with before.begin() as connection:
         connection.execute(text(THRESHOLDS))
 
-    migrate(version_before.url.render_as_string(hide_password=False).replace("+psycopg", ""))
+    migrate(version_before)
 
     columns = """
         name, tags, freshness_number, freshness_datepart, freshness_own, freshness_muted_by, freshness_muted,
         timeliness_number, timeliness_muted_by, stale_at,
         watcher_due(created_at, timeliness_number, timeliness_datepart)
     """
-    with version_before.connect() as connection:
+    with before.connect() as connection:
         rows = connection.execute(text(f"SELECT {columns} FROM pipeline_effective ORDER BY id")).all()
     assert [tuple(row) for row in rows] == [
         ("of its type", ["a"], 1, "day", False, None, False, None, "type", datetime(2026, 1, 2, tzinfo=UTC), None),

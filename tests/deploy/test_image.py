@@ -165,6 +165,8 @@ def test_a_run_is_reported_and_judged_with_every_part_in_a_container(
             lambda: _answers(client, f"http://127.0.0.1:{metrics}/health/ready"), "the worker is ready", logs["worker"]
         )
         pipeline = client.post("/pipeline", json={"name": "orders", "pipeline_type_name": "load"}).json()["id"]
+        rule = {"pipeline_id": pipeline, "metric_field": "inserts"}
+        assert client.post("/anomaly_detection_rule", json=rule).status_code == 201
         run = client.post("/start_pipeline_execution", json={"pipeline_id": pipeline}).json()["id"]
         ended = client.post("/end_pipeline_execution", json={"id": run, "completed_successfully": True, "inserts": 5})
         assert ended.status_code == 204

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -189,3 +190,12 @@ def test_every_selector_finds_pods() -> None:
     for selector in selectors:
         wanted = selector.get("matchLabels", selector)
         assert [labels for labels in pods if wanted.items() <= labels.items()], selector
+
+
+def test_the_documented_trigger_for_sentinels_has_kedas_schema() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    block = re.search(r"```yaml\n(- type: redis-sentinel\n.*?)```", page, re.DOTALL)
+    assert block is not None
+    other = copy.deepcopy(SCALED)
+    other["spec"]["triggers"] = yaml.safe_load(block[1])
+    assert _check_with_keda(other) == ""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from tests.support.factories import START, end, make_pipeline, start
+from tests.support.factories import START, end, make_pipeline, make_rule, start
 
 END = START + timedelta(minutes=5)
 
@@ -253,6 +253,7 @@ class TestSuccess:
 
     async def test_it_triggers_detection_once(self, client: httpx.AsyncClient, engine: Engine) -> None:
         pipeline_id = await make_pipeline(client)
+        await make_rule(client, pipeline_id)
         execution_id = await start(client, pipeline_id)
 
         answers = [await end(client, execution_id, inserts=3) for _ in range(3)]
@@ -260,6 +261,18 @@ class TestSuccess:
         assert [answer.status_code for answer in answers] == [204, 204, 204]
         kwargs = {"pipeline_id": pipeline_id, "pipeline_execution_id": execution_id}
         assert outbox(engine) == [("detect_anomalies_task", kwargs)]
+
+    async def test_it_queues_nothing_where_no_active_rule_judges_it(
+        self, client: httpx.AsyncClient, engine: Engine
+    ) -> None:
+        pipeline_id = await make_pipeline(client)
+        rule_id = await make_rule(client, pipeline_id)
+        assert (await client.patch("/anomaly_detection_rule", json={"id": rule_id, "active": False})).is_success
+        await make_rule(client, await make_pipeline(client, "customers"))
+
+        assert (await end(client, await start(client, pipeline_id), inserts=3)).status_code == 204
+
+        assert outbox(engine) == []
 
 
 async def test_a_failure_is_judged_as_such_and_moves_nothing(client: httpx.AsyncClient, engine: Engine) -> None:
@@ -298,7 +311,9 @@ async def test_a_different_end_is_409(client: httpx.AsyncClient, other: dict[str
 
 
 async def test_ten_ends_at_once_count_once(client: httpx.AsyncClient, engine: Engine) -> None:
-    execution_id = await start(client, await make_pipeline(client))
+    pipeline_id = await make_pipeline(client)
+    await make_rule(client, pipeline_id)
+    execution_id = await start(client, pipeline_id)
 
     answers = await asyncio.gather(*(end(client, execution_id, inserts=3) for _ in range(10)))
 

@@ -75,13 +75,13 @@ async def test_services_that_hang_are_not_waited_for(make_client: MakeClient, si
 
 async def test_missing_migrations_are_named(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
-        version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+        version = connection.scalar(text("SELECT version_num FROM watcher_alembic_version"))
+        connection.execute(text("UPDATE watcher_alembic_version SET version_num = '0000'"))
     try:
         answer = await client.get("/health/ready")
     finally:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
+            connection.execute(text("UPDATE watcher_alembic_version SET version_num = :version"), {"version": version})
     assert answer.status_code == 503
     assert "is at revision 0000" in answer.json()["detail"]
     assert "watcher migrate" in answer.json()["detail"]

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from watcher_server.http.ingest_route import IngestRoutes
 from watcher_server.http.receiving import BodyMiddleware
 
 KIB = 1024
@@ -24,7 +25,7 @@ class _Uploads:
     def __init__(self, count: int) -> None:
         self.answered: dict[int, int] = {}
         self.pieces: list[asyncio.Queue[dict[str, Any]]] = [asyncio.Queue() for _ in range(count)]
-        self._middleware = BodyMiddleware(self._app, max_body_bytes=200 * KIB, path_limits={}, routes=())
+        self._middleware = BodyMiddleware(self._app, max_body_bytes=200 * KIB, path_limits={}, routes=IngestRoutes(()))
 
     async def _app(self, _scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

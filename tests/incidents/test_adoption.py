@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import pytest
 from alembic import command
 from alembic.config import Config
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, NullPool, create_engine, text
 
-from tests.conftest import create_database
+from tests.conftest import create_database, database_named
 from tests.incidents.passing import incidents, sweep, told, wait
 from tests.incidents.records import events
 from watcher_server.anomalies.detection import detect_anomalies
@@ -85,7 +86,8 @@ def before(worker_id: str) -> Iterator[Engine]:
 
 
 def upgrade(engine: Engine) -> None:
-    migrations.migrate(engine.url.render_as_string(hide_password=False).replace("+psycopg", ""))
+    name = conninfo_to_dict(str(engine.url.query["conninfo"]))["dbname"]
+    migrations.migrate(database_named(str(name)))
 
 
 def check(engine: Engine) -> None:

@@ -1,13 +1,19 @@
 """The graph around one address over HTTP."""
 
+from itertools import pairwise
 from typing import Any
 
 import httpx
+import networkx as nx
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from tests.lineage.graphs import Edge, draw_addresses, draw_edges, stored_closure
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
+from watcher_server.database.engine import sqlalchemy_url
+from watcher_server.lineage.schemas import Direction
+from watcher_server.lineage.surroundings import ALL, find_surroundings
 
 # 1 and 2 feed 3, 3 feeds 4, 4 feeds 5; 6 also feeds 4; 1 feeds 5 directly; 7 is alone.
 EDGES = [(1, 3), (2, 3), (3, 4), (4, 5), (6, 4), (1, 5)]
@@ -163,6 +169,26 @@ async def test_cycles_and_self_edges_end(client: httpx.AsyncClient, engine: Engi
 
     assert await ask(client, 1) == ([1, 2, 3], cycle)
     assert await ask(client, 1, depth=1000) == ([1, 2, 3], cycle)
+
+
+async def test_a_long_chain_is_read_whole_in_few_statements(
+    client: httpx.AsyncClient, engine: Engine, database_url: str
+) -> None:
+    draw_addresses(engine, 300)
+    draw_edges(engine, [*pairwise(range(1, 301)), (300, 1), (7, 50)])
+    reading, sent = create_async_engine(sqlalchemy_url(database_url)), []
+    event.listen(reading.sync_engine, "before_cursor_execute", lambda *about: sent.append(about[2]))
+    async with AsyncSession(reading) as session:
+        found = await find_surroundings(session, 1, Direction.DOWNSTREAM, ALL, limit=280)
+    await reading.dispose()
+
+    graph = nx.DiGraph([*pairwise(range(1, 301)), (300, 1), (7, 50)])
+    expected = nx.single_source_shortest_path_length(graph, 1)
+    nearest = sorted(expected, key=lambda address: (expected[address], address))[:280]
+    assert found.distance == {address: expected[address] for address in nearest}
+    assert found.truncated
+    assert len(sent) == 1
+    assert len((await ask(client, 150))[0]) == 300
 
 
 async def test_a_shared_edge_appears_once_per_pipeline(client: httpx.AsyncClient, engine: Engine) -> None:

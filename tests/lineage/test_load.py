@@ -82,6 +82,52 @@ async def test_a_replacement_keeps_the_rows_that_stay_and_rebuilds_around_both(
     assert stored_closure(engine) == expected_closure([1, 2, 3, 4], [(1, 3), (1, 4)])
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        # What a rebuild that failed leaves: an edge that it did not add, one that it did not remove, sources left over.
+        "DELETE FROM address_lineage_closure WHERE depth = 1",
+        "INSERT INTO address_lineage_closure VALUES (3, 1, 1, ARRAY[3, 1])",
+        "INSERT INTO address_lineage_pending VALUES (2)",
+        # What changed meanwhile.
+        "UPDATE address_lineage SET origin = 'openlineage' WHERE source_address_id = 2",
+        "INSERT INTO address_lineage (pipeline_id, source_address_id, target_address_id) VALUES (1, 3, 3)",
+        "UPDATE address SET fingerprint = '' WHERE id = 2",
+    ],
+)
+async def test_a_load_that_changes_nothing_queues_a_rebuild_only_where_one_is_due(
+    client: httpx.AsyncClient, engine: Engine, broken: str
+) -> None:
+    pipeline_id = await make_pipeline(client)
+    await load(client, pipeline_id, ["a", "b"], ["c"])
+    rebuild_task(**queued(engine)[0])
+
+    again = await load(client, pipeline_id, ["B", "a", "a"], ["c"])
+    assert (again.status_code, again.json()["lineage_relationships_created"]) == (201, 2)
+    assert len(queued(engine)) == 1
+
+    with engine.begin() as connection:
+        connection.execute(text(broken))
+    assert (await load(client, pipeline_id, ["a", "b"], ["c"])).json() == again.json()
+    assert len(queued(engine)) == 2
+    rebuild_task(**queued(engine)[1])
+    assert edges(engine) == [(1, "a", "c"), (1, "b", "c")]
+    assert stored_closure(engine) == expected_closure([1, 2, 3], [(1, 3), (2, 3)])
+
+
+async def test_addresses_of_one_name_that_differ_are_merged(client: httpx.AsyncClient, engine: Engine) -> None:
+    pipeline_id = await make_pipeline(client)
+    body = {
+        "pipeline_id": pipeline_id,
+        "source_addresses": [address("a", primary_key="id"), address("a", table_name="t")],
+        "target_addresses": [address("b")],
+    }
+    for number in (1, 2):
+        assert (await client.post("/address_lineage", json=body)).json()["lineage_relationships_created"] == 1
+        assert len(queued(engine)) == number
+        rebuild_task(**queued(engine)[-1])
+
+
 async def test_the_addresses_change_as_if_each_had_been_posted(client: httpx.AsyncClient) -> None:
     pipeline_id = await make_pipeline(client)
     await client.post("/address", json=address("shop.public.orders", primary_key="id"))

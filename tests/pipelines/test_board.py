@@ -25,6 +25,7 @@ from watcher_server.pipelines.board import (
     Board,
     Choices,
     Chosen,
+    Wanted,
     choose_pipelines,
     count_statuses,
     read_active_since,
@@ -56,8 +57,9 @@ async def _condition(session: AsyncSession, pipeline_id: int) -> Condition:
 
 
 async def _choose(session: AsyncSession, **wanted: Any) -> Chosen:
-    fields: dict[str, Any] = {"parts": (), "type_name": "", "tag": "", "word": None, "order": "status", "page": 1}
-    return await choose_pipelines(session, **{**fields, "size": 2, **wanted})
+    where: dict[str, Any] = {"order": "status", "page": 1, "size": 2}
+    where |= {name: wanted.pop(name) for name in list(wanted) if name in where}
+    return await choose_pipelines(session, Wanted(**wanted), **where)
 
 
 async def _finding(session: AsyncSession, pipeline_id: int, word: str) -> Finding:
@@ -180,7 +182,7 @@ async def test_a_page_has_some_of_those_that_fit_and_the_counts_are_of_all(
             add_pipeline(connection, name, mute_freshness_check=name == "orders 2")
         add_incident(connection, 3, "failing")
     assert await _choose(session, parts=["ord", "ers"]) == Chosen(
-        [3, 1], 1, 3, 3, {"failing": 1, "unknown": 2, "muted": 1}
+        [3, 1], 1, 3, 3, {"failing": 1, "attention": 1, "unknown": 2, "muted": 1}
     )
     assert await _choose(session, parts=["orders"], page=9) == Chosen(
         [2], 2, 3, 3, {"failing": 1, "unknown": 2, "muted": 1}

@@ -159,7 +159,7 @@ async def test_a_run_with_a_parent_of_a_summed_day_is_stored_as_any(client: http
     with engine.connect() as connection:
         tasks = connection.scalars(text("SELECT task_name FROM outbox ORDER BY id")).all()
         closure = connection.scalar(text("SELECT count(*) FROM pipeline_execution_closure"))
-    assert tasks == ["pipeline_execution_closure_maintain_task", "detect_anomalies_task"]
+    assert tasks == ["pipeline_execution_closure_maintain_task"]
     assert closure == 2
 
 

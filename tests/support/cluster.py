@@ -129,10 +129,13 @@ class Cluster:
     """Processes by name, their engines, and the Slack that their alerts go to.
 
     Each api listens on a port of its own: ``urls`` has its address by its name. ``sinks`` has what stands for each
-    channel by its name, ``dead`` the names of those that take nothing.
+    channel by its name, ``dead`` the names of those that take nothing. With a ``database_url`` that database is used in
+    place of an engine of the cluster's own.
     """
 
-    def __init__(self, home: Path, slack: SlackSink, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Path, slack: SlackSink, settings: Mapping[str, str], database_url: str | None = None
+    ) -> None:
         self.home = home
         self.slack = slack
         self.sinks: dict[str, SlackSink] = {DEFAULT: slack}
@@ -140,12 +143,14 @@ class Cluster:
         self.parts: dict[str, Part] = {}
         self.urls: dict[str, str] = {}
         self._settings = settings
-        self._services = EmbeddedServices(home / "engines")
+        self._database_url = database_url
+        self._services = EmbeddedServices(home / "engines", postgres=database_url is None)
 
     def __enter__(self) -> Self:
         self._services.__enter__()
-        migrate(self._services.database_url)
-        self.engine: Engine = create_engine(sqlalchemy_url(self._services.database_url), poolclass=NullPool)
+        self.database_url = self._database_url or self._services.database_url
+        migrate(self.database_url)
+        self.engine: Engine = create_engine(sqlalchemy_url(self.database_url), poolclass=NullPool)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -175,7 +180,7 @@ class Cluster:
             **WITHOUT_LIMITS,
             **self._settings,
             "WATCHER_HOME": str(self.home / name),
-            "WATCHER_DATABASE_URL": self._services.database_url,
+            "WATCHER_DATABASE_URL": self.database_url,
             "WATCHER_BROKER_URL": self._services.broker_url,
             "WATCHER_SLACK_WEBHOOK_URL": self.slack.url,
             **settings,
@@ -274,7 +279,7 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def start_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
+def start_cluster(settings: Mapping[str, str], database_url: str | None = None) -> Iterator[Cluster]:
     """Start engines and a Slack for processes that the caller adds. Their folder is deleted when the block ends.
 
     ``settings`` are environment variables of all processes.
@@ -283,7 +288,7 @@ def start_cluster(settings: Mapping[str, str]) -> Iterator[Cluster]:
     home = Path(tempfile.mkdtemp(prefix="watcher-cluster-"))
     home.chmod(0o755)
     try:
-        with slack_sink() as slack, Cluster(home, slack, settings) as cluster:
+        with slack_sink() as slack, Cluster(home, slack, settings, database_url) as cluster:
             yield cluster
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -16,6 +16,14 @@ async def make_pipeline(client: httpx.AsyncClient, name: str = "orders", **field
     return int(response.json()["id"])
 
 
+async def make_rule(client: httpx.AsyncClient, pipeline_id: int, metric: str = "inserts", **fields: Any) -> int:
+    """A rule that judges the runs of a pipeline; its id."""
+    body = {"pipeline_id": pipeline_id, "metric_field": metric, **fields}
+    response = await client.post("/anomaly_detection_rule", json=body)
+    assert response.status_code == 201, response.text
+    return int(response.json()["id"])
+
+
 async def start(client: httpx.AsyncClient, pipeline_id: int, at: datetime = START, **fields: Any) -> int:
     """A run that began; its id."""
     body = {"pipeline_id": pipeline_id, "start_date": at.isoformat(), **fields}

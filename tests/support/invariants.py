@@ -98,11 +98,19 @@ _VIOLATIONS = {
         SELECT reported.id FROM reported
         LEFT JOIN anomaly_detection_result AS result ON result.pipeline_execution_id = reported.id
         GROUP BY reported.id, expected_rules HAVING count(result.id) <> expected_rules""",
+    # After an outage runs are judged out of their order. An event that is judged while an incident of its pipeline is
+    # open belongs to that incident, whose message has been sent.
     "an event of anomalies that was not alerted": """
         SELECT event.id FROM anomaly_event AS event WHERE NOT alerted OR NOT EXISTS (
             SELECT FROM anomaly_detection_result AS result
             JOIN alert ON alert.dedupe_key = 'anomaly:' || result.pipeline_execution_id
-            WHERE result.event_id = event.id)""",
+            WHERE result.event_id = event.id
+        ) AND NOT EXISTS (
+            SELECT FROM incident JOIN alert_subject AS subject ON subject.incident_id = incident.id
+            JOIN task ON task.pipeline_execution_id = event.first_execution_id AND task.name = 'detect_anomalies_task'
+            WHERE incident.kind = 'anomalous' AND incident.pipeline_id = event.pipeline_id
+                AND incident.opened_at <= task.finished_at
+                AND coalesce(incident.resolved_at, 'infinity') >= task.started_at)""",
     "an alert of anomalies that no event called for": """
         SELECT id FROM alert WHERE dedupe_key LIKE 'anomaly:%'
         ORDER BY id OFFSET (SELECT count(*) FROM anomaly_event)""",

@@ -187,6 +187,8 @@ def work(running: Running) -> None:
     api = running.api
     body = {"name": "orders", "pipeline_type_name": "x", "freshness_number": 1, "freshness_datepart": "hour"}
     pipeline_id = api.post("/pipeline", json=body).json()["id"]
+    body = {"pipeline_id": pipeline_id, "metric_field": "inserts"}
+    assert api.post("/anomaly_detection_rule", json=body).status_code == 201
     body = {"pipeline_id": pipeline_id, "start_date": "2026-03-01T02:00:00Z"}
     execution_id = api.post("/start_pipeline_execution", json=body).json()["id"]
     body = {"id": execution_id, "completed_successfully": True, "inserts": 1, "end_date": "2026-03-01T03:00:00Z"}

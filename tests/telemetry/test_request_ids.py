@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from tests.conftest import MakeClient
-from tests.support.factories import end, make_pipeline, start
+from tests.support.factories import end, make_pipeline, make_rule, start
 from watcher_server.app import create_app
 from watcher_server.settings import load_settings
 
@@ -85,6 +85,7 @@ async def test_the_longest_id_is_kept(client: httpx.AsyncClient) -> None:
 
 async def test_the_tasks_of_a_request_carry_its_id(client: httpx.AsyncClient, engine: Engine) -> None:
     pipeline_id = await make_pipeline(client)
+    await make_rule(client, pipeline_id)
     parent_id = await start(client, pipeline_id)
     for path, body, request_id in (
         ("/start_pipeline_execution", {"pipeline_id": pipeline_id, "parent_id": parent_id}, "starts"),
@@ -99,6 +100,7 @@ async def test_the_tasks_of_a_request_carry_its_id(client: httpx.AsyncClient, en
 
 async def test_requests_at_the_same_time_keep_their_ids_apart(client: httpx.AsyncClient, engine: Engine) -> None:
     pipeline_id = await make_pipeline(client)
+    await make_rule(client, pipeline_id)
     executions = [await start(client, pipeline_id) for _ in range(20)]
     answers = await asyncio.gather(*(end(client, execution_id) for execution_id in executions))
 

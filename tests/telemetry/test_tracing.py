@@ -52,6 +52,14 @@ def create_pipeline(api: httpx.Client, **fields: object) -> int:
     return int(answer.json()["id"])
 
 
+def create_judged_pipeline(api: httpx.Client) -> int:
+    """A pipeline with a rule, so that a task follows each of its runs."""
+    pipeline_id = create_pipeline(api)
+    rule = {"pipeline_id": pipeline_id, "metric_field": "inserts"}
+    assert api.post("/anomaly_detection_rule", json=rule).status_code == 201
+    return pipeline_id
+
+
 def run_once(api: httpx.Client, pipeline_id: int, **headers: str) -> httpx.Response:
     """A start and an end; the answer to the end."""
     body = {"pipeline_id": pipeline_id, "start_date": START}
@@ -87,7 +95,7 @@ def test_every_task_is_in_the_trace_of_its_request_however_often_processes_are_r
     settings = {**traced, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
     options = ["--max-tasks-per-child=1", "--concurrency=4"]
     with run_api_and_worker(settings, tmp_path, worker_options=options) as running:
-        pipeline_id = create_pipeline(running.api)
+        pipeline_id = create_judged_pipeline(running.api)
         answers = [run_once(running.api, pipeline_id) for _ in range(CYCLES)]
         wait_until_done(settings, "detect_anomalies_task", CYCLES)
         assert running.stop_worker() == 0
@@ -144,7 +152,7 @@ def test_a_collector_that_never_answers_keeps_nobody_from_working(traced: Settin
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings = {**traced, "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         with run_api_and_worker(settings, tmp_path) as running:
-            pipeline_id = create_pipeline(running.api)
+            pipeline_id = create_judged_pipeline(running.api)
             for _ in range(CYCLES):
                 run_once(running.api, pipeline_id)
             wait_until_done(settings, "detect_anomalies_task", CYCLES)
@@ -241,7 +249,7 @@ def test_without_its_packages_it_says_what_to_install(command: str) -> None:
 
 def test_a_ping_has_no_span(traced: Settings, collector: Collector, tmp_path: Path) -> None:
     with run_api_and_worker(traced, tmp_path) as running:
-        pipeline_id = create_pipeline(running.api)
+        pipeline_id = create_judged_pipeline(running.api)
         url = running.api.get(f"/pipeline/{pipeline_id}").json()["ping_url"]
         answer = running.api.get(f"{url}/fail")
         assert (answer.text, "traceparent" in answer.headers) == ("OK", False)

@@ -46,7 +46,29 @@ async def test_an_event_is_unflagged_after_a_question(open_page: OpenPage, demo_
     await unflag.click()
     await question.get_by_role("button", name="Unflag").click()
     await expect(page.locator(f"#{mark}")).to_have_count(0)
-    await expect(page).to_have_url(re.compile(r"\?days=90&direction=low$"))
+    await expect(page).to_have_url(re.compile(r"\?days=90&direction=low&cleared="))
+    await page.get_by_role("status").get_by_role("button", name="Undo").click()
+    await expect(page.locator(f"#{mark}")).to_be_visible()
+    await expect(page).to_have_url(re.compile(r"\?direction=low&days=90$"))
+
+
+async def test_a_level_is_accepted_and_taken_back(open_page: OpenPage, demo_site: Site) -> None:
+    page = await open_page("/ui/anomalies?days=90&direction=low")
+    worst = page.locator(demo_site.path('a[href="/ui/executions/{anomalous_execution}"]'))
+    event = page.locator(".events > tbody").filter(has_not=worst).last
+    mark = await event.get_attribute("id")
+    await event.get_by_role("button", name="Accept").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Accept").click()
+    await expect(page.locator(f"#{mark}")).to_have_count(0)
+
+    await page.get_by_role("link", name="Accepted", exact=True).click()
+    await page.locator(f"#{mark}").get_by_role("button", name="Take back").click()
+    question = page.get_by_role("dialog")
+    await expect(question).to_contain_text("The normal from before holds again")
+    await question.get_by_role("button", name="Take back").click()
+    await expect(page.locator(f"#{mark}")).to_have_count(0)
+    await page.get_by_role("link", name="Not accepted", exact=True).click()
+    await expect(page.locator(f"#{mark}")).to_be_visible()
 
 
 async def test_filters_work_without_scripts(open_page: OpenPage) -> None:

@@ -53,6 +53,8 @@ PAGES = (
     Subject("account", "/ui/account", "Watcher asks for no login", timed=False, empty=False),
     Subject("archive", "/ui/archive", "None is archived", timed=False, empty=False),
     Subject("audit", "/ui/audit", "create", empty=True),
+    Subject("documentation", "/ui/documentation", "Reporting runs", timed=False, empty=False),
+    Subject("document", "/ui/documentation/runs", "next_watermark", timed=False, empty=False),
     Subject("login", "/login", "token", timed=False, empty=False),
 )
 REFERENCES = ("/docs", "/scalar")

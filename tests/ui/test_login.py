@@ -23,6 +23,7 @@ async def test_a_stranger_logs_in_and_is_where_they_wanted_to_be(
     await expect(page.locator(".account")).to_contain_text("viewer")
     await page.get_by_role("button", name="Log out").click()
     await expect(page.locator("h1")).to_have_text("Log in")
+    await expect(page.get_by_text("You are logged out.")).to_be_visible()
     await expect(page.get_by_text("You were logged out")).to_have_count(0)
 
 

@@ -4,7 +4,7 @@ import re
 
 from playwright.async_api import expect
 
-from tests.ui.conftest import OpenPage
+from tests.ui.conftest import Axe, OpenPage
 from tests.ui.support.site import Site
 
 
@@ -49,3 +49,14 @@ async def test_when_watcher_does_not_answer_the_page_says_so_and_recovers(open_p
     await expect(page.get_by_text("No answer from Watcher")).to_be_visible(timeout=30_000)
     await page.unroute("**/ui")
     await expect(page.get_by_text("No answer from Watcher")).to_be_hidden(timeout=30_000)
+
+
+async def test_on_a_phone_what_is_wrong_is_a_card_each(open_page: OpenPage, axe: Axe) -> None:
+    page = await open_page("/ui", width=390, height=844)
+    card = page.locator(".trouble tbody tr", has_text="crm contacts")
+    await expect(card).to_contain_text("connection to crm.example:5432 timed out")
+    region = page.get_by_role("region", name="What is wrong")
+    assert await region.evaluate("element => element.scrollWidth <= element.clientWidth")
+    await axe(page)
+    await card.get_by_role("link", name="Look at the run").click()
+    await expect(page).to_have_url(re.compile("/ui/executions/"))

@@ -1,11 +1,13 @@
 """The page of one pipeline, as somebody uses it who was alerted."""
 
 import re
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import Locator, Page, expect
 from sqlalchemy import text
 
+from tests.support.rows import add_pipeline, add_run, ago, now
 from tests.ui.conftest import Axe, OpenPage
 from tests.ui.support.site import Site
 
@@ -59,9 +61,26 @@ async def test_an_anomaly_is_looked_at_accepted_and_taken_back(open_page: OpenPa
     await _answer(page, "Accept as new normal")
     await page.get_by_role("status").get_by_role("link", name="Its rule").click()
     await page.get_by_role("link", name="Inserts", exact=True).click()
-    await page.get_by_role("button", name="Let earlier runs count again").click()
-    await _answer(page, "Let earlier runs count again")
+    await page.get_by_role("button", name="Take it back").click()
+    await _answer(page, "Take it back")
     await expect(page.get_by_role("status").first).to_contain_text("count again")
+
+
+async def test_a_chart_ends_now_and_one_run_is_a_point_of_it(open_page: OpenPage, guarded_site: Site) -> None:
+    with guarded_site.engine().begin() as connection:
+        pipeline = add_pipeline(connection, "ran once")
+        add_run(connection, pipeline, total_rows=1200, end_date=ago(days=3))
+    page = await open_page(f"/ui/pipelines/{pipeline}", site=guarded_site, scope="read", timezone="Europe/Berlin")
+    chart = page.get_by_role("region", name="Total rows")
+    await expect(chart.locator("canvas")).to_be_visible()
+    await expect(page.get_by_text("Times in Europe/Berlin")).to_have_count(1)
+
+    over = await chart.locator(".u-over").bounding_box()
+    assert over is not None
+    today = now().astimezone(ZoneInfo("Europe/Berlin")).date()
+    for share, told in ((0.02, "1,200"), (0.98, str(today))):
+        await page.mouse.move(over["x"] + share * over["width"], over["y"] + 20)
+        await expect(chart.locator(".readout")).to_contain_text(told)
 
 
 async def test_an_anomaly_opens_from_its_place_in_the_chart(open_page: OpenPage, demo_site: Site) -> None:

@@ -55,6 +55,19 @@ async def test_thresholds_are_changed_in_place_after_a_confirmation(open_page: O
     await expect(edit).to_be_focused()
 
 
+async def test_the_next_runs_follow_what_is_typed(open_page: OpenPage, axe: Axe) -> None:
+    page = await open_page("/ui/pipelines?q=exchange")
+    await page.get_by_role("link", name="Edit exchange rates").click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_label("Cron").fill("15 6 * * *")
+    await expect(dialog.locator(".next-runs li")).to_have_count(5)
+    await dialog.get_by_label("Time zone").fill("America/New_York")
+    await expect(dialog.locator(".next-runs li").first).to_contain_text(re.compile("06:15 E[SD]T"))
+    await axe(page)
+    await dialog.get_by_label("Cron").fill("15 26 * * *")
+    await expect(dialog.locator(".next-runs")).to_contain_text("It must be five-field cron")
+
+
 async def test_without_a_script_one_is_changed_by_pages(open_page: OpenPage) -> None:
     page = await open_page("/ui/pipelines?q=warehouse", javascript=False)
     await page.get_by_role("link", name="Edit warehouse build").click()

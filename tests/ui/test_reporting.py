@@ -55,3 +55,14 @@ async def test_the_file_has_what_the_page_shows(open_page: OpenPage, tmp_path: P
         rows = list(csv.DictReader(file))
     assert len(rows) == shown
     assert {row["pipeline_name"] for row in rows} == {"payments ledger"}
+
+
+async def test_a_month_has_its_totals_for_each_pipeline_beside_the_month_before(open_page: OpenPage) -> None:
+    page = await open_page("/reporting")
+    month = await page.evaluate("new Date().toISOString().slice(0, 7)")
+    await page.get_by_label("Month").fill(month)
+    await page.get_by_role("button", name="Show").click()
+    await expect(page).to_have_url(re.compile(f"month={month}"))
+    await page.get_by_text("By pipeline", exact=True).click()
+    await expect(page.locator("#by-pipeline tbody tr").first).to_be_visible()
+    await expect(page.locator("#by-pipeline")).to_contain_text("Before is ")

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, time, timedelta
+from html import unescape
 from typing import Any
 
 import httpx
@@ -250,10 +251,54 @@ async def test_all_runs_of_an_event_are_unflagged(client: httpx.AsyncClient, eng
         event = _add_bad_nights(connection)
     answer = await client.post(f"{PAGE}/{event}/unflag")
     assert answer.status_code == 303
-    assert answer.headers["location"] == PAGE
     with engine.connect() as connection:
         assert rows(connection, AnomalyEvent) == []
         assert flags(connection, 6) == flags(connection, 7) == {"total_rows": False}
+
+
+async def test_unflagging_a_long_event_is_undone_for_all_its_runs(client: httpx.AsyncClient, engine: Engine) -> None:
+    with engine.begin() as connection:
+        event = _add_bad_nights(connection, nights=45)
+        before = rows(connection, AnomalyEvent), rows(connection, AnomalyDetectionResult)
+    page = await client.get((await client.post(f"{PAGE}/{event}/unflag?days=7")).headers["location"])
+    assert "45 flags are gone." in page.text
+    form = re.search(r'action="(/ui/anomalies/reflag[^"]*)".*?</form>', page.text, re.DOTALL)
+    assert form is not None
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[0]))
+
+    answer = await client.post(unescape(form[1]), data={name: unescape(value) for name, value in fields.items()})
+
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PAGE}?days=7")
+    with engine.connect() as connection:
+        assert (rows(connection, AnomalyEvent), rows(connection, AnomalyDetectionResult)) == before
+        assert flags(connection, 6) == flags(connection, 50) == {"total_rows": True}
+    # There is nothing left to put back.
+    assert (await client.post(f"{PAGE}/reflag", data=fields)).status_code == 404
+
+
+async def test_a_run_whose_flags_are_accepted_is_nowhere_called_anomalous(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        event = _add_bad_nights(connection, nights=1)
+
+    async def shown() -> dict[str, int | str]:
+        drawn = (await client.get("/ui/pipelines")).text + (await client.get("/ui")).text
+        listed = (await client.get("/ui/pipelines/1?tab=runs&outcome=anomalous")).text
+        run = (await client.get("/ui/executions/6")).text
+        return {
+            "bars": len(re.findall(r'<a href="/ui/executions/6"(?:(?!</a>).)*"bar anomalous"', drawn)),
+            "in the list": listed.count('<th scope="row">'),
+            "on its page": run.count('<tr class="anomalous"'),
+            "accepted": run.count(">accepted<"),
+        }
+
+    assert await shown() == {"bars": 2, "in the list": 1, "on its page": 1, "accepted": 0}
+    assert (await client.post(f"{PAGE}/{event}/accept")).status_code == 303
+    assert await shown() == {"bars": 0, "in the list": 0, "on its page": 0, "accepted": 1}
+    # That it was flagged, the API and its own numbers go on to say.
+    assert (await client.get("/pipeline_execution/6")).json()["anomaly_flags"] == {"total_rows": True}
+    assert "accepted" in (await client.get("/ui/pipelines/1?anomaly=1")).text
 
 
 async def test_one_run_of_an_event_is_unflagged(client: httpx.AsyncClient, engine: Engine) -> None:

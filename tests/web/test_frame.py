@@ -18,6 +18,7 @@ PAGES = (
     "/ui/sources",
     "/ui/sources/connect",
     "/diagnostics",
+    "/ui/documentation",
     "/login",
 )
 

@@ -332,3 +332,44 @@ async def test_the_api_answers_at_the_same_address_with_a_slash(client: httpx.As
     answer = await client.get("/lineage-graph/?source_address_id=1", headers={"Accept": "text/html"})
 
     assert [node["id"] for node in answer.json()["nodes"]] == [1, 2]
+
+
+async def test_what_lies_below_a_failed_address_is_marked_though_that_one_is_not_shown(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, [(1, 2)], 1)
+    draw_edges(engine, [(2, 3), (3, 4), (6, 5), (3, 5)], 2)
+    close(engine, 7)
+    with engine.begin() as connection:
+        add_run(connection, 1, completed_successfully=False)
+        add_run(connection, 2)
+    run_checks(engine)
+
+    view = "?source_address_id=3&direction=downstream"
+    page = await show(client, view)
+    assert {node["id"]: node["affected"] for node in drawn(page)["nodes"]} == {3: True, 4: True, 5: True}
+    assert "It lies below address 2, which is failing" in page
+    assert re.search(r"Affected: it lies below <a [^>]+>address 2</a>, which is failing", page)
+    whole = drawn(await show(client, "?source_address_id=3&depth=3"))
+    marked = {node["id"] for node in whole["nodes"] if node["affected"]}
+    assert marked == {3, 4, 5}
+
+    failing = await show(client, "?source_address_id=3&depth=3&status=failing")
+    assert re.findall(r'<tr data-address="(\d)"', failing) == ["3", "2"]
+    assert {node["id"] for node in drawn(failing)["nodes"] if not node["faded"]} == {2}
+    assert 'status=affected">' in failing
+
+
+async def test_a_path_survives_the_search_for_its_other_end(client: httpx.AsyncClient, engine: Engine) -> None:
+    draw_addresses(engine, 7)
+    draw_edges(engine, EDGES)
+    close(engine, 7)
+    page = await show(client, "?source_address_id=3&from=1")
+    kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', page))
+    assert kept == {"source_address_id": "3", "from": "1", "direction": "both", "depth": "1"}
+    found = await show(client, "?source_address_id=3&from=1&direction=both&depth=1&q=address+5")
+    link = re.search(r'<a href="/lineage-graph([^"]+)">address 5</a>', found)
+    assert link is not None
+    assert "Path of 1 hop" in await show(client, unescape(link[1]))
+    assert "from=1" in (await show(client, "?source_address_id=3&from=1&selected=4")).partition("Centre here")[0]

@@ -126,15 +126,16 @@ async def test_one_that_is_not_active_is_paused(client: httpx.AsyncClient, engin
     assert "nothing is expected of it" in await _text(client, f"/ui/pipelines/{pipeline}")
 
 
-async def test_what_it_touches_links_to_the_lineage(client: httpx.AsyncClient, engine: Engine) -> None:
+async def test_what_it_touches_links_to_exactly_that(client: httpx.AsyncClient, engine: Engine) -> None:
     with engine.begin() as connection:
         pipeline = _add_lineage(connection)
         add_run(connection, pipeline)
     source = (await client.get(f"/ui/pipelines/{pipeline}")).text
-    assert '<a href="/lineage-graph?source_address_id=2">1 address downstream</a>' in source
+    assert f'<a href="/ui/pipelines/{pipeline}?tab=lineage#touched">1 address downstream</a>' in source
     page = await _text(client, f"/ui/pipelines/{pipeline}?tab=lineage")
     assert "Reads 1 Address Status raw postgres unknown" in page
     assert "staging postgres ok 1" in page
+    assert "Touches 1 address downstream Address Status Hops mart postgres" in page
 
 
 def _add_lineage(connection: Connection) -> int:

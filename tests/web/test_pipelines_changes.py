@@ -85,6 +85,11 @@ async def test_a_pipeline_is_edited_step_by_step_without_a_script(client: httpx.
         ({"freshness_number": "1", "freshness_datepart": ""}, "give both"),
         ({"freshness_number": "", "freshness_datepart": "day"}, "give both"),
         ({"timeliness_warning_number": "\x00", "timeliness_warning_datepart": "day"}, "valid integer"),
+        ({"schedule": "61 2 * * *"}, "must be five-field cron"),
+        ({"schedule_timezone": "Mars/Base"}, "must be the IANA name of a time zone"),
+        ({"schedule_grace_minutes": "-1"}, "greater than or equal to 0"),
+        ({"runbook_url": "javascript:alert(1)"}, "must begin with http"),
+        ({"tags": "x" * 51}, "At most 20 tags of 50 characters each"),
     ],
 )
 async def test_what_is_wrong_is_said_at_the_form_with_what_was_typed(
@@ -104,6 +109,51 @@ async def test_what_is_wrong_is_said_at_the_form_with_what_was_typed(
     confirmed = await client.post(url, data={**fields, **typed, "confirmed": "true"})
     assert confirmed.status_code == 422
     assert _stored(engine, pipeline)["updated_at"] is None
+
+
+async def test_a_schedule_comes_with_its_next_runs_and_an_owner_with_tags(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        pipeline = add_pipeline(connection, pipeline_metadata={"tags": ["old"], "team": "sales"})
+    url = f"{PATH}/{pipeline}/edit"
+    typed = {"schedule": "0 2 * * *", "schedule_timezone": "europe/berlin", "schedule_grace_minutes": "20"}
+    typed |= {"owner": "ada", "runbook_url": "https://wiki.example/orders", "tags": "new, nightly ,new"}
+    shown = await client.post(url, data={**_fields((await client.get(url)).text), **typed})
+    assert _changes(shown.text) == [
+        ("Schedule", "none", "0 2 * * *"),
+        ("Time zone", "UTC", "Europe/Berlin"),
+        ("Grace", "10 minutes", "20 minutes"),
+        ("Owner", "none", "ada"),
+        ("Runbook", "none", "https://wiki.example/orders"),
+        ("Tags", "old", "new, nightly"),
+    ]
+    assert re.findall(r"<li>\w{3} [\d-]{10} (\d\d:\d\d) CES?T", shown.text) == ["02:00"] * 5
+
+    await client.post(url, data={**_fields(shown.text), "confirmed": "true"})
+    stored = _stored(engine, pipeline)
+    assert (stored["schedule_timezone"], stored["schedule_grace_minutes"]) == ("Europe/Berlin", 20)
+    assert stored["pipeline_metadata"] == {"team": "sales", "tags": ["new", "nightly"]}
+    assert (stored["owner"], stored["expected_next_run"] > now()) == ("ada", True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"schedule": "*/7 * * * *", "schedule_timezone": "Asia/Kolkata", "schedule_grace_minutes": "5"}, " IST "),
+        ({"schedule": "*/7 * * *", "schedule_grace_minutes": "5"}, "It must be five-field cron"),
+        ({"schedule": "0 0 31 2 *", "schedule_grace_minutes": "5"}, "a moment that comes"),
+        ({"schedule": "0 2 * * *", "schedule_timezone": "Mars", "schedule_grace_minutes": "5"}, "IANA name"),
+        ({"schedule": "0 2 * * *", "schedule_grace_minutes": "²"}, "It must be minutes"),
+        ({}, "Without a schedule no run is expected"),
+    ],
+)
+async def test_the_next_runs_are_said_while_a_schedule_is_typed(
+    client: httpx.AsyncClient, typed: dict[str, str], says: str
+) -> None:
+    answer = await client.get(f"{PATH}/next-runs", params=typed, headers=PART)
+    assert answer.status_code == 200
+    assert says in answer.text
 
 
 async def test_nothing_different_is_said_so(client: httpx.AsyncClient, engine: Engine) -> None:
@@ -231,6 +281,52 @@ async def test_many_are_changed_at_once_after_a_confirmation(
         assert fields.items() <= _stored(engine, pipeline).items()
     assert _stored(engine, already)["updated_at"] is None
     assert opposite.items() <= _stored(engine, other).items()
+
+
+async def _confirm(client: httpx.AsyncClient, data: dict[str, Any]) -> str:
+    """Post the form and confirm what it says; what it said."""
+    shown = (await client.post(f"{PATH}/bulk", data=data)).text
+    seen = re.search(r'name="seen" value="(\w+)"', shown)
+    assert seen is not None, shown
+    assert (await client.post(f"{PATH}/bulk", data={**data, "seen": seen[1], "confirmed": "true"})).status_code == 303
+    return shown
+
+
+async def test_all_that_fit_the_filters_are_changed_not_only_one_page(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        orders = [add_pipeline(connection, f"orders {number}") for number in range(60)]
+        other = add_pipeline(connection, "other")
+    page = (await client.get(f"{PATH}?q=orders")).text
+    offered = re.search(r'name="everything" value="([^"]+)"', page)
+    assert offered is not None
+    assert "All 60 that fit the filters" in page
+    everything = {"everything": unescape(offered[1])}
+
+    assert "60 pipelines" in await _confirm(client, {"action": "pause", **everything})
+    assert not any(_stored(engine, pipeline)["active"] for pipeline in (orders[0], orders[59]))
+    assert _stored(engine, other)["active"]
+
+    thresholds = {"action": "thresholds", "freshness_number": "36", "freshness_datepart": "hour"}
+    assert (
+        "What is left blank stays"
+        in (await client.post(f"{PATH}/bulk", data={"action": "thresholds", **everything})).text
+    )
+    half = await client.post(f"{PATH}/bulk", data={**thresholds, **everything, "freshness_datepart": ""})
+    assert (half.status_code, "give both" in half.text) == (422, True)
+    assert "Stale after: <strong>36 hours" in await _confirm(client, {**thresholds, **everything})
+    assert _stored(engine, orders[59])["freshness_number"] == 36
+    await _confirm(client, {"action": "thresholds", "unset": "freshness", **everything})
+    assert _stored(engine, orders[59])["freshness_number"] is None
+
+    assert "its open" not in await _confirm(client, {"action": "archive", **everything})
+    assert _stored(engine, orders[59])["archived_at"] is not None
+    assert "No pipeline fits" in (await client.get(f"{PATH}?q=orders")).text
+    assert (
+        "no filters of the list"
+        in (await client.post(f"{PATH}/bulk", data={"action": "mute", "everything": "?state=evil"})).text
+    )
 
 
 async def test_many_are_confirmed_again_when_somebody_was_faster(client: httpx.AsyncClient, engine: Engine) -> None:

@@ -17,6 +17,7 @@ from watcher_server.reporting.models import DailyPipelineMetricChange, DailyPipe
 from watcher_server.reporting.tasks import daily_metrics_task
 from watcher_server.tasking.models import OutboxMessage
 from watcher_server.web.reporting import reading
+from watcher_server.web.reporting.query import ReportView
 
 PAGE = "/reporting"
 FILE = "/reporting/daily-pipeline-metrics.csv"
@@ -148,7 +149,7 @@ async def test_a_day_of_the_summary_is_the_whole_report(client: httpx.AsyncClien
         _add_days(connection)
     page = await _page(client, day=_day(1))
     assert _shown(page) == _expected(3)[2:4]
-    assert "<dt>Executions</dt><dd>4</dd>" in page
+    assert "<dt>Executions</dt><dd>4<" in page
     assert _shown(await _page(client, day="2001-01-01")) == []
 
 
@@ -181,7 +182,7 @@ async def test_names_are_completed_by_any_part(client: httpx.AsyncClient, engine
 async def _read_file(client: httpx.AsyncClient, **query: Any) -> tuple[httpx.Response, list[list[str]]]:
     answer = await client.get(FILE, params=query)
     assert answer.status_code == 200
-    return answer, list(csv.reader(io.StringIO(answer.text)))
+    return answer, list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
 
 
 async def test_the_file_has_every_row_that_matches(client: httpx.AsyncClient, engine: Engine) -> None:
@@ -244,7 +245,7 @@ async def test_a_file_without_rows_still_names_its_columns(client: httpx.AsyncCl
 
 
 async def test_an_empty_watcher_says_what_to_do_next(client: httpx.AsyncClient, engine: Engine) -> None:
-    assert "POST /pipeline" in await _page(client)
+    assert 'watcher run --pipeline "My first pipeline"' in await _page(client)
     with engine.begin() as connection:
         add_pipeline(connection)
     page = await _page(client, pipeline_name='"><script>')
@@ -283,6 +284,8 @@ async def test_who_may_only_read_may_read_the_file_and_sum_nothing(make_client: 
 @pytest.mark.parametrize(
     "query",
     [
+        "month=2026-13", "month=9999-12", "month=1970-01", "first=9999-12-31", "first=1970-01-01", "last=0001-01-01",
+        "first=2026-02-01&last=2026-01-01", "first=2020-01-01&last=2026-01-01", "last=1970-01-01",
         "days=x", "days=0", "days=31", "days=", "page_size=0", "page_size=1001", "page_size=", "page=0", "page=-1",
         "pipeline_name=%00", "pipeline_name=%ff", "pipeline_name=" + "x" * 151, "pipeline_type_name=%00", "day=odd",
         "day=9999-12-31", "day=0001-01-01", "after=odd", "after=2026-11-22", "after=0001-01-01/%00",
@@ -292,3 +295,63 @@ async def test_who_may_only_read_may_read_the_file_and_sum_nothing(make_client: 
 @pytest.mark.parametrize("path", [PAGE, FILE, "/reporting/summary", "/reporting/names"])
 async def test_odd_parameters_never_break_anything(client: httpx.AsyncClient, path: str, query: str) -> None:
     assert (await client.get(f"{path}?{query}")).status_code in {200, 422}
+
+
+async def test_a_range_has_its_totals_for_each_pipeline_with_the_period_before_beside_them(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        orders, refunds = add_pipeline(connection, "Orders"), add_pipeline(connection, "refunds")
+        for days_ago in (40, 41, 42):
+            _add_run_on(connection, orders, days_ago, total_rows=100)
+        _add_run_on(connection, orders, 43, total_rows=50)
+        _add_run_on(connection, refunds, 45, completed_successfully=False)
+    page = await _page(client, first=_day(42), last=_day(40))
+    assert [day for day, _ in _shown(page)] == [str(_day(40)), str(_day(41)), str(_day(42))]
+    assert '<dt>Rows</dt><dd>300<span class="muted small"> +500 %</span></dd>' in page
+    assert f"the change from {_day(45)} to {_day(43)}, when 2 executions ran and 1 failed" in page
+    totals = re.findall(r'<th scope="row" class="name"><a [^>]*>(\w+)</a></th><td class="muted">', page)
+    assert totals == ["Orders", "refunds"]
+    answer, (_, *lines) = await _read_file(client, first=_day(42), last=_day(40))
+    assert answer.content.startswith(b"\xef\xbb\xbfdate_recorded,")
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "today", "span", "before"),
+    [
+        ("month=2026-02", "2026-11-30", ("2026-02-01", "2026-02-28"), ("2026-01-01", "2026-01-31")),
+        ("month=2026-11", "2026-11-10", ("2026-11-01", "2026-11-10"), ("2026-10-01", "2026-10-10")),
+        ("month=2026-03", "2026-03-30", ("2026-03-01", "2026-03-30"), ("2026-02-01", "2026-02-28")),
+        ("days=7", "2026-11-10", ("2026-11-04", "2026-11-10"), ("2026-10-28", "2026-11-03")),
+        ("first=2026-11-01", "2026-11-10", ("2026-11-01", "2026-11-10"), ("2026-10-22", "2026-10-31")),
+        ("last=2026-11-01&days=2", "2026-11-10", ("2026-10-31", "2026-11-01"), ("2026-10-29", "2026-10-30")),
+        ("first=2026-11-03&last=2026-11-03", "2026-11-10", ("2026-11-03", "2026-11-03"), ("2026-11-02", "2026-11-02")),
+    ],
+)
+def test_a_period_is_compared_with_the_one_before(
+    query: str, today: str, span: tuple[str, str], before: tuple[str, str]
+) -> None:
+    view = ReportView(**dict(part.split("=") for part in query.split("&")))
+    now_ = date.fromisoformat(today)
+    assert tuple(str(day) for day in view.span(now_)) == span
+    assert tuple(str(day) for day in view.period_before(now_)) == before
+
+
+async def test_days_that_nobody_summed_are_counted_from_their_executions(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        pipeline = add_pipeline(connection, "orders")
+        for days_ago in (1, 20, 50, 60):
+            _add_run_on(connection, pipeline, days_ago, total_rows=7)
+    daily_metrics_task()
+    with engine.begin() as connection:
+        # One that is told late, of a day that lies before all sums.
+        _add_run_on(connection, pipeline, 50, total_rows=5)
+        connection.execute(insert(DailyPipelineMetricChange).values(date_recorded=_day(50), pipeline_id=pipeline))
+    page = await _page(client, first=_day(70), last=_day(0))
+    assert "<dt>Rows</dt><dd>33" in page
+    assert _shown(page) == [(str(_day(days_ago)), "orders") for days_ago in (1, 20, 50, 60)]
+    daily_metrics_task()
+    assert "<dt>Rows</dt><dd>33" in await _page(client, first=_day(70), last=_day(0))

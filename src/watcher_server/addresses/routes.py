@@ -1,10 +1,10 @@
 """Addresses and address types over HTTP."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
-from sqlalchemy import Row
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses import service
 from watcher_server.addresses.models import Address, AddressType
@@ -15,45 +15,61 @@ from watcher_server.addresses.schemas import (
     AddressTypePatch,
     AddressTypePost,
     AddressTypeResponse,
+    shown_fields,
 )
+from watcher_server.addresses.sync import find_unchanged
 from watcher_server.database.rows import find, list_rows
 from watcher_server.http.body import JsonRoute
-from watcher_server.http.session import Session
+from watcher_server.http.idempotency import has_claim
+from watcher_server.http.ingest_route import KeyedIngestRoute, json_answer
+from watcher_server.http.lists import list_answer
+from watcher_server.http.session import Session, ask_at_once, in_transaction
+from watcher_server.http.state import app_state
 from watcher_server.kit.fields import Created, Id, SearchText
 from watcher_server.kit.listing import Page, read_page
 
+ingest_router = APIRouter(route_class=KeyedIngestRoute, tags=["addresses"])
 router = APIRouter(route_class=JsonRoute, tags=["addresses"])
 
 NamePart = Annotated[SearchText | None, Query(description="Any part of the name.")]
 Group = Annotated[SearchText | None, Query(description="The group of the address type, in full.")]
 
 
-@router.post("/address", status_code=201, responses={200: {"model": Created}})
-async def post_address(body: AddressPost, session: Session, response: Response) -> Created:
+@ingest_router.post("/address", status_code=201, response_model=Created, responses={200: {"model": Created}})
+async def post_address(body: AddressPost, request: Request) -> Response:
     """Get or create an address by name: 201 when it was created, 200 when it existed.
 
     A type that is missing is created in the group that the body names; the group of a type that exists is left alone
     (`POST /address_type` changes it).
     """
-    address = await service.sync_address(session, body)
-    response.status_code = 201 if address.created else 200
-    return Created(id=address.id)
+    if not has_claim(request):
+        unchanged = await ask_at_once(request, lambda connection: find_unchanged(connection, body))
+        if unchanged is not None:
+            return json_answer(Created(id=unchanged))
+
+    async def write(session: AsyncSession) -> Response:
+        address = await service.sync_address(session, body)
+        return json_answer(Created(id=address.id), 201 if address.created else 200)
+
+    return await in_transaction(request, write)
 
 
 @router.get("/address", response_model=list[AddressResponse])
 async def list_addresses(
-    session: Session,
+    request: Request,
     page: Annotated[Page, Depends(read_page)],
     name: NamePart = None,
     address_type_id: Id | None = None,
     group: Group = None,
     *,
     archived: Annotated[bool, Query(description="Those that were archived, instead of the others.")] = False,
-) -> Sequence[Row[Any]]:
+) -> Response:
     """Every address, by id; metadata beyond the limits of an answer is left out."""
-    return await service.list_addresses(
-        session, page, name=name, address_type_id=address_type_id, group=group, archived=archived
+    engine = app_state(request).query_engine
+    parts = service.list_addresses(
+        engine, page, name=name, address_type_id=address_type_id, group=group, archived=archived
     )
+    return await list_answer(parts, shown_fields)
 
 
 @router.get("/address/{address_id}", response_model=AddressResponse)

@@ -4,9 +4,11 @@ from datetime import datetime
 from typing import Any, Self
 
 from pydantic import MISSING, model_validator
+from sqlalchemy import Row
 
 from watcher_server.database.metadata import Metadata
 from watcher_server.database.names import KnownObjectName, ObjectName, ObjectPart
+from watcher_server.database.parts import pick
 from watcher_server.kit.fields import Id, Name, RequestBody, ResponseBody
 from watcher_server.kit.patch import NamedPatch
 
@@ -74,6 +76,14 @@ class AddressResponse(ResponseBody):
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime | None
+
+
+_SHOWN = tuple(AddressResponse.model_fields)
+
+
+def shown_fields(row: Row[Any]) -> dict[str, Any]:
+    """The fields of :class:`AddressResponse` from a row of a list, which the database keeps valid."""
+    return pick(row, _SHOWN)
 
 
 class AddressFound(ResponseBody):

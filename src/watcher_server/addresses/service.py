@@ -1,11 +1,11 @@
 """Addresses and their types: creating, changing, listing and searching them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Row, Select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from watcher_server.addresses.models import Address, AddressType
 from watcher_server.addresses.schemas import (
@@ -19,7 +19,7 @@ from watcher_server.addresses.schemas import (
 )
 from watcher_server.addresses.sync import SyncedAddress, sync_addresses
 from watcher_server.audit.service import Change, record_in
-from watcher_server.database.metadata import show_metadata
+from watcher_server.database.parts import read_parts
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import ConflictError, InvalidFieldError, NotFoundError
 from watcher_server.kit.listing import Page, contains, list_statement
@@ -156,16 +156,16 @@ def _check_type(group_name: str, *, case_sensitive: bool) -> None:
 _NOT_ARCHIVED = Address.archived_at.is_(None)
 
 
-async def list_addresses(
-    session: AsyncSession,
+def list_addresses(
+    engine: AsyncEngine,
     page: Page,
     *,
     name: str | None,
     address_type_id: int | None,
     group: str | None,
     archived: bool = False,
-) -> Sequence[Row[Any]]:
-    """The columns of addresses by id; ``name`` matches any part of a name, ``group`` the whole group of the type.
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The columns of addresses by id, in parts; ``name`` is any part of a name, ``group`` the whole group of the type.
 
     Those that are not in the archive, or with ``archived`` those in it.
     """
@@ -173,10 +173,11 @@ async def list_addresses(
     statement = list_statement(Address, name=name, address_type_id=address_type_id).where(kept)
     if group:
         statement = statement.join(AddressType).where(AddressType.group_name == group)
-    found = show_metadata(page.of(statement).subquery(), "address_metadata")
-    shown = show_metadata(found.subquery(), "openlineage")
-    rows: Sequence[Row[Any]] = (await session.execute(shown)).all()
-    return rows
+
+    async def find(_session: AsyncSession, part: Page, last_id: int) -> Select[Any]:
+        return part.of(statement.where(Address.id > last_id))
+
+    return read_parts(engine, page, find, "address_metadata", "openlineage")
 
 
 async def list_address_names(session: AsyncSession, page: Page, name: str | None) -> Sequence[Row[Any]]:

@@ -8,11 +8,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.schemas import AddressColumns, AddressPost
 from watcher_server.database.names import longest_part
+from watcher_server.database.statements import numbered
 from watcher_server.kit.fingerprint import fingerprint
 from watcher_server.kit.names import display_of
 from watcher_server.tasking.sending.outbox import enqueue_async
@@ -152,6 +155,37 @@ async def sync_addresses(
         stored = await _read_stored(session, declared)
     await revive_addresses(session, [row.id for row in stored.values() if row.archived])
     return [SyncedAddress(stored[name].id, name in created) for name in names]
+
+
+# By the unique indexes on address.name and address_type.name. Which spelling is the name, its type says.
+_UNCHANGED = numbered("""
+SELECT address.id
+FROM unnest(%(names)s::text[], %(fingerprints)s::text[], %(sensitive)s::boolean[])
+    AS wanted (name, fingerprint, case_sensitive)
+JOIN address ON address.name = wanted.name
+JOIN address_type ON address_type.name = %(type_name)s::text AND address_type.case_sensitive = wanted.case_sensitive
+WHERE address.fingerprint = wanted.fingerprint AND archived_at IS NULL
+""")
+
+
+async def find_unchanged(connection: AsyncConnection[TupleRow], body: AddressPost) -> int | None:
+    """The id of the address, if it is stored as the body says; :func:`sync_addresses` would write nothing."""
+    names, fingerprints = zip(*spellings(body), strict=True)
+    parameters = {
+        "names": list(names),
+        "fingerprints": list(fingerprints),
+        "sensitive": [False, True],
+        "type_name": body.address_type_name,
+    }
+    row = await _UNCHANGED.fetch_one(connection, parameters)
+    return None if row is None else int(row[0])
+
+
+def spellings(body: AddressPost) -> list[tuple[str, str]]:
+    """The name by which the address is stored, and its fingerprint: where case does not count, and where it does."""
+    fields = _besides_name(body)
+    names = str(body.name), display_of(body.name) or str(body.name)
+    return [(name, fingerprint({"name": name, **fields})) for name in names]
 
 
 _COLUMNS = """

@@ -1,9 +1,9 @@
 """What earlier runs say a metric usually is: one statement for all rules that look at the same runs.
 
 Both statements measure all six metrics in one pass. ``each`` repeats an expression for every metric, in place of the
-word METRIC. Their parameters are the window (``pipeline_id``, ``hours``, ``weekday``, ``earliest``, ``ended_at``, and
-``most`` runs of an hour, the latest) and for each metric ``METRIC_since``, ``METRIC_accepted`` and ``METRIC_outlier``:
-null for a metric without a rule.
+word METRIC. Their parameters are the window (``pipeline_id``, ``hours``, ``weekday``, ``holidays``, ``earliest``,
+``ended_at``, and ``most`` runs of an hour, the latest) and for each metric ``METRIC_since``, ``METRIC_accepted`` and
+``METRIC_outlier``: null for a metric without a rule.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from watcher_server.anomalies.expectations import Expectation, Moment, accepted_until, expected_range, looks_back_to
-from watcher_server.anomalies.rules import Method, Metric, Rule, Seasonality
+from watcher_server.anomalies.holidays import HOLIDAY, holidays_around
+from watcher_server.anomalies.rules import DAILY, WIDER, Method, Metric, Rule, Seasonality
 
-# The next wider bucket, for while one holds too few values.
-_WIDER = {
-    Seasonality.HOUR_OF_WEEK: Seasonality.HOUR,
-    Seasonality.HOUR: Seasonality.NONE,
-    Seasonality.WEEKDAY: Seasonality.NONE,
-}
 _EVERY_HOUR = list(range(24))
 # A pipeline that runs every minute has half a million runs in a year, which take a second for each judgement. The
 # latest 10,000 give the same baseline.
@@ -32,33 +27,38 @@ def each(expression: str) -> str:
     return ",\n        ".join(expression.replace("METRIC", metric.value) for metric in Metric)
 
 
-# The runs of the widest window, read once, hour by hour by ix_pipeline_execution_baseline. Joining each run to each
-# rule takes up to five times as long. A run counts for a metric from where its rule looks back to, unless it is
-# flagged for it; one that loads the past says nothing of what is usual. In double precision the squares of 64-bit
-# counts fit. Without MATERIALIZED, PostgreSQL would compute these parts anew for each row in its generic plan.
+# The runs of the widest window, hour by hour by ix_pipeline_execution_baseline. Joining each run to each rule takes up
+# to five times as long. A run counts for a metric from where its rule looks back to, unless it is flagged for it; one
+# that loads the past says nothing of what is usual. Most runs have no flags, which is found out once for all metrics.
+# In double precision the squares of 64-bit counts fit. Without OFFSET 0, PostgreSQL would compute each value anew for
+# each of its aggregates.
 _RUNS = f"""
-WITH run AS MATERIALIZED (
     SELECT {
     each('''CASE WHEN end_date >= CAST(:METRIC_since AS timestamptz)
-            AND (anomaly_flags ->> 'METRIC' IS DISTINCT FROM 'true'
+            AND (NOT flagged OR anomaly_flags ->> 'METRIC' IS DISTINCT FROM 'true'
                 OR end_date <= CAST(:METRIC_accepted AS timestamptz))
             THEN METRIC::float8 END AS METRIC''')
 }
     FROM unnest(CAST(:hours AS smallint[])) AS hour (recorded) CROSS JOIN LATERAL (
-        SELECT * FROM pipeline_execution
+        SELECT end_date, anomaly_flags <> '{{}}' AS flagged, anomaly_flags, {each("METRIC")}
+        FROM pipeline_execution
         WHERE pipeline_id = :pipeline_id AND hour_recorded = hour.recorded AND completed_successfully AND NOT backfill
             AND end_date >= CAST(:earliest AS timestamptz) AND end_date < CAST(:ended_at AS timestamptz)
-            AND (CAST(:weekday AS int) IS NULL OR extract(isodow FROM date_recorded) = CAST(:weekday AS int))
+            AND (CAST(:weekday AS int) IS NULL OR CAST(:weekday AS int) = CASE
+                WHEN date_recorded = ANY(CAST(:holidays AS date[])) THEN {HOLIDAY}
+                ELSE extract(isodow FROM date_recorded) END)
         ORDER BY end_date DESC LIMIT :most
     ) AS execution
-)"""  # noqa: S608 - the names of the metrics are code
+    OFFSET 0"""  # noqa: S608 - the names of the metrics are code
 
 # Mean and sample standard deviation; once more without outliers where there are any. An outlier that was never flagged,
 # such as one from before the rule, would widen the range until the next one like it passes. The fence is within about
 # 0.1 of what the two-sided Grubbs' test rejects at 1%, for 15 to 100,000 values: F. E. Grubbs, Procedures for Detecting
 # Outlying Observations in Samples (1969). Of fewer values, hardly any can lie far enough out. Equal values may differ
-# from their mean by its rounding.
-MEANS = f"""{_RUNS}, rough AS MATERIALIZED (
+# from their mean by its rounding. Where there is an outlier, the runs are read again: keeping them takes a third longer
+# whenever there is none. Without MATERIALIZED, PostgreSQL would compute these parts anew in its generic plan.
+MEANS = f"""WITH run AS NOT MATERIALIZED ({_RUNS}
+), rough AS MATERIALIZED (
     SELECT {
     each('''count(METRIC) AS METRIC_count, avg(METRIC) AS METRIC_center, stddev_samp(METRIC) AS METRIC_spread,
             min(METRIC) AS METRIC_min, max(METRIC) AS METRIC_max''')
@@ -85,8 +85,8 @@ FROM (
     SELECT {
     each("METRIC_count, CASE WHEN abs(METRIC - METRIC_center) > METRIC_fence THEN NULL ELSE METRIC END AS METRIC")
 }
-    FROM checked CROSS JOIN run WHERE has_outlier
-    OFFSET 0 -- or PostgreSQL would compute each value anew for each aggregate
+    FROM checked CROSS JOIN LATERAL (SELECT run.* FROM run WHERE has_outlier OFFSET 0) AS again
+    OFFSET 0
 ) AS kept
 HAVING count(*) > 0
 """  # noqa: S608 - as above
@@ -94,7 +94,8 @@ HAVING count(*) > 0
 # Median and median absolute deviation, scaled to a standard deviation. Where more than half of the values are equal it
 # is zero, and the mean absolute deviation takes its place: Iglewicz and Hoaglin, How to Detect and Handle Outliers
 # (1993), chapter 3.
-MEDIANS = f"""{_RUNS}, middle AS MATERIALIZED (
+MEDIANS = f"""WITH run AS MATERIALIZED ({_RUNS}
+), middle AS MATERIALIZED (
     SELECT {each("percentile_cont(0.5) WITHIN GROUP (ORDER BY METRIC) AS METRIC_median")}
     FROM run
 ), spread AS (
@@ -124,12 +125,12 @@ def expect_by_baselines(
     of the next wider one.
     """
     expected: dict[int, Expectation] = {}
-    pending = [(Seasonality(rule.seasonality), rule.method, rule) for rule in rules]
+    pending = [_entry(rule, Seasonality(rule.seasonality)) for rule in rules]
     while pending:
         wider = []
-        pending.sort(key=lambda entry: entry[:2])
-        for (bucket, method), group in groupby(pending, key=lambda entry: entry[:2]):
-            alike = [rule for _, _, rule in group]
+        pending.sort(key=lambda entry: entry[:3])
+        for (bucket, method, _), group in groupby(pending, key=lambda entry: entry[:3]):
+            alike = [entry[3] for entry in group]
             parameters = _window(pipeline_id, moment, bucket, alike) | _limits(moment, alike)
             row = connection.execute(_STATEMENTS[Method(method)], parameters).one()
             for rule in alike:
@@ -137,21 +138,33 @@ def expect_by_baselines(
                 center, spread = getattr(row, f"{rule.metric}_center"), getattr(row, f"{rule.metric}_spread")
                 within = expected_range(rule, count, center, spread)
                 expected[rule.id] = Expectation(within, count, bucket.value, spread)
-                if count < rule.minimum_executions and bucket in _WIDER:
-                    wider.append((_WIDER[bucket], method, rule))
+                if count < rule.minimum_executions and bucket in WIDER and not _is_holiday(rule, moment, bucket):
+                    wider.append(_entry(rule, WIDER[bucket]))
         pending = wider
     return expected
+
+
+def _entry(rule: Rule, bucket: Seasonality) -> tuple[Seasonality, str, tuple[str, ...], Rule]:
+    """A rule after what it has in common with those that look at the same runs."""
+    return bucket, rule.method, tuple(rule.holidays) if bucket in DAILY else (), rule
+
+
+def _is_holiday(rule: Rule, moment: Moment, bucket: Seasonality) -> bool:
+    """Whether only earlier holidays say what is usual: other days would have each of them flagged, and never learnt."""
+    return bucket in DAILY and moment.date_recorded in holidays_around(rule.holidays, moment.date_recorded)
 
 
 def _window(pipeline_id: int, moment: Moment, bucket: Seasonality, rules: Sequence[Rule]) -> dict[str, Any]:
     hourly = bucket in {Seasonality.HOUR, Seasonality.HOUR_OF_WEEK}
     share = _MOST_RUNS if hourly else _MOST_RUNS // len(_EVERY_HOUR)
-    daily = bucket in {Seasonality.WEEKDAY, Seasonality.HOUR_OF_WEEK}
+    day = moment.date_recorded
+    holidays = holidays_around(rules[0].holidays, day) if bucket in DAILY else frozenset()
     return {
         "pipeline_id": pipeline_id,
         "ended_at": moment.ended_at,
         "hours": [moment.hour_recorded] if hourly else _EVERY_HOUR,
-        "weekday": moment.date_recorded.isoweekday() if daily else None,
+        "weekday": (HOLIDAY if day in holidays else day.isoweekday()) if bucket in DAILY else None,
+        "holidays": sorted(holidays),
         # All runs may have started in one hour, and these have to be enough for a verdict.
         "most": max(share, *(rule.minimum_executions for rule in rules)),
     }
@@ -165,5 +178,5 @@ def _limits(moment: Moment, rules: Sequence[Rule]) -> dict[str, Any]:
         rule = by_metric.get(metric)
         limits[f"{metric}_since"] = rule and looks_back_to(rule, moment)
         limits[f"{metric}_accepted"] = rule and accepted_until(rule, moment.ended_at)
-        limits[f"{metric}_outlier"] = rule and rule.z_threshold
+        limits[f"{metric}_outlier"] = rule and rule.outlier
     return limits

@@ -14,14 +14,14 @@ from sqlalchemy import Connection, Row, text
 from watcher_server.anomalies.expectations import Moment
 from watcher_server.anomalies.rules import Rule
 
-_LEAST_SHARE: Final = 0.1
+LEAST_SHARE: Final = 0.1
 # So many runs of a level are enough to move what the seasonal method expects.
-_LONG_EVENT: Final = 10
+LONG_EVENT: Final = 10
 
 
 def has_collapsed(values: Sequence[float], mean: float) -> bool:
     """Whether the middle of these values has fallen by more than nine tenths of what was expected."""
-    return median(values) < _LEAST_SHARE * mean
+    return median(values) < LEAST_SHARE * mean
 
 
 # Results by their unique key (rule, execution).
@@ -34,24 +34,34 @@ WHERE result.rule_id = ANY(CAST(:rule_ids AS bigint[]))
 """
 
 
-def find_unlearnable(connection: Connection, rules: Sequence[Rule], runs: Sequence[Row[Any]]) -> set[tuple[int, int]]:
+def read_unaccepted(connection: Connection, rules: Sequence[Rule], runs: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """The results of these rules and runs that say of a level that it has collapsed, and that nobody accepted."""
+    flagged = [run.id for run in runs if True in run.anomaly_flags.values()]
+    if not flagged:
+        return []
+    parameters = {"rule_ids": [rule.id for rule in rules], "execution_ids": flagged, "share": LEAST_SHARE}
+    return connection.execute(text(_UNACCEPTED), parameters).all()
+
+
+def find_unlearnable(
+    unaccepted: Sequence[Row[Any]], rules: Sequence[Rule], runs: Sequence[Row[Any]]
+) -> set[tuple[int, int]]:
     """Those of these runs, newest first, from which a rule must not learn: pairs of rule and execution.
 
     Nobody accepted that they had collapsed, and they are of the event that goes on, or of one that was long. The few
     runs of a short one that is over are outliers, against which the method is robust: without them it would expect
-    less noise than there is.
+    less noise than there is. ``unaccepted`` may be about other runs too.
     """
-    flagged = [run.id for run in runs if True in run.anomaly_flags.values()]
-    if not flagged:
+    if not unaccepted:
         return set()
-    parameters = {"rule_ids": [rule.id for rule in rules], "execution_ids": flagged, "share": _LEAST_SHARE}
-    found = connection.execute(text(_UNACCEPTED), parameters).all()
+    ids = {run.id for run in runs}
+    found = [row for row in unaccepted if row.pipeline_execution_id in ids]
     latest = {rule.id: next((run.id for run in runs if getattr(run, rule.metric) is not None), None) for rule in rules}
     going_on = {row.event_id for row in found if row.pipeline_execution_id == latest[row.rule_id]}
     return {
         (row.rule_id, row.pipeline_execution_id)
         for row in found
-        if row.event_id in going_on or row.execution_count >= _LONG_EVENT
+        if row.event_id in going_on or row.execution_count >= LONG_EVENT
     }
 
 
@@ -72,5 +82,5 @@ def find_collapses(connection: Connection, moment: Moment, rules: Sequence[Rule]
     """When the last event of each rule began, by the rule's id, for those of which it is an unaccepted collapse."""
     if not rules:
         return {}
-    parameters = {"rule_ids": [rule.id for rule in rules], "ended_at": moment.ended_at, "share": _LEAST_SHARE}
+    parameters = {"rule_ids": [rule.id for rule in rules], "ended_at": moment.ended_at, "share": LEAST_SHARE}
     return {row.id: row.started_at for row in connection.execute(text(_LATEST_COLLAPSE), parameters)}

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.normals import WITH_PRESENT_NORMAL
+from watcher_server.anomalies.reflagging import KEEP_RESULTS
 from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
 from watcher_server.audit.service import Change, record_in
@@ -60,7 +63,8 @@ SELECT event_id FROM emptied
 async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
     """Clear the named flags that exist, so that they read false, and delete their results.
 
-    A cleared flag stays on the execution: the metric is not judged again, and counts in later baselines.
+    A cleared flag stays on the execution: the metric is not judged again, and counts in later baselines. What is
+    deleted is kept aside, so that :func:`watcher_server.anomalies.reflagging.reflag` can put it back.
 
     Raises:
         NotFoundError: the pipeline has no such execution, or the execution none of the flags.
@@ -74,6 +78,7 @@ async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
     execution.anomaly_flags = execution.anomaly_flags | dict.fromkeys(cleared, False)
     parameters = {"execution_id": execution.id, "metrics": cleared}
     await session.execute(text(_LOCK_RULES_OF_RESULTS), parameters)
+    await session.execute(text(KEEP_RESULTS), parameters)
     emptied = (await session.scalars(text(_FORGET_RESULTS), parameters)).all()
     await session.execute(text("DELETE FROM anomaly_event WHERE id = ANY(:ids)"), {"ids": list(emptied)})
     await _resolve(session, body.pipeline_id)
@@ -106,6 +111,7 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
     for rule in rules:
         rule.normal_from, rule.updated_at, rule.learning = execution.end_date, func.now(), True
         rule.normal_until = func.greatest(func.now(), execution.end_date)
+        rule.former_normals = literal_column(WITH_PRESENT_NORMAL, JSONB)
     await session.execute(
         update(AnomalyEvent)
         .where(

@@ -6,7 +6,7 @@ standard deviation has a floor; and the range is a prediction interval, as wide 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -14,14 +14,13 @@ from sqlalchemy import Connection, Row, text
 from watcher_server.anomalies.baseline import expect_by_baselines
 from watcher_server.anomalies.collapse import find_collapses
 from watcher_server.anomalies.expectations import Expectation, ExpectedRange, Moment
+from watcher_server.anomalies.past import find_thresholds
 from watcher_server.anomalies.recording import Anomaly, JudgedRun, end_anomalies, record_anomalies, tell_anomalies
 from watcher_server.anomalies.rules import Direction, Method, Rule
 from watcher_server.anomalies.series import expect_by_series
 from watcher_server.executions.reading import require_execution
 
-# The execution is locked before it is judged: of two deliveries of one task, the second sees what the first wrote. NO
-# KEY lets child runs start meanwhile, whose foreign key points to this row.
-_LOCK_EXECUTION = """
+_EXECUTION = """
 SELECT coalesce(pipeline.display_name, pipeline.name) AS pipeline_name,
     execution.start_date, execution.end_date, execution.hour_recorded,
     execution.date_recorded, execution.anomaly_flags, execution.backfill,
@@ -34,7 +33,8 @@ SELECT coalesce(pipeline.display_name, pipeline.name) AS pipeline_name,
     execution.throughput,
     rule.id, rule.metric_field AS metric, rule.z_threshold, rule.lookback_days, rule.minimum_executions, rule.method,
     rule.seasonality, rule.direction, rule.minimum_std_percent, rule.minimum_std, rule.new_normal_after,
-    rule.normal_from, rule.normal_until, rule.learning
+    rule.normal_from, rule.normal_until, rule.learning, rule.alarms_per_month, rule.alarm_threshold,
+    rule.alarm_threshold_due, rule.holidays
 FROM pipeline_execution AS execution
 JOIN pipeline ON pipeline.id = execution.pipeline_id
 LEFT JOIN anomaly_detection_rule AS rule ON rule.pipeline_id = pipeline.id AND rule.active
@@ -46,18 +46,45 @@ LEFT JOIN anomaly_detection_rule AS rule ON rule.pipeline_id = pipeline.id AND r
     )
 WHERE execution.id = :pipeline_execution_id AND execution.pipeline_id = :pipeline_id
     AND execution.completed_successfully
-FOR NO KEY UPDATE OF execution
 """
 
-_LOCK_RULES = """
+_READ_EXECUTION = text(_EXECUTION)
+
+# Of two deliveries of one task, the second waits here, and sees what the first wrote. NO KEY lets child runs start
+# meanwhile, whose foreign key points to this row.
+_LOCK_EXECUTION = text(f"{_EXECUTION} FOR NO KEY UPDATE OF execution")
+
+_LOCK_RULES = text("""
 SELECT id FROM anomaly_detection_rule WHERE id = ANY(CAST(:rule_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
-"""
+""")
 
-_CHANGE_LEARNING = """
+_CHANGE_LEARNING = text("""
 UPDATE anomaly_detection_rule AS rule SET learning = judged.learning
 FROM unnest(CAST(:rule_ids AS bigint[]), CAST(:learning AS boolean[])) AS judged (id, learning)
 WHERE rule.id = judged.id
-"""
+""")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the rules say of a run: what each expects, by the rule's id, and the anomalies.
+
+    ``changed`` are the rules that begin or cease to learn; ``has_incident`` says that the run may end an incident,
+    ``is_due`` that a threshold has to be found first, and that nothing is judged yet.
+    """
+
+    run: JudgedRun
+    rules: list[Rule]
+    expectations: dict[int, Expectation]
+    anomalies: list[Anomaly]
+    changed: list[Rule]
+    has_incident: bool
+    is_due: bool = False
+
+    @property
+    def has_consequences(self) -> bool:
+        """Whether anything has to be written."""
+        return bool(self.anomalies or self.changed or self.is_due or (self.has_incident and not self.run.backfill))
 
 
 def detect_anomalies(
@@ -81,50 +108,71 @@ def detect_anomalies(
         ValueError: an id is not an integer.
         NotFoundError: there is no such pipeline, or it has no such execution.
     """
+    judgement = judge(connection, pipeline_id, pipeline_execution_id, lock=True)
+    if judgement is None or not judgement.has_consequences:
+        return []
+    run, anomalies, changed = judgement.run, judgement.anomalies, judgement.changed
+    to_write = [rule.id for rule in (*changed, *(anomaly.rule for anomaly in anomalies))]
+    if to_write:
+        # In the order of their ids, so that two executions of a pipeline never wait for each other's rules.
+        connection.execute(_LOCK_RULES, {"rule_ids": to_write})
+    if changed:
+        learning = [not rule.learning for rule in changed]
+        connection.execute(_CHANGE_LEARNING, {"rule_ids": [rule.id for rule in changed], "learning": learning})
+    if anomalies:
+        events = record_anomalies(connection, run, anomalies)
+        tell_anomalies(connection, run, events, alert_max_age_hours=alert_max_age_hours)
+    elif not run.backfill:
+        # What was waited for may have opened it meanwhile.
+        usual = [rule.metric for rule in judgement.rules if judgement.expectations[rule.id].within is not None]
+        end_anomalies(connection, run, usual)
+    return anomalies
+
+
+def judge(connection: Connection, pipeline_id: int, pipeline_execution_id: int, *, lock: bool) -> Judgement | None:
+    """What the rules say of a run; None when no rule has anything to judge.
+
+    Without ``lock`` nothing is written, and it needs no transaction: most runs are usual, and two statements say so.
+    With it, the thresholds of alarm budgets that are due are found anew.
+
+    Raises:
+        ValueError: an id is not an integer.
+        NotFoundError: there is no such pipeline, or it has no such execution.
+    """
     ids = {"pipeline_id": pipeline_id, "pipeline_execution_id": pipeline_execution_id}
     for name, value in ids.items():
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{name} must be an integer, not {value!r}.")  # noqa: TRY004 - the value of a message, not of code
-    rows = connection.execute(text(_LOCK_EXECUTION), ids).all()
+    rows = connection.execute(_LOCK_EXECUTION if lock else _READ_EXECUTION, ids).all()
     if not rows:
         require_execution(connection, pipeline_id, pipeline_execution_id)
     values = _find_values(rows)
     if not values:
-        return []
+        return None
     row = rows[0]
-    run = JudgedRun(
-        pipeline_execution_id,
-        pipeline_id,
-        row.pipeline_name,
-        Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded),
-        row.seconds_ago,
-        row.backfill,
-    )
+    moment = Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded)
+    run = JudgedRun(pipeline_execution_id, pipeline_id, row.pipeline_name, moment, row.seconds_ago, row.backfill)
+    due = [rule for rule, _ in values if rule.is_due(moment.ended_at)]
+    if due and not lock:
+        return Judgement(run, [], {}, [], [], row.has_incident, is_due=True)
+    if due:
+        connection.execute(_LOCK_RULES, {"rule_ids": [rule.id for rule, _ in values]})
+        found = find_thresholds(connection, pipeline_id, moment, due)
+        values = [(found.get(rule.id, rule), value) for rule, value in values]
     rules = [rule for rule, _ in values]
-    expectations = find_expectations(connection, pipeline_id, run.moment, rules)
-    anomalies = [
-        Anomaly(rule, value, within, expectations[rule.id])
-        for rule, value in values
-        if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
-    ]
-    changed = [rule for rule in rules if rule.learning != (expectations[rule.id].within is None)]
-    to_write = [rule.id for rule in (*changed, *(anomaly.rule for anomaly in anomalies))]
-    if to_write:
-        # In the order of their ids, so that two executions of a pipeline never wait for each other's rules.
-        connection.execute(text(_LOCK_RULES), {"rule_ids": to_write})
-    if changed:
-        connection.execute(
-            text(_CHANGE_LEARNING),
-            {"rule_ids": [rule.id for rule in changed], "learning": [not rule.learning for rule in changed]},
-        )
-    if anomalies:
-        events = record_anomalies(connection, run, anomalies)
-        tell_anomalies(connection, run, events, alert_max_age_hours=alert_max_age_hours)
-    elif (row.has_incident or changed) and not run.backfill:
-        # What was waited for may have opened it meanwhile.
-        usual = [rule.metric for rule in rules if expectations[rule.id].within is not None]
-        end_anomalies(connection, run, usual)
-    return anomalies
+    expectations = find_expectations(connection, pipeline_id, moment, rules)
+    return Judgement(
+        run,
+        rules,
+        expectations,
+        anomalies=[
+            Anomaly(rule, value, within, expectations[rule.id])
+            for rule, value in values
+            if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
+        ],
+        changed=[rule for rule in rules if rule.learning != (expectations[rule.id].within is None)],
+        has_incident=row.has_incident,
+    )
 
 
 def find_expectations(

@@ -70,7 +70,7 @@ def expected_range(rule: Rule, count: int, center: float | None, spread: float |
 
 def floored_range(rule: Rule, center: float, spread: float, lower: float, upper: float) -> ExpectedRange:
     """The range, made at least as wide as the least standard deviation that the rule assumes; never below zero."""
-    floor = max(rule.minimum_std_percent / 100 * abs(center), rule.minimum_std)
+    floor = least_std(rule, center)
     margin = rule.z_threshold * floor
     return ExpectedRange(
         mean=center,
@@ -78,6 +78,11 @@ def floored_range(rule: Rule, center: float, spread: float, lower: float, upper:
         lower=max(0.0, min(lower, center - margin)),
         upper=max(upper, center + margin),
     )
+
+
+def least_std(rule: Rule, center: float) -> float:
+    """The least standard deviation that the rule assumes around that centre, in the metric's own unit."""
+    return max(rule.minimum_std_percent / 100 * abs(center), rule.minimum_std)
 
 
 def days_before(moment: datetime, days: int) -> datetime:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Integer, String, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -37,11 +37,36 @@ class AnomalyDetectionRule(Base):
     minimum_std: Mapped[float] = mapped_column(server_default=text("1"))
     # After this number of consecutive flags on one side, their level is the new normal; null for never.
     new_normal_after: Mapped[int | None] = mapped_column(Integer, server_default=text("10"))
+    # In place of a z: how often it may alarm, the threshold that was found for that, and when it is found anew.
+    alarms_per_month: Mapped[float | None]
+    alarm_threshold: Mapped[float | None]
+    alarm_threshold_due: Mapped[Timestamp | None]
+    # Dates and countries: see anomalies/holidays.py.
+    holidays: Mapped[list[str]] = mapped_column(ARRAY(String(10)), server_default=text("'{}'"))
     normal_from: Mapped[Timestamp | None]
     normal_until: Mapped[Timestamp | None]
+    # Those that were replaced, the latest last: each with "from", "until" and "replaced_at".
+    former_normals: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     learning: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[Timestamp | None]
+
+
+class UnflaggedAnomaly(Base):
+    """A flag that a person cleared, with the rows of its result and event, so that it can be put back."""
+
+    __tablename__ = "unflagged_anomaly"
+
+    pipeline_execution_id: Mapped[int] = mapped_column(
+        ForeignKey("pipeline_execution.id", ondelete="CASCADE"), primary_key=True
+    )
+    rule_id: Mapped[int] = mapped_column(
+        ForeignKey("anomaly_detection_rule.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    metric_field: Mapped[str] = mapped_column(String(30))
+    result: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    event: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    unflagged_at: Mapped[CreatedAt]
 
 
 class AnomalyEvent(Base):

@@ -1,6 +1,7 @@
 """What a rule expects, for people and charts: the same baselines that executions are judged by."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -9,10 +10,11 @@ from sqlalchemy import Connection, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.detection import find_expectations
-from watcher_server.anomalies.expectations import Moment
+from watcher_server.anomalies.expectations import Expectation, Moment
 from watcher_server.anomalies.models import AnomalyDetectionRule
-from watcher_server.anomalies.rules import Metric, Rule
+from watcher_server.anomalies.rules import Method, Metric, Rule
 from watcher_server.anomalies.schemas import BaselineResponse, JudgedExecution
+from watcher_server.anomalies.series import expect_at_moments
 from watcher_server.database.engine import sync_engine
 from watcher_server.database.rows import find
 from watcher_server.executions.models import PipelineExecution
@@ -21,7 +23,7 @@ from watcher_server.pipelines.models import Pipeline
 
 # The seasonal method computes for some milliseconds per band, so not in the event loop. A page of many charts takes
 # turns: each thread has a connection of the few that the relay and the keeper of this process need too.
-_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="baseline")
+THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="baseline")
 
 
 async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric, executions: int) -> BaselineResponse:
@@ -38,13 +40,13 @@ async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric,
     # The session is not needed any more: others may use its connection while the bands are computed.
     await session.commit()
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_THREADS, _read, rule, pipeline_id, executions)
+    return await loop.run_in_executor(THREADS, _read, rule, pipeline_id, executions)
 
 
 def _read(stored: AnomalyDetectionRule, pipeline_id: int, executions: int) -> BaselineResponse:
     rule, now = Rule.of(stored, metric=stored.metric_field), datetime.now(UTC)
     with sync_engine().connect() as connection:
-        band = _read_band(connection, pipeline_id, rule, Moment(now, now, now.hour, now.date()))
+        band = _as_band(_find(connection, pipeline_id, rule, Moment(now, now, now.hour, now.date())))
         judged = _read_executions(connection, pipeline_id, rule, executions)
     ready: Literal["ready", "learning"] = "learning" if band["mean"] is None else "ready"
     return BaselineResponse(
@@ -71,24 +73,39 @@ def _read_executions(connection: Connection, pipeline_id: int, rule: Rule, limit
         .order_by(run.start_date.desc(), run.id.desc())
         .limit(limit)
     )
-    judged = []
-    for row in connection.execute(statement).all():
-        moment = Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded)
-        judged.append(
-            JudgedExecution(
-                **_read_band(connection, pipeline_id, rule, moment),
-                id=row.id,
-                start_date=row.start_date,
-                end_date=row.end_date,
-                value=row.value,
-                flagged=row.anomaly_flags.get(rule.metric) is True,
-            )
+    rows = connection.execute(statement).all()
+    moments = [Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded) for row in rows]
+    return [
+        JudgedExecution(
+            **band,
+            id=row.id,
+            start_date=row.start_date,
+            end_date=row.end_date,
+            value=row.value,
+            flagged=row.anomaly_flags.get(rule.metric) is True,
         )
-    return judged
+        for row, band in zip(rows, _read_bands(connection, pipeline_id, rule, moments), strict=True)
+    ]
 
 
-def _read_band(connection: Connection, pipeline_id: int, rule: Rule, moment: Moment) -> dict[str, Any]:
-    expectation = find_expectations(connection, pipeline_id, moment, [rule])[rule.id]
+def _read_bands(
+    connection: Connection, pipeline_id: int, rule: Rule, moments: Sequence[Moment]
+) -> Iterator[dict[str, Any]]:
+    """What the rule expected at each of these moments."""
+    if rule.method != Method.SEASONAL:
+        yield from (_as_band(_find(connection, pipeline_id, rule, moment)) for moment in moments)
+        return
+    for moment, expectation in zip(moments, expect_at_moments(connection, pipeline_id, moments, rule), strict=True):
+        # A rule that finds too few runs may look back from before a collapse.
+        found = expectation if expectation.within is not None else _find(connection, pipeline_id, rule, moment)
+        yield _as_band(found)
+
+
+def _find(connection: Connection, pipeline_id: int, rule: Rule, moment: Moment) -> Expectation:
+    return find_expectations(connection, pipeline_id, moment, [rule])[rule.id]
+
+
+def _as_band(expectation: Expectation) -> dict[str, Any]:
     within = expectation.within
     return {
         "mean": within and within.mean,

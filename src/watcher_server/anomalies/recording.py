@@ -15,6 +15,7 @@ from watcher_server.alerts.service import NewAlert, Subject, raise_alert
 from watcher_server.anomalies.collapse import has_collapsed
 from watcher_server.anomalies.expectations import Expectation, ExpectedRange, Moment
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyEvent
+from watcher_server.anomalies.normals import WITH_PRESENT_NORMAL
 from watcher_server.anomalies.rules import Direction, Method, Rule
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.incidents.impact import name_in_root
@@ -197,14 +198,15 @@ def _accept_level(connection: Connection, rule_id: int, event_id: int, *, since:
     False when the rule has a newer normal, which a backfill of the past does not replace.
     """
     parameters = {"rule_id": rule_id, "event_id": event_id, "since": since, "until": until}
-    statement = """
+    statement = f"""
         WITH rule AS (
-            UPDATE anomaly_detection_rule SET normal_from = :since, normal_until = :until
+            UPDATE anomaly_detection_rule SET normal_from = :since, normal_until = :until,
+                former_normals = {WITH_PRESENT_NORMAL}
             WHERE id = :rule_id AND (normal_from IS NULL OR normal_from < :since)
             RETURNING id
         )
         UPDATE anomaly_event SET accepted_at = now() FROM rule WHERE anomaly_event.id = :event_id
-    """
+    """  # noqa: S608 - a constant
     return connection.execute(text(statement), parameters).rowcount > 0
 
 
@@ -278,7 +280,7 @@ SELECT EXISTS (
         AND task.name = 'detect_anomalies_task' AND task.state = 'SUCCESS'
     WHERE later.pipeline_id = :pipeline_id AND (later.start_date, later.id) > (:started_at, :execution_id)
         AND later.completed_successfully AND NOT later.backfill
-        AND NOT jsonb_path_exists(later.anomaly_flags, '$.* ? (@ == true)')
+        AND watcher_anomalous_metrics(later.id, later.anomaly_flags) = '{}'
 )
 """
 

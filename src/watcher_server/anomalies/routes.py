@@ -7,17 +7,25 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from watcher_server.anomalies import corrections, reading, service
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.preview import preview_rule
+from watcher_server.anomalies.progress import show_rules
+from watcher_server.anomalies.reflagging import reflag
 from watcher_server.anomalies.schemas import (
     AcceptNewNormal,
     BaselineResponse,
     EventResponse,
     MetricField,
+    PreviewResponse,
+    Reflag,
     ResultResponse,
     RulePatch,
     RulePost,
+    RulePreview,
     RuleResponse,
+    SuggestionResponse,
     Unflag,
 )
+from watcher_server.anomalies.suggesting import suggest_rule
 from watcher_server.database.rows import find
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
@@ -35,7 +43,7 @@ async def post_anomaly_detection_rule(body: RulePost, session: Session, response
     return Created(id=rule.id)
 
 
-@router.get("/anomaly_detection_rule", response_model=list[RuleResponse])
+@router.get("/anomaly_detection_rule")
 async def list_anomaly_detection_rules(
     *,
     session: Session,
@@ -43,21 +51,36 @@ async def list_anomaly_detection_rules(
     pipeline_id: Id | None = None,
     metric_field: MetricField | None = None,
     active: bool | None = None,
-) -> Sequence[AnomalyDetectionRule]:
-    """Every rule, by id."""
-    return await service.list_rules(session, page, pipeline_id=pipeline_id, metric_field=metric_field, active=active)
+) -> list[RuleResponse]:
+    """Every rule, by id, with how far it is with learning."""
+    rules = await service.list_rules(session, page, pipeline_id=pipeline_id, metric_field=metric_field, active=active)
+    return await show_rules(session, rules)
 
 
-@router.get("/anomaly_detection_rule/{rule_id}", response_model=RuleResponse)
-async def get_anomaly_detection_rule(rule_id: Annotated[Id, Path()], session: Session) -> AnomalyDetectionRule:
+@router.post("/anomaly_detection_rule/preview")
+async def preview_anomaly_detection_rule(body: RulePreview, session: Session) -> PreviewResponse:
+    """What a rule would have flagged in the past, by its method and by each other; nothing is written."""
+    return await preview_rule(session, body)
+
+
+@router.get("/pipeline/{pipeline_id}/suggested_rule")
+async def get_suggested_rule(
+    session: Session, pipeline_id: Annotated[Id, Path()], metric: MetricField
+) -> SuggestionResponse:
+    """The rule that suits a metric, by how often the pipeline runs and what its past shows; and why."""
+    return await suggest_rule(session, pipeline_id, metric)
+
+
+@router.get("/anomaly_detection_rule/{rule_id}")
+async def get_anomaly_detection_rule(rule_id: Annotated[Id, Path()], session: Session) -> RuleResponse:
     """One rule."""
-    return await find(session, AnomalyDetectionRule, rule_id)
+    return (await show_rules(session, [await find(session, AnomalyDetectionRule, rule_id)]))[0]
 
 
-@router.patch("/anomaly_detection_rule", response_model=RuleResponse)
-async def patch_anomaly_detection_rule(body: RulePatch, session: Session) -> AnomalyDetectionRule:
+@router.patch("/anomaly_detection_rule")
+async def patch_anomaly_detection_rule(body: RulePatch, session: Session) -> RuleResponse:
     """Change one rule, named by id."""
-    return await service.patch_rule(session, body)
+    return (await show_rules(session, [await service.patch_rule(session, body)]))[0]
 
 
 @router.get("/anomaly_detection_result", response_model=list[ResultResponse])
@@ -86,8 +109,17 @@ async def get_anomaly_detection_result(result_id: Annotated[Id, Path()], session
 
 @router.post("/unflag_anomaly", status_code=204)
 async def unflag_anomaly(body: Unflag, session: Session) -> None:
-    """Clear anomaly flags of one execution, and delete their results."""
+    """Clear anomaly flags of one execution, and delete their results.
+
+    The way back: ``POST /reflag_anomaly`` with the same body.
+    """
     await corrections.unflag_anomaly(session, body)
+
+
+@router.post("/reflag_anomaly", status_code=204)
+async def reflag_anomaly(body: Reflag, session: Session) -> None:
+    """Put back anomaly flags of one execution that were unflagged, with their results and events."""
+    await reflag(session, body)
 
 
 @router.get("/anomaly_event", response_model=list[EventResponse])
@@ -105,13 +137,13 @@ async def list_anomaly_events(
     )
 
 
-@router.post("/accept_new_normal", response_model=list[RuleResponse])
-async def accept_new_normal(body: AcceptNewNormal, session: Session) -> Sequence[AnomalyDetectionRule]:
+@router.post("/accept_new_normal")
+async def accept_new_normal(body: AcceptNewNormal, session: Session) -> list[RuleResponse]:
     """Take the level of these metrics from this execution on as the new normal; the rules that learn anew.
 
     The way back: PATCH the rule with ``normal_from`` null.
     """
-    return await corrections.accept_new_normal(session, body)
+    return await show_rules(session, await corrections.accept_new_normal(session, body))
 
 
 @router.get("/pipeline/{pipeline_id}/baseline")

@@ -1,5 +1,6 @@
 """Anomaly detection rules: one per pipeline and metric."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +9,7 @@ from typing import Any, Self
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.anomalies.budget import LEAST_THRESHOLD
 from watcher_server.anomalies.models import AnomalyDetectionRule
 
 
@@ -39,6 +41,18 @@ class Seasonality(StrEnum):
     HOUR_OF_WEEK = "hour_of_week"
 
 
+# The next wider kind of runs, for while one holds too few values.
+WIDER = {
+    Seasonality.HOUR_OF_WEEK: Seasonality.HOUR,
+    Seasonality.HOUR: Seasonality.NONE,
+    Seasonality.WEEKDAY: Seasonality.NONE,
+}
+
+
+# Those that tell weekdays apart, and holidays from them.
+DAILY = {Seasonality.WEEKDAY, Seasonality.HOUR_OF_WEEK}
+
+
 class Direction(StrEnum):
     """On which side of the expected range a value is an anomaly."""
 
@@ -49,7 +63,11 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as a judgement needs it; ``normal_from`` and ``normal_until`` bound the runs of an accepted new normal."""
+    """A rule as a judgement needs it.
+
+    ``z_threshold`` is the one in force: of a rule with ``alarms_per_month``, what was found to keep to that.
+    ``normal_from`` and ``normal_until`` bound the runs of an accepted new normal.
+    """
 
     id: int
     metric: str
@@ -65,11 +83,26 @@ class Rule:
     normal_from: datetime | None
     normal_until: datetime | None
     learning: bool
+    alarms_per_month: float | None = None
+    alarm_threshold_due: datetime | None = None
+    holidays: Sequence[str] = ()
+
+    @property
+    def outlier(self) -> float:
+        """From which z-score on a value that was not flagged may be left out of the baseline."""
+        return self.z_threshold if self.alarms_per_month is None else LEAST_THRESHOLD
+
+    def is_due(self, ended_at: datetime) -> bool:
+        """Whether its threshold is to be found anew before a run that ended then is judged."""
+        due = self.alarm_threshold_due
+        return self.alarms_per_month is not None and (due is None or due <= ended_at)
 
     @classmethod
     def of(cls, row: Any, *, metric: str) -> Self:
         """The rule of any row that names its other columns as the table does."""
         others = {field.name: getattr(row, field.name) for field in fields(cls) if field.name != "metric"}
+        if row.alarms_per_month is not None:
+            others["z_threshold"] = row.alarm_threshold or LEAST_THRESHOLD
         return cls(metric=metric, **others)
 
 

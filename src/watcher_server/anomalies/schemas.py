@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import MISSING, BeforeValidator, FailFast, Field
+from pydantic import MISSING, AfterValidator, BeforeValidator, FailFast, Field, StringConstraints
 
+from watcher_server.anomalies.holidays import MOST_ENTRIES, check_entry
 from watcher_server.anomalies.rules import Direction, Method, Metric, Seasonality
 from watcher_server.kit.fields import Id, RequestBody, ResponseBody, ShortName, UtcDatetime, normalize_text
 
@@ -18,14 +19,29 @@ MinimumExecutions = Annotated[int, Field(ge=5, le=1000)]
 MinimumStdPercent = Annotated[float, Field(ge=0, le=100)]
 # Above zero, because a z-score divides by it.
 MinimumStd = Annotated[float, Field(ge=1e-9, le=1e18)]
+# Once in four years, and ten times a day.
+AlarmsPerMonth = Annotated[float, Field(ge=0.02, le=300)]
+Holiday = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=2, max_length=10), AfterValidator(check_entry)
+]
+Holidays = Annotated[
+    list[Holiday],
+    Field(max_length=MOST_ENTRIES),
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given, json_schema_input_type=list[str] | str),
+]
 NewNormalAfter = Annotated[int, Field(ge=2, le=1000)]
 
 
 class RuleFields(RequestBody):
-    """What a rule for one metric is made of; the defaults are those of a new rule."""
+    """What a rule for one metric is made of; the defaults are those of a new rule.
+
+    ``alarms_per_month`` takes the place of ``z_threshold``: how often it may alarm. ``holidays`` are dates, and
+    countries such as DE or DE-BY: a weekday of their own.
+    """
 
     metric_field: MetricField
     z_threshold: ZThreshold = 3.0
+    alarms_per_month: AlarmsPerMonth | None = None
     lookback_days: LookbackDays = 30
     minimum_executions: MinimumExecutions = 30
     method: MethodField = Method.ZSCORE
@@ -34,6 +50,7 @@ class RuleFields(RequestBody):
     minimum_std_percent: MinimumStdPercent = 1.0
     minimum_std: MinimumStd = 1.0
     new_normal_after: NewNormalAfter | None = 10
+    holidays: Holidays = Field(default_factory=list)
     active: bool = True
 
 
@@ -43,16 +60,25 @@ class RulePost(RuleFields):
     pipeline_id: Id
 
 
+class RulePreview(RulePost):
+    """A rule to try on the last ``days``; ``executions`` of them are returned for each method, the latest."""
+
+    days: Annotated[int, Field(ge=1, le=365)] = 90
+    executions: Annotated[int, Field(ge=0, le=10_000)] = 200
+
+
 class RulePatch(RequestBody):
     """Changes to one rule; only what is present changes.
 
-    ``new_normal_after`` null: flagged runs never become the new normal. ``normal_from`` null: older runs count again.
+    ``alarms_per_month`` null: ``z_threshold`` holds. ``new_normal_after`` null: flagged runs never become the new
+    normal. ``normal_from`` null: older runs count again.
     """
 
     id: Id
     pipeline_id: Id | MISSING = MISSING
     metric_field: MetricField | MISSING = MISSING
     z_threshold: ZThreshold | MISSING = MISSING
+    alarms_per_month: AlarmsPerMonth | MISSING | None = MISSING
     lookback_days: LookbackDays | MISSING = MISSING
     minimum_executions: MinimumExecutions | MISSING = MISSING
     method: MethodField | MISSING = MISSING
@@ -62,22 +88,29 @@ class RulePatch(RequestBody):
     minimum_std: MinimumStd | MISSING = MISSING
     new_normal_after: NewNormalAfter | MISSING | None = MISSING
     normal_from: UtcDatetime | MISSING | None = MISSING
+    holidays: Holidays | MISSING = MISSING
     active: bool | MISSING = MISSING
 
 
 class RuleResponse(ResponseBody):
     """All fields of a rule.
 
-    ``learning``: the latest check had too few values for a verdict. Runs that ended before ``normal_from`` do not
-    count; those between it and ``normal_until`` count even if they are flagged.
+    ``learning``: the latest check had too few values for a verdict; ``state`` says it in one word, or that the rule is
+    inactive. ``known_executions`` is how many runs it could learn from now, counted up to ``minimum_executions``.
+    ``alarm_threshold`` is what was found to keep to ``alarms_per_month``, null before the first check. Runs that ended
+    before ``normal_from`` do not count; those between it and ``normal_until`` count even if they are flagged.
     """
 
     id: int
     pipeline_id: int
     metric_field: str
     z_threshold: float
+    alarms_per_month: float | None
+    alarm_threshold: float | None
     lookback_days: int
     minimum_executions: int
+    known_executions: int
+    state: Literal["learning", "ready", "inactive"]
     method: str
     seasonality: str
     direction: str
@@ -86,10 +119,53 @@ class RuleResponse(ResponseBody):
     new_normal_after: int | None
     normal_from: datetime | None
     normal_until: datetime | None
+    holidays: list[str]
     learning: bool
     active: bool
     created_at: datetime
     updated_at: datetime | None
+
+
+class PreviewedExecution(ResponseBody):
+    """A run of the past, and the range in which its value would have been expected: null while learning."""
+
+    id: int
+    start_date: datetime
+    value: float
+    lower_bound: float | None
+    upper_bound: float | None
+    flagged: bool
+
+
+class PreviewedMethod(ResponseBody):
+    """What a method would have said; ``threshold`` is the one in force at the end, in standard deviations."""
+
+    method: str
+    chosen: bool
+    alerts: int
+    flagged: int
+    judged: int
+    threshold: float
+    sentence: str
+    executions: list[PreviewedExecution]
+
+
+class PreviewResponse(ResponseBody):
+    """What a rule would have flagged in the last ``days``: by its method first, then by each other."""
+
+    pipeline_id: int
+    metric_field: str
+    days: int
+    runs: int
+    sentence: str
+    methods: list[PreviewedMethod]
+
+
+class SuggestionResponse(ResponseBody):
+    """A rule that suits a metric, and why."""
+
+    rule: RuleFields
+    why: str
 
 
 class MetricsOfExecution(RequestBody):
@@ -102,6 +178,10 @@ class MetricsOfExecution(RequestBody):
 
 class Unflag(MetricsOfExecution):
     """Flags to clear: metrics of one execution that were no anomaly."""
+
+
+class Reflag(MetricsOfExecution):
+    """Flags to put back: metrics of one execution that were unflagged."""
 
 
 class AcceptNewNormal(MetricsOfExecution):

@@ -15,12 +15,14 @@ Every estimate is robust, so anomalies may stay in the history: a lasting change
 """
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cache
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from hashlib import blake2b
 from operator import itemgetter
 from statistics import median
+from struct import Struct
 
 from watcher_server.anomalies.seasonal_effects import NORMAL_MAD, Effects, deviation, find_effects
 
@@ -55,7 +57,7 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class _Power:
+class Power:
     """A scale: the function, its inverse, and the logarithm of its slope, by which scales are compared."""
 
     there: Callable[[float], float]
@@ -64,28 +66,52 @@ class _Power:
 
 
 _POWERS = (
-    _Power(lambda y: y, lambda x: max(0.0, x), lambda _: 0.0),
-    _Power(math.sqrt, lambda x: max(0.0, x) ** 2, lambda y: math.log(0.5 / math.sqrt(y + 0.375))),
-    _Power(math.log1p, lambda x: max(0.0, math.expm1(min(x, 50.0))), lambda y: -math.log1p(y)),
+    Power(lambda y: y, lambda x: max(0.0, x), lambda _: 0.0),
+    Power(math.sqrt, lambda x: max(0.0, x) ** 2, lambda y: math.log(0.5 / math.sqrt(y + 0.375))),
+    Power(math.log1p, lambda x: max(0.0, math.expm1(min(x, 50.0))), lambda y: -math.log1p(y)),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    power: _Power
+class Fit:
+    """What was learnt from a history: level and errors are on the scale of the power.
+
+    ``errors`` are those of one-step forecasts; ``weight`` and ``most`` say how much of an error moves the level;
+    ``spread`` is the standard deviation of the next error, ``misfit`` the logarithm of the error to expect, comparable
+    between powers.
+    """
+
+    power: Power
     effects: Effects
     level: float
-    errors: list[float]  # of one-step forecasts, on the scale of the power
-    misfit: float  # the logarithm of the error to expect, comparable between powers
+    errors: list[float]
+    weight: float
+    most: float
+    misfit: float
+    spread: float = 0.0
+
+    def band(self, level: float, at: datetime, z: float) -> Band:
+        """The band around that level for a run that starts at this moment."""
+        center, back = level + self.effects.at(at.toordinal(), at.hour), self.power.back
+        lower, upper = back(center - z * self.spread), back(center + z * self.spread)
+        return Band(center=back(center), spread=(upper - lower) / (2 * z), lower=lower, upper=upper)
 
 
-def expected_band(history: Sequence[Observation], at: datetime, z: float) -> Band | None:
+def expected_band(
+    history: Sequence[Observation], at: datetime, z: float, holidays: frozenset[date] = frozenset()
+) -> Band | None:
     """The band for a run that starts at this moment (UTC), or None while there is too little to learn from.
 
     ``history`` is oldest first, of any rhythm and with any gaps; up to some thousand runs are fast, and 90 days show
     month ends. A run is in it whether or not it was flagged. ``z`` is half the width of the band in standard
-    deviations.
+    deviations. ``holidays`` are a weekday of their own.
     """
+    fit = learn(history, at, holidays)
+    return None if fit is None else fit.band(fit.level, at, z)
+
+
+def learn(history: Sequence[Observation], at: datetime, holidays: frozenset[date] = frozenset()) -> Fit | None:
+    """What the history before this moment says, or None while it says too little; see :func:`expected_band`."""
     if len(history) < MINIMUM_RUNS or at - history[0].started_at < timedelta(days=MINIMUM_DAYS):
         return None
     values = [max(0.0, run.value) for run in history]
@@ -94,33 +120,57 @@ def expected_band(history: Sequence[Observation], at: datetime, z: float) -> Ban
     recent = slice(-_RECENT, None)
     # Where zeros are usual, log1p would exaggerate the step from 0 to 1.
     powers = _POWERS if values.count(0.0) * 10 < len(values) else _POWERS[:2]
-    trials = [_fit(power, values[recent], days[recent], hours[recent]) for power in powers]
+    free = frozenset(map(date.toordinal, holidays))
+    trials = [_fit(power, values[recent], days[recent], hours[recent], free) for power in powers]
     best = min(trials, key=lambda trial: trial.misfit)
-    fit = best if len(values) <= _RECENT else _fit(best.power, values, days, hours)
+    fit = best if len(values) <= _RECENT else _fit(best.power, values, days, hours, free)
     weeks = (days[-1] - days[0] + 1) / 7
-    spread = _spread(fit.errors, weeks) * fit.effects.optimism * math.sqrt(1 + 2 / weeks)
-    center, back = fit.level + fit.effects.at(at.toordinal(), at.hour), fit.power.back
-    lower, upper = back(center - z * spread), back(center + z * spread)
-    return Band(center=back(center), spread=(upper - lower) / (2 * z), lower=lower, upper=upper)
+    return replace(fit, spread=_spread(fit.errors, weeks) * fit.effects.optimism * math.sqrt(1 + 2 / weeks))
 
 
-def _fit(power: _Power, values: Sequence[float], days: Sequence[int], hours: Sequence[int]) -> _Fit:
+# Some hundred bytes each; a chart shows 200 at most.
+_MOST_KEPT = 20_000
+_kept: dict[bytes, Band | None] = {}
+
+
+def keep_band(
+    history: Sequence[Observation], at: datetime, z: float, holidays: frozenset[date] = frozenset()
+) -> Band | None:
+    """As `expected_band`, which takes milliseconds; one that was computed from the same history is not again.
+
+    The history itself is the key, so whatever changes it, in this process or another, makes another band.
+    """
+    key = blake2b(Struct(">dd").pack(at.timestamp(), z), digest_size=16)
+    key.update(array("l", sorted(map(date.toordinal, holidays))))
+    key.update(array("d", [run.value for run in history]))
+    key.update(array("d", [run.started_at.timestamp() for run in history]))
+    if key.digest() not in _kept:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        _kept[key.digest()] = expected_band(history, at, z, holidays)
+    return _kept[key.digest()]
+
+
+def _fit(
+    power: Power, values: Sequence[float], days: Sequence[int], hours: Sequence[int], holidays: frozenset[int]
+) -> Fit:
     scaled = [power.there(value) for value in values]
-    effects = find_effects(scaled, days, hours)
-    at = cache(effects.at)
-    rest = [value - at(day, hour) for value, day, hour in zip(scaled, days, hours, strict=True)]
+    effects = find_effects(scaled, days, hours, holidays)
+    rest = list(map(float.__sub__, scaled, effects.at_all(days, hours)))
     noise = deviation(map(float.__sub__, rest[1:], rest[:-1])) / math.sqrt(2) or deviation(rest) or _NO_NOISE
-    level, errors, loss = min((_try(rest, weight, noise) for weight in (0.02, 0.1, 0.3)), key=itemgetter(2))
+    trials = [(weight, *_try(rest, weight, noise)) for weight in (0.02, 0.1, 0.3)]
+    weight, level, errors, loss = min(trials, key=itemgetter(3))
     slope = sum(map(power.log_slope, values)) / len(values)
-    return _Fit(power, effects, level, errors, math.log(max(loss * effects.optimism, 1e-12)) - slope)
+    misfit = math.log(max(loss * effects.optimism, 1e-12)) - slope
+    return Fit(power, effects, level, errors, weight, _CLIP * noise, misfit)
 
 
 def _try(values: Sequence[float], weight: float, noise: float) -> tuple[float, list[float], float]:
     """The level and the errors that this smoothing gives, without those of its first steps, and their mean size."""
     level, errors = _smooth(values, weight, _CLIP * noise)
     errors = errors[min(len(values) // 4, 50) :]
-    sizes = [min(abs(error), 3 * noise) if noise > _NO_NOISE else abs(error) for error in errors]
-    return level, errors, sum(sizes) / len(sizes)
+    most = 3 * noise if noise > _NO_NOISE else math.inf
+    return level, errors, sum([min(most, size) for size in map(abs, errors)]) / len(errors)
 
 
 def _smooth(values: Sequence[float], weight: float, most: float) -> tuple[float, list[float]]:
@@ -130,7 +180,7 @@ def _smooth(values: Sequence[float], weight: float, most: float) -> tuple[float,
     for value in values:
         error = value - level
         errors.append(error)
-        level += weight * min(max(error, -most), most)
+        level += weight * (error if -most < error < most else math.copysign(most, error))
     return level, errors
 
 

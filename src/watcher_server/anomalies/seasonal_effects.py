@@ -13,11 +13,14 @@ from datetime import date
 from functools import cache
 from statistics import median
 
+from watcher_server.anomalies.holidays import HOLIDAY
+
 _DAYS_FOR_MONTH_ENDS = 45
 NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution, in units of its median absolute deviation
 _MEDIAN_VARIANCE = math.pi / 2  # of a median of many normal values, in units of that of their mean
 _HOURS = 24
 _WEEK = 7
+_SUNDAY = 0  # of the number of a day, modulo seven
 # With fewer days than this, the levels of weekdays are guesses.
 _DAYS_FOR_WEEKDAYS = 8
 _DAYS_FOR_HOURS = 3
@@ -32,16 +35,42 @@ class Effects:
     week_hour: dict[int, float]
     month_edge: dict[int, float]
     optimism: float
+    holidays: frozenset[int] = frozenset()
 
     def at(self, day: int, hour: int) -> float:
         """The sum of the effects for a day (ordinal) and hour."""
-        effect = self.hour.get(hour, 0.0) + self.weekday.get(day % _WEEK, 0.0)
-        effect += self.week_hour.get(day % _WEEK * _HOURS + hour, 0.0)
-        return effect + self.month_edge.get(_month_edge(day), 0.0) if self.month_edge else effect
+        return self.at_all([day], [hour])[0]
+
+    def at_all(self, days: Sequence[int], hours: Sequence[int]) -> list[float]:
+        """The sums for many days and hours."""
+        kinds = {day: self._kind(day) for day in set(days)}
+        at_hour, at_weekday, at_week_hour = self.hour.get, self.weekday.get, self.week_hour.get
+        sums = [
+            at_hour(hour, 0.0) + at_weekday(kinds[day], 0.0) + at_week_hour(kinds[day] * _HOURS + hour, 0.0)
+            for day, hour in zip(days, hours, strict=True)
+        ]
+        if not self.month_edge:
+            return sums
+        return [effect + self.month_edge.get(_month_edge(day), 0.0) for effect, day in zip(sums, days, strict=True)]
+
+    def _kind(self, day: int) -> int:
+        kind = _kind(day, self.holidays)
+        # The first holiday of a history is taken for a Sunday.
+        return _SUNDAY if kind == HOLIDAY and kind not in self.weekday else kind
 
 
-def find_effects(values: Sequence[float], days: Sequence[int], hours: Sequence[int]) -> Effects:
-    """The effects of values whose runs started on these days (ordinals) in these hours."""
+def _kind(day: int, holidays: frozenset[int]) -> int:
+    """The weekday of a day (ordinal), or that of holidays."""
+    return HOLIDAY if day in holidays else day % _WEEK
+
+
+def find_effects(
+    values: Sequence[float], days: Sequence[int], hours: Sequence[int], holidays: frozenset[int] = frozenset()
+) -> Effects:
+    """The effects of values whose runs started on these days (ordinals) in these hours.
+
+    ``holidays`` (ordinals) are a weekday of their own.
+    """
     hour: dict[int, float] = {}
     day = _medians(days, values)
     distinct = len(set(hours))
@@ -50,16 +79,16 @@ def find_effects(values: Sequence[float], days: Sequence[int], hours: Sequence[i
         for _ in range(2):
             hour = _medians(hours, [value - day[key] for value, key in zip(values, days, strict=True)])
             day = _medians(days, [value - hour[key] for value, key in zip(values, hours, strict=True)])
-    weekday, month_edge = _day_effects(day)
+    weekday, month_edge = _day_effects(day, holidays)
     week_hour: dict[int, float] = {}
     optimism = 1.0
     if cyclic and weekday:
         rest = [value - day[d] - hour[h] for value, d, h in zip(values, days, hours, strict=True)]
-        week_hour, optimism = _week_hour_effects(rest, days, hours)
-    return Effects(hour, weekday, week_hour, month_edge, optimism)
+        week_hour, optimism = _week_hour_effects(rest, days, hours, holidays)
+    return Effects(hour, weekday, week_hour, month_edge, optimism, holidays)
 
 
-def _day_effects(levels: dict[int, float]) -> tuple[dict[int, float], dict[int, float]]:
+def _day_effects(levels: dict[int, float], holidays: frozenset[int]) -> tuple[dict[int, float], dict[int, float]]:
     """The effects of weekdays and of month ends, from the level of each day."""
     days = sorted(levels)
     if len(days) < _DAYS_FOR_WEEKDAYS or days[-1] - days[0] < _WEEK:
@@ -67,16 +96,19 @@ def _day_effects(levels: dict[int, float]) -> tuple[dict[int, float], dict[int, 
     series = [levels[day] for day in days]
     starts = [max(0, min(i - 3, len(series) - _WEEK)) for i in range(len(series))]
     rest = [value - median(series[start : start + _WEEK]) for value, start in zip(series, starts, strict=True)]
-    cells = _cells([day % _WEEK for day in days], rest)
+    cells = _cells([_kind(day, holidays) for day in days], rest)
     again = [
-        value - median(cells[day % _WEEK]) for day, value in zip(days, rest, strict=True) if len(cells[day % _WEEK]) > 1
+        value - median(cell)
+        for day, value in zip(days, rest, strict=True)
+        if len(cell := cells[_kind(day, holidays)]) > 1
     ]
     steps = map(float.__sub__, series[1:], series[:-1])
     noise = 1.2 * deviation(again) if len(again) >= _WEEK else deviation(steps) / math.sqrt(2)
     weekday, _ = _shrink(cells, noise)
     if len(days) < _DAYS_FOR_MONTH_ENDS:
         return weekday, {}
-    return weekday, _month_effects(days, [v - weekday.get(day % _WEEK, 0.0) for day, v in zip(days, rest, strict=True)])
+    left = [value - weekday.get(_kind(day, holidays), 0.0) for day, value in zip(days, rest, strict=True)]
+    return weekday, _month_effects(days, left)
 
 
 def _month_effects(days: Sequence[int], rest: Sequence[float]) -> dict[int, float]:
@@ -97,9 +129,9 @@ def _month_edge(day: int) -> int:
 
 
 def _week_hour_effects(
-    rest: Sequence[float], days: Sequence[int], hours: Sequence[int]
+    rest: Sequence[float], days: Sequence[int], hours: Sequence[int], holidays: frozenset[int]
 ) -> tuple[dict[int, float], float]:
-    keys = [day % _WEEK * _HOURS + hour for day, hour in zip(days, hours, strict=True)]
+    keys = [_kind(day, holidays) * _HOURS + hour for day, hour in zip(days, hours, strict=True)]
     cells = {key: cell for key, cell in _cells(keys, rest).items() if len(cell) > 1}
     if not cells:
         return {}, 1.0

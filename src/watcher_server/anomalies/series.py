@@ -1,24 +1,26 @@
 """The series that the seasonal method learns from: one look at the history for all rules of a pipeline."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from watcher_server.anomalies.collapse import find_unlearnable
+from watcher_server.anomalies.collapse import find_unlearnable, read_unaccepted
 from watcher_server.anomalies.expectations import Expectation, Moment, days_before, floored_range, looks_back_to
+from watcher_server.anomalies.holidays import holidays_around
 from watcher_server.anomalies.rules import Rule, Seasonality
-from watcher_server.anomalies.seasonal import Observation, expected_band
+from watcher_server.anomalies.seasonal import Band, Observation, expected_band, keep_band
 
 # Older runs say nothing of the level, and add nothing to what 92 days say of the week.
-_LONGEST_DAYS = 92
-_MOST_RUNS = 2_500
+LONGEST_DAYS = 92
+MOST_RUNS = 2_500
 
 # By ix_pipeline_execution_pipeline_id_start_date. Flagged runs are in it: the method is robust against them, and
 # without them it would never learn a new level. Those whose level must not be learnt are taken out of it afterwards.
 _LATEST = """
-SELECT id, anomaly_flags, start_date, duration_seconds, inserts, updates, soft_deletes, total_rows, throughput
+SELECT id, anomaly_flags, start_date, end_date, duration_seconds, inserts, updates, soft_deletes, total_rows, throughput
 FROM pipeline_execution
 WHERE pipeline_id = :pipeline_id AND completed_successfully AND NOT backfill
     AND start_date >= CAST(:since AS timestamptz) AND start_date < CAST(:started_at AS timestamptz)
@@ -56,28 +58,75 @@ def expect_by_series(
         "started_at": moment.started_at,
         "ended_at": moment.ended_at,
     }
-    runs = connection.execute(text(_LATEST), {**parameters, "most": _MOST_RUNS}).all()
-    if len(runs) == _MOST_RUNS:
+    runs = connection.execute(text(_LATEST), {**parameters, "most": MOST_RUNS}).all()
+    if len(runs) == MOST_RUNS:
         runs = connection.execute(text(_LATEST_OF_HOURS), parameters).all()
-    left_out = find_unlearnable(connection, rules, runs)
-    return {
-        rule.id: _expect([run for run in runs if (rule.id, run.id) not in left_out], moment, rule) for rule in rules
+    left_out = find_unlearnable(read_unaccepted(connection, rules, runs), rules, runs)
+    oldest_first = runs[::-1]
+    expected = {}
+    for rule in rules:
+        since = _since(rule, moment)
+        learnt = [run for run in oldest_first if run.start_date >= since and (rule.id, run.id) not in left_out]
+        expected[rule.id] = _expect([seen for seen in _observe(learnt, rule) if seen is not None], moment, rule)
+    return expected
+
+
+def expect_at_moments(
+    connection: Connection, pipeline_id: int, moments: Sequence[Moment], rule: Rule
+) -> Iterator[Expectation]:
+    """What one rule expected at each of several moments, by one look at the history for all of them.
+
+    A band is computed once for a history: this process keeps the last ones.
+    """
+    if not moments:
+        return
+    parameters = {
+        "pipeline_id": pipeline_id,
+        "since": min(_since(rule, moment) for moment in moments),
+        "started_at": max(moment.started_at for moment in moments),
+        "ended_at": max(moment.ended_at for moment in moments),
     }
+    most = MOST_RUNS + len(moments)
+    newest_first = connection.execute(text(_LATEST), {**parameters, "most": most}).all()
+    unaccepted = read_unaccepted(connection, [rule], newest_first)
+    runs = newest_first[::-1]
+    starts, ends, observed = [run.start_date for run in runs], [run.end_date for run in runs], _observe(runs, rule)
+    for moment in moments:
+        first, last = bisect_left(starts, _since(rule, moment)), bisect_left(starts, moment.started_at)
+        places = [place for place in range(first, last) if ends[place] < moment.ended_at]
+        if len(places) >= MOST_RUNS or (first == 0 and len(runs) == most):
+            # There are more runs than were read.
+            yield expect_by_series(connection, pipeline_id, moment, [rule])[rule.id]
+            continue
+        if unaccepted:
+            left_out = find_unlearnable(unaccepted, [rule], [runs[place] for place in reversed(places)])
+            places = [place for place in places if (rule.id, runs[place].id) not in left_out]
+        history = [seen for place in places if (seen := observed[place]) is not None]
+        yield _expect(history, moment, rule, keep_band)
 
 
 def _since(rule: Rule, moment: Moment) -> datetime:
-    return max(looks_back_to(rule, moment), days_before(moment.looks_from, _LONGEST_DAYS))
+    return max(looks_back_to(rule, moment), days_before(moment.looks_from, LONGEST_DAYS))
 
 
-def _expect(runs: Sequence[Row[Any]], moment: Moment, rule: Rule) -> Expectation:
-    since = _since(rule, moment)
-    history = [
-        Observation(run.start_date, float(value))
-        for run in reversed(runs)
-        if run.start_date >= since and (value := getattr(run, rule.metric)) is not None
+def _observe(runs: Sequence[Row[Any]], rule: Rule) -> list[Observation | None]:
+    """Each run as the rule sees it; None for one without its metric."""
+    return [
+        None if (value := getattr(run, rule.metric)) is None else Observation(run.start_date, float(value))
+        for run in runs
     ]
+
+
+def _expect(
+    history: Sequence[Observation],
+    moment: Moment,
+    rule: Rule,
+    find_band: Callable[[Sequence[Observation], datetime, float, frozenset[date]], Band | None] = expected_band,
+) -> Expectation:
+    """What the rule expects after these runs, the oldest first."""
     enough = len(history) >= rule.minimum_executions
-    band = expected_band(history, moment.started_at, rule.z_threshold) if enough else None
+    holidays = holidays_around(rule.holidays, moment.started_at.date())
+    band = find_band(history, moment.started_at, rule.z_threshold, holidays) if enough else None
     within = floored_range(rule, band.center, band.spread, band.lower, band.upper) if band else None
     return Expectation(
         within=within,

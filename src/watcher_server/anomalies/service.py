@@ -1,14 +1,16 @@
 """Anomaly detection rules: creating, changing and listing them; and lists of results and events."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.config.declared import check_rule_declared
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
+from watcher_server.anomalies.normals import TAKE_BACK
 from watcher_server.anomalies.schemas import RulePatch, RulePost
 from watcher_server.audit.service import Change, record_in
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create, list_rows
@@ -36,7 +38,7 @@ async def sync_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetec
         await _record(session, "create_rule", rule, None, given)
     elif changes:
         before = {field: getattr(rule, field) for field in changes}
-        await apply_changes(session, rule, changes)
+        await apply_changes(session, rule, {**changes, "alarm_threshold_due": None})
         await _record(session, "change_rule", rule, before, changes)
     return rule, created
 
@@ -96,17 +98,50 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
         changes = {"normal_from": None, "learning": True} | changes
     if "normal_from" in changes:
         changes["normal_until"] = None if changes["normal_from"] is None else func.now()
+        former, rule.former_normals = rule.former_normals, []
     if "pipeline_id" in changes:
         await find(session, Pipeline, changes["pipeline_id"])
     before = {field: getattr(rule, field) for field in changes}
     try:
-        await apply_changes(session, rule, changes)
+        # By another method, or for another number of alarms, another threshold has to be found.
+        await apply_changes(session, rule, {**changes, "alarm_threshold_due": None})
     except IntegrityError as error:
         if "uq_anomaly_detection_rule" not in str(error.orig):
             raise
         raise ConflictError("Another rule has that pipeline_id and metric_field already.") from None
+    if "normal_from" in changes and before["normal_from"] is not None and changes["normal_from"] is None:
+        normals = [datetime.fromisoformat(normal["from"]) for normal in former if normal["from"]]
+        await _open_events_again(session, rule.id, min([*normals, before["normal_from"]]))
     await _record(session, "change_rule", rule, before, changes)
     return rule
+
+
+async def _open_events_again(session: AsyncSession, rule_id: int, since: datetime) -> None:
+    """Events whose level was accepted from that moment on are anomalies again."""
+    event = AnomalyEvent
+    statement = update(event).where(event.rule_id == rule_id, event.last_at >= since, event.accepted_at.is_not(None))
+    await session.execute(statement.values(accepted_at=None))
+
+
+async def take_back_normal(session: AsyncSession, rule_id: int, event: AnomalyEvent | None = None) -> None:
+    """Have the normal that was accepted last be none: the one before holds again, or all runs count.
+
+    With an event, those that were accepted after it are taken back too, until it is open.
+
+    Raises:
+        NotFoundError: no such rule.
+    """
+    rule = await find_for_update(session, AnomalyDetectionRule, rule_id, None)
+    before = {"normal_from": rule.normal_from}
+    while True:
+        await session.execute(text(TAKE_BACK), {"rule_id": rule_id})
+        await session.refresh(rule)
+        if event is None or rule.normal_from is None:
+            break
+        await session.refresh(event)
+        if event.accepted_at is None:
+            break
+    await _record(session, "change_rule", rule, before, {"normal_from": rule.normal_from})
 
 
 async def list_rules(

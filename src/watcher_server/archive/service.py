@@ -4,7 +4,7 @@ A report brings its pipeline and its addresses back by itself, wherever it comes
 ``revive_task`` do the rest, which is :func:`settle`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -32,10 +32,14 @@ def archive(connection: Connection, kind: Kind, id_: int) -> None:
     Raises:
         NotFoundError: there is none.
     """
-    before = _set(connection, kind, id_, "archived_at = coalesce(changed.archived_at, now())")
-    _leave(connection, kind, id_)
-    if before.archived_at is None:
-        record(connection, Change("archive", kind.value, id_, before.name))
+    archive_all(connection, kind, [id_])
+
+
+def archive_all(connection: Connection, kind: Kind, ids: Sequence[int]) -> None:
+    """The same for several, with one statement for each step."""
+    before = _set(connection, kind, ids, "archived_at = coalesce(changed.archived_at, now())")
+    _leave(connection, kind, ids)
+    record(connection, *(Change("archive", kind.value, row.id, row.name) for row in before if row.archived_at is None))
 
 
 def restore(connection: Connection, kind: Kind, id_: int) -> None:
@@ -44,8 +48,8 @@ def restore(connection: Connection, kind: Kind, id_: int) -> None:
     Raises:
         NotFoundError: there is none.
     """
-    before = _set(connection, kind, id_, "archived_at = NULL")
-    settle(connection, **_ids(kind, id_))
+    (before,) = _set(connection, kind, [id_], "archived_at = NULL")
+    settle(connection, **_ids(kind, [id_]))
     if before.archived_at is not None:
         record(connection, Change("restore", kind.value, id_, before.name))
 
@@ -61,40 +65,41 @@ def forget(connection: Connection, kind: Kind, id_: int) -> None:
         "archived_at = coalesce(changed.archived_at, now()), forgotten_at = now(), name = ' forgotten ' || changed.id"
     )
     fresh_url = ", ping_uuid = gen_random_uuid()" if kind is Kind.PIPELINE else ""
-    before = _set(connection, kind, id_, gone + ", display_name = NULL" + fresh_url)
-    _leave(connection, kind, id_)
+    (before,) = _set(connection, kind, [id_], gone + ", display_name = NULL" + fresh_url)
+    _leave(connection, kind, [id_])
     record(connection, Change("forget", kind.value, id_, before.name))
     enqueue(connection, "forget_task", SCHEDULED_QUEUE, kind=kind.value, id=id_)
 
 
-def _set(connection: Connection, kind: Kind, id_: int, values: str) -> Row[Any]:
-    """Write the values; how it was called, and since when it was archived, before that."""
+def _set(connection: Connection, kind: Kind, ids: Sequence[int], values: str) -> Sequence[Row[Any]]:
+    """Write the values; how each was called, and since when it was archived, before that."""
     statement = f"""
         WITH before AS (
             SELECT id, coalesce(display_name, name) AS name, archived_at FROM {kind}
-            WHERE id = :id AND forgotten_at IS NULL FOR NO KEY UPDATE
+            WHERE id = ANY(CAST(:ids AS bigint[])) AND forgotten_at IS NULL ORDER BY id FOR NO KEY UPDATE
         )
         UPDATE {kind} AS changed SET {values}
-        FROM before WHERE changed.id = before.id RETURNING before.name, before.archived_at
+        FROM before WHERE changed.id = before.id RETURNING before.id, before.name, before.archived_at
     """  # noqa: S608 - code
-    row = connection.execute(text(statement), {"id": id_}).one_or_none()
-    if row is None:
-        article = "address" if kind is Kind.ADDRESS else "pipeline"
-        raise NotFoundError(f"No {article} has the id {id_}.")
-    return row
+    rows = connection.execute(text(statement), {"ids": list(ids)}).all()
+    missing = sorted({*ids} - {row.id for row in rows})
+    if missing:
+        raise NotFoundError(f"No {kind} has the id {missing[0]}.")
+    return rows
 
 
-def _leave(connection: Connection, kind: Kind, id_: int) -> None:
+def _leave(connection: Connection, kind: Kind, ids: Sequence[int]) -> None:
     if kind is Kind.PIPELINE:
-        connection.execute(text("UPDATE pipeline SET expected_next_run = NULL WHERE id = :id"), {"id": id_})
+        unplanned = "UPDATE pipeline SET expected_next_run = NULL WHERE id = ANY(CAST(:ids AS bigint[]))"
+        connection.execute(text(unplanned), {"ids": list(ids)})
         enqueue(connection, "sweep_incidents_task", SCHEDULED_QUEUE)
-    settle(connection, **_ids(kind, id_))
+    settle(connection, **_ids(kind, ids))
 
 
-def _ids(kind: Kind, id_: int) -> dict[str, list[int]]:
+def _ids(kind: Kind, ids: Sequence[int]) -> dict[str, Sequence[int]]:
     return {
-        "pipeline_ids": [id_] if kind is Kind.PIPELINE else [],
-        "address_ids": [id_] if kind is Kind.ADDRESS else [],
+        "pipeline_ids": ids if kind is Kind.PIPELINE else [],
+        "address_ids": ids if kind is Kind.ADDRESS else [],
     }
 
 

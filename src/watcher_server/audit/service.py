@@ -13,6 +13,7 @@ from watcher_server.audit.models import AuditEntry
 from watcher_server.telemetry.context import current_context
 
 _BATCH = 1_000
+_LONGEST_SOURCE = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def _rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
             {
                 "actor": actor.name,
                 "actor_kind": actor.kind.value,
-                "source": actor.source[:400],
+                "source": actor.source[:_LONGEST_SOURCE],
                 "action": change.action,
                 "object_kind": change.object_kind,
                 "object_id": None if change.object_id is None else str(change.object_id),
@@ -71,6 +72,30 @@ def _rows(changes: Iterable[Change]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+# The part of a statement that adds an entry for each ``change`` (object_kind, object_id, object_name, before, after),
+# with the parameters of :func:`entry_by`. What is in before and after must hold no secret.
+RECORDED = """
+recorded AS (
+    INSERT INTO audit_entry
+        (actor, actor_kind, source, action, object_kind, object_id, object_name, before, after, request_id)
+    SELECT %(actor)s::text, %(actor_kind)s::text, %(source)s::text, 'change', object_kind, object_id::text, object_name,
+        before, after, %(request_id)s::text
+    FROM change WHERE %(actor)s::text IS NOT NULL
+)
+""".strip()
+
+
+def entry_by() -> dict[str, str | None]:
+    """Who acts, and by which request: what :data:`RECORDED` writes; no actor while Watcher acts by itself."""
+    actor = current_actor()
+    return {
+        "actor": None if actor is None else actor.name,
+        "actor_kind": None if actor is None else actor.kind.value,
+        "source": None if actor is None else actor.source[:_LONGEST_SOURCE],
+        "request_id": (current_context() or {}).get("request_id"),
+    }
 
 
 # The oldest first, by ix_audit_entry_at.

@@ -15,14 +15,18 @@ def bearer(headers: Headers) -> bytes | None:
     return token.strip() if kind.lower() == b"bearer" else None
 
 
-def cookie_name(name: str, scheme: str) -> str:
-    """The name under which a cookie is kept. Over https no other host of the domain can set one with this prefix."""
-    return f"__Host-{name}" if scheme == "https" else name
+def cookie_name(name: str, scheme: str, root: str) -> str:
+    """The name under which a cookie is kept. Over https no other host of the domain can set one that begins so.
+
+    Under a path, where the cookie is for that path alone, browsers keep only one of the weaker prefix.
+    """
+    prefix = "__Secure-" if root else "__Host-"
+    return f"{prefix}{name}" if scheme == "https" else name
 
 
-def cookie(headers: Headers, scheme: str, name: str = COOKIE) -> bytes | None:
+def cookie(headers: Headers, scheme: str, root: str, name: str = COOKIE) -> bytes | None:
     """What a cookie holds, by default the session's id; None without one."""
-    prefix = f"{cookie_name(name, scheme)}=".encode()
+    prefix = f"{cookie_name(name, scheme, root)}=".encode()
     for part in headers.get(b"cookie", b"").split(b";"):
         if part.strip().startswith(prefix):
             return part.strip().removeprefix(prefix)

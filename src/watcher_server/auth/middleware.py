@@ -123,7 +123,7 @@ async def _by_browser(scope: Scope, headers: Headers, book: TokenBook) -> Caller
     name = named_by_proxy(scope, settings)
     if name is not None:
         return header_caller(name, scope, settings) or refusal(403, without_role(name))
-    shown = cookie(headers, scope["scheme"])
+    shown = cookie(headers, scope["scheme"], settings.root_path)
     if not shown or shown == LOGGED_OUT.encode():
         return None
     found = await book.find_session(digest(shown))

@@ -11,6 +11,7 @@ from watcher_server.auth.callers import Caller
 from watcher_server.auth.credentials import Headers, bearer, is_browser
 from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.auth.service import KnownToken
+from watcher_server.kit.public_url import within
 
 # Pages for people, who are led to the login; programs get 401 for everything.
 _PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
@@ -27,7 +28,7 @@ def no_valid_token(scope: Scope, headers: Headers, wait_seconds: int | None) -> 
     """The request shows no token, or an unknown one: a person is led to the login, a program is told."""
     if b"hx-request" in headers and bearer(headers) is None:
         # The login ended while a page was open: the whole page goes to the form, not the part that was asked for.
-        return refusal(401, "Log in again.", {"HX-Redirect": _login(_shown_page(headers))})
+        return refusal(401, "Log in again.", {"HX-Redirect": _login(_shown_page(scope, headers))})
     path, query = scope["path"], scope["query_string"].decode("latin-1")
     is_page = path in _PAGES or path.startswith("/ui/")
     if is_page and scope["method"] in {"GET", "HEAD"} and is_browser(headers):
@@ -61,10 +62,11 @@ def _login(target: str) -> str:
     return f"/login?next={quote(target, safe='/')}"
 
 
-def _shown_page(headers: Headers) -> str:
+def _shown_page(scope: Scope, headers: Headers) -> str:
     """The page that htmx says it stands on, as a path of this server."""
     try:
         parts = urlsplit(headers.get(b"hx-current-url", b"").decode("latin-1"))
     except ValueError:
         return "/ui"
-    return (parts.path or "/ui") + (f"?{parts.query}" if parts.query else "")
+    path = within(scope["app"].state.settings.root_path, parts.path)
+    return (path or "/ui") + (f"?{parts.query}" if parts.query else "")

@@ -60,8 +60,8 @@ _ADMIN_PATHS = (
 _ADMIN_READS = ("/openlineage/events", "/audit", "/audit.ndjson")
 # But for adding and ending windows: so a script that deploys can quieten its own pipelines.
 _QUIET_PATH = re.compile(r"/alerting/windows(/[^/]+/end)?")
-# Questions come by POST there, and each tool says what it needs: those that change something need to write.
-_ASKING_PATHS = frozenset({"/mcp"})
+# Questions come by POST there. Of assistants each tool says what it needs: those that change something need to write.
+_ASKING_PATHS = frozenset({"/mcp", "/anomaly_detection_rule/preview"})
 # Everybody may end logins of their own.
 _OWN_PATHS = frozenset({"/ui/account/sessions/end"})
 READING = frozenset({"GET", "HEAD"})

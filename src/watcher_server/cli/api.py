@@ -18,7 +18,7 @@ def run_api() -> None:
     """
     settings = settings_beside_up()
     require_free_port(settings.host, settings.port)
-    require_database(settings.database)
-    require_migrations(settings.database)
-    require_tokens_for_strangers(settings, settings.database)
+    require_database(settings.database, settings.direct_url)
+    require_migrations(settings.direct_database)
+    require_tokens_for_strangers(settings, settings.direct_database)
     serve(settings)

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-from psycopg.sql import SQL
-from sqlalchemy import make_url
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
 
 from watcher_server.cli.databases import database_for_a_command, ensure_migrated
 from watcher_server.cli.errors import CommandError
+from watcher_server.database.engine import connect_parameters
 from watcher_server.embedded.account import own_account
 from watcher_server.embedded.binaries import postgres_binaries
 from watcher_server.embedded.lock import is_locked
@@ -22,6 +23,7 @@ from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.settings import load_settings
 
 _RESTORED = "watcher_restored"
+_PUBLIC = "public"
 
 
 def back_up(file: Path) -> None:
@@ -40,7 +42,8 @@ def back_up(file: Path) -> None:
         except OSError as error:
             raise CommandError(f"{partial} cannot be written ({error.strerror}).") from None
         try:
-            _run_tool("pg_dump", url, ["--format=custom", "--no-owner", "--no-privileges", f"--file={partial}"])
+            options = ["--format=custom", "--no-owner", "--no-privileges", f"--file={partial}"]
+            _run_tool("pg_dump", url, [*options, *_only_schema(url)])
             partial.rename(file)
         finally:
             partial.unlink(missing_ok=True)
@@ -65,8 +68,9 @@ def restore(file: Path) -> None:
         raise CommandError("Watcher runs: stop `watcher up` first.")
     with EmbeddedServices(settings.home, valkey=False) as services:
         _execute(services, f"DROP DATABASE IF EXISTS {_RESTORED} WITH (FORCE)", f"CREATE DATABASE {_RESTORED}")
-        restored = make_url(services.database_url).set(database=_RESTORED).render_as_string(hide_password=False)
+        restored = services.database_url.replace(f"/{DATABASE_NAME}?", f"/{_RESTORED}?")
         _run_tool("pg_restore", restored, ["--exit-on-error", "--no-owner", "--no-privileges", str(file)])
+        _move_to_public(restored)
         ensure_migrated(restored)
         before = f"{DATABASE_NAME}_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
         # One transaction: the database has its name at every moment.
@@ -78,6 +82,24 @@ def restore(file: Path) -> None:
             "COMMIT",
         )
     sys.stdout.write(f"The database is as {file} has it. What was there before is the database {before}.\n")
+
+
+def _only_schema(url: str) -> list[str]:
+    """The option for a schema of Watcher's own: what other programs have beside it is not to be read."""
+    with psycopg.connect(**connect_parameters(url)) as connection:
+        row = connection.execute("SELECT quote_ident(current_schema())").fetchone()
+    return [] if row is None or row[0] in {None, _PUBLIC} else [f"--schema={row[0]}"]
+
+
+def _move_to_public(url: str) -> None:
+    """Have the tables of a backup in the schema where the embedded database looks for them."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT schemaname FROM pg_tables WHERE tablename = 'pipeline_execution_closure'"
+        ).fetchone()
+        if row is not None and row[0] != _PUBLIC:
+            connection.execute(SQL("DROP SCHEMA {}").format(Identifier(_PUBLIC)))
+            connection.execute(SQL("ALTER SCHEMA {} RENAME TO {}").format(Identifier(row[0]), Identifier(_PUBLIC)))
 
 
 def _execute(services: EmbeddedServices, *statements: str) -> None:
@@ -98,9 +120,9 @@ def _run_tool(tool: str, url: str, arguments: Sequence[str]) -> None:
         )
     binaries = postgres_binaries(load_settings().home, own_account())
     # The password is not among the arguments, where every process of the machine could read it.
-    environment = {**os.environ, "PGPASSWORD": make_url(url).password or ""}
-    without_password = make_url(url).set(password=None).render_as_string(hide_password=False)
-    command = [str(binaries / tool), *arguments, f"--dbname={without_password}"]
+    parameters = connect_parameters(url)
+    environment = {**os.environ, "PGPASSWORD": parameters.pop("password", os.environ.get("PGPASSWORD", ""))}
+    command = [str(binaries / tool), *arguments, f"--dbname={make_conninfo(**parameters)}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason given"]

@@ -1,18 +1,24 @@
-"""``watcher worker`` and ``watcher beat``: Celery's own programs with Watcher's settings."""
+"""``watcher worker`` and ``watcher beat``: Celery's own with Watcher's settings."""
 
 import os
+import sys
 import warnings
+from typing import Any
 
 import redis
+from celery import Celery
 from celery.exceptions import SecurityWarning
+from celery.utils.log import mlevel
+from celery.utils.nodenames import host_format
 
 from watcher_server.cli.checks import require_database, require_migrations
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
 from watcher_server.embedded.running import settings_beside_up
 from watcher_server.settings import Settings
-from watcher_server.tasking.sending.broker import redis_client
-from watcher_server.tasking.workers.starting import refuse_old_server
+from watcher_server.tasking.sending.broker_check import away_text, require_broker
+from watcher_server.tasking.wire import QUEUES
+from watcher_server.tasking.workers.starting import refuse_unfit_server
 from watcher_server.telemetry.logs import say
 
 _MOST_PROCESSES = 256
@@ -28,19 +34,27 @@ def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str) -
     pool = _pool_arguments(concurrency, autoscale)
     settings = settings_beside_up()
     # A worker without a database would take tasks and fail them.
-    require_database(settings.database)
-    require_migrations(settings.database)
-    arguments = ["worker", "--loglevel", log_level(settings), "--queues", queues]
-    arguments += pool or ["--concurrency", str(settings.worker_processes)]
+    require_database(settings.database, settings.direct_url)
+    require_migrations(settings.direct_database)
+    app, options = _celery(settings)
     # Celery's default name is that of the machine, which two workers on it would share.
-    arguments += ["--hostname", f"watcher-{os.getpid()}@%h"]
-    _run_celery(settings, arguments)
+    hostname = host_format(f"watcher-{os.getpid()}@%h")
+    worker = app.Worker(
+        hostname=hostname, queues=queues, **pool or {"concurrency": settings.worker_processes}, **options
+    )
+    worker.start()
+    sys.exit(worker.exitcode)
 
 
-def _pool_arguments(concurrency: int | None, autoscale: str | None) -> list[str]:
+def run_configured_worker() -> None:
+    """As :func:`run_worker`, with the pool of the settings, for every queue."""
+    run_worker(concurrency=None, autoscale=None, queues=",".join(QUEUES))
+
+
+def _pool_arguments(concurrency: int | None, autoscale: str | None) -> dict[str, Any]:
     """What the command line says about the size of the pool; empty when it says nothing."""
     if autoscale is None:
-        return [] if concurrency is None else ["--concurrency", str(concurrency)]
+        return {} if concurrency is None else {"concurrency": concurrency}
     if concurrency is not None:
         raise CommandError("--concurrency and --autoscale are two ways to say how many tasks run at once: use one.")
     largest, comma, smallest = (part.strip() for part in autoscale.partition(","))
@@ -50,7 +64,7 @@ def _pool_arguments(concurrency: int | None, autoscale: str | None) -> list[str]
         raise CommandError(
             f"--autoscale takes MAX,MIN with MIN from 1 to MAX and MAX up to {_MOST_PROCESSES}, not {autoscale!r}."
         )
-    return ["--autoscale", f"{largest},{smallest}"]
+    return {"autoscale": (int(largest), int(smallest))}
 
 
 def run_beat() -> None:
@@ -60,26 +74,31 @@ def run_beat() -> None:
         SettingsError: no database or no broker is configured.
     """
     settings = settings_beside_up()
-    refuse_old_server()
-    _run_celery(settings, ["beat", "--loglevel", log_level(settings)])
+    refuse_unfit_server()
+    app, options = _celery(settings)
+    app.Beat(**options).run()
 
 
-def _run_celery(settings: Settings, arguments: list[str]) -> None:
-    _say_when_the_broker_is_away(settings)
+def _celery(settings: Settings) -> tuple[Celery, dict[str, Any]]:
+    """Celery's application, and what its worker and beat are told both.
+
+    Its command line would start them the same way, but imports an interactive shell.
+    """
+    _require_broker(settings)
     # PLC0415: importing it reads the settings, which are complete only now.
     from watcher_server.celery_app import app
 
     # The warning is about unpickling messages as root. Watcher's messages are JSON only.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    level = log_level(settings)
     # Celery's banner is text on stdout. Where the log is JSON, or only warnings, it is left out.
-    quiet = [] if log_level(settings) in {"DEBUG", "INFO"} and settings.log_format == "text" else ["--quiet"]
-    app.start([*quiet, *arguments])
+    quiet = level not in {"DEBUG", "INFO"} or settings.log_format != "text"
+    return app, {"loglevel": mlevel(level), "quiet": quiet}
 
 
-def _say_when_the_broker_is_away(settings: Settings) -> None:
+def _require_broker(settings: Settings) -> None:
+    """Say it when the broker is away; raise UnfitBrokerError when it is there and cannot be used."""
     try:
-        with redis_client(settings.broker) as client:
-            client.ping()
+        require_broker(settings.broker)
     except (redis.RedisError, OSError) as error:
-        reason = str(error).rstrip(".")
-        say(f"The broker cannot be reached ({reason}): waiting for it, trying again.", settings)
+        say(f"The broker cannot be reached ({away_text(error)}): waiting for it, trying again.", settings)

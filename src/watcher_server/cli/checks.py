@@ -2,8 +2,10 @@
 
 import errno
 import socket
+from contextlib import suppress
 
 import psycopg
+import redis
 from sqlalchemy import NullPool, create_engine
 
 from watcher_server.auth.network import is_loopback
@@ -13,6 +15,7 @@ from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.database.migrate import is_current
 from watcher_server.database.version import require_server
 from watcher_server.settings import Settings
+from watcher_server.tasking.sending.broker_check import require_broker
 
 
 def require_free_port(host: str, port: int) -> None:
@@ -38,20 +41,31 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
     return f"Nothing can listen on {host} ({error.strerror}): set WATCHER_HOST to an address of this machine."
 
 
-def require_database(database_url: str) -> None:
-    """Pass if the database can be used.
+def require_database(database_url: str, direct_url: str | None = None) -> None:
+    """Pass if the database can be used, by both URLs where there is a direct one.
 
     Raises:
         CommandError: it takes no connection within five seconds.
         OldServerError: its server is too old.
+        PoolerError: it is behind a pooler in a way that cannot work.
     """
     try:
-        require_server(database_url)
+        require_server(database_url, direct_url)
     except psycopg.Error as error:
         reason = next(iter(str(error).splitlines()), "no reason given").rstrip(".")
         raise CommandError(
             f"The database cannot be reached ({reason}): start it, or correct WATCHER_DATABASE_URL."
         ) from error
+
+
+def require_fit_broker(broker_url: str) -> None:
+    """Pass if the broker can be used, or is away: reports need none, and workers wait for it.
+
+    Raises:
+        UnfitBrokerError: it answers and cannot be used.
+    """
+    with suppress(redis.RedisError, OSError):
+        require_broker(broker_url)
 
 
 def require_migrations(database_url: str) -> None:

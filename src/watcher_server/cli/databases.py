@@ -30,8 +30,8 @@ def database_for_a_command() -> Iterator[str]:
     """
     settings = settings_beside_up()
     if settings.database_url is not None:
-        require_database(settings.database)
-        yield settings.database
+        require_database(settings.direct_database)
+        yield settings.direct_database
         return
     with EmbeddedServices(settings.home, valkey=False) as services:
         ensure_migrated(services.database_url)

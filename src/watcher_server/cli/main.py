@@ -15,6 +15,7 @@ from watcher_server.cli.errors import expected_errors
 from watcher_server.cli.incident_commands import incidents_app
 from watcher_server.cli.openlineage_commands import openlineage_app
 from watcher_server.cli.route_commands import route_app
+from watcher_server.cli.rule_commands import rules_app
 from watcher_server.kit.terminal import typeable
 from watcher_server.kit.text import escape_controls
 from watcher_server.tasking.history.states import TaskState
@@ -52,6 +53,7 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(incidents_app, name="incidents")
 app.add_typer(channels_app, name="channels")
 app.add_typer(route_app, name="route")
+app.add_typer(rules_app, name="rules")
 app.add_typer(openlineage_app, name="openlineage")
 limits_app = typer.Typer()
 app.add_typer(limits_app, name="limits")

@@ -90,9 +90,9 @@ def _ask_database(settings: Settings) -> tuple[Service, Work | None]:
     if settings.database_url is None:
         return Service("Database", "none runs, none is configured", is_good=False), None
     try:
-        require_database(settings.database)
-        require_migrations(settings.database)
-        with create_engine(sqlalchemy_url(settings.database), poolclass=NullPool).connect() as connection:
+        require_database(settings.direct_database)
+        require_migrations(settings.direct_database)
+        with create_engine(sqlalchemy_url(settings.direct_database), poolclass=NullPool).connect() as connection:
             work = Work(
                 workers=list_workers(connection),
                 state=None if settings.broker_url is None else measure_queues(connection, settings),

@@ -7,14 +7,23 @@ import time
 from rich.panel import Panel
 from rich.text import Text
 
-from watcher_server.cli.checks import require_database, require_free_port, require_tokens_for_strangers
+from watcher_server.cli.celery_processes import run_beat, run_configured_worker
+from watcher_server.cli.checks import (
+    require_database,
+    require_fit_broker,
+    require_free_port,
+    require_tokens_for_strangers,
+)
+from watcher_server.cli.children import Child, child_command, import_for_children
 from watcher_server.cli.databases import ensure_migrated
 from watcher_server.cli.errors import CommandError
 from watcher_server.cli.levels import log_level
 from watcher_server.cli.readiness import ask_readiness
+from watcher_server.cli.serve import serve_configured
 from watcher_server.cli.signals import StopSignals
-from watcher_server.cli.supervisor import Child, Supervisor, end_leftover_children
+from watcher_server.cli.supervisor import Supervisor, end_leftover_children
 from watcher_server.cli.terminal import console
+from watcher_server.embedded.disk import full_disk
 from watcher_server.embedded.lock import already_running, is_locked
 from watcher_server.embedded.running import RunningServices, base_url, publish, withdraw
 from watcher_server.embedded.services import EmbeddedServices
@@ -47,25 +56,31 @@ def run_up(*, verbose: bool) -> None:
                 _run(settings, services, signals, level)
         except KeyboardInterrupt:
             console().print("Watcher has stopped.")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again
+            raise full_disk(home, error) or error from None
 
 
 def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, level: str) -> None:
     database_url = services.database_url if settings.database_url is None else settings.database
     broker_url = services.broker_url if settings.broker_url is None else settings.broker
-    require_database(database_url)
-    ensure_migrated(database_url)
-    require_tokens_for_strangers(settings, database_url)
+    direct_url = settings.direct_url or database_url
+    require_fit_broker(broker_url)
+    require_database(database_url, settings.direct_url)
+    ensure_migrated(direct_url)
+    require_tokens_for_strangers(settings, direct_url)
+    import_for_children()
     # They are stopped in this order: first those that make tasks, then the one that runs them.
     children = [
-        Child("beat", ("watcher_server.cli", "beat"), grace_seconds=2),
-        Child("api", ("watcher_server.cli.serve",), grace_seconds=5),
+        Child("beat", run_beat, grace_seconds=2),
+        Child("api", serve_configured, grace_seconds=5),
         # On this signal Celery puts unfinished tasks back; the tasks of a killed worker wait for an hour.
-        Child("worker", ("watcher_server.cli", "worker"), grace_seconds=5, drop_signal=signal.SIGQUIT),
+        Child("worker", run_configured_worker, grace_seconds=5, drop_signal=signal.SIGQUIT),
     ]
 
     def publish_all() -> None:
         pids = [child.pid for child in children]
-        publish(services.home, RunningServices(os.getpid(), database_url, broker_url, base_url(settings), pids))
+        running = RunningServices(os.getpid(), database_url, broker_url, base_url(settings), pids, child_command())
+        publish(services.home, running)
 
     urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
     environment = {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}

@@ -25,7 +25,9 @@ _DEFAULTS = {
     if column.name in _FIELDS and isinstance(default := column.server_default, DefaultClause)
 }
 _RULE_DEFAULTS = {
-    name: field.default for name, field in RulePost.model_fields.items() if name not in {"pipeline_id", "metric_field"}
+    name: field.get_default(call_default_factory=True)
+    for name, field in RulePost.model_fields.items()
+    if name not in {"pipeline_id", "metric_field"}
 }
 
 

@@ -14,7 +14,7 @@ ALERTING_LOCK = 7_306_091_230
 
 # For sessions that hold locks for as long as they live: PostgreSQL would keep those of a machine that vanished, with
 # its power or its network, for two hours. With these it notices within half a minute.
-LOCK_HOLDER_OPTIONS = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+LOCK_HOLDER_SETTINGS = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 # A process that hangs keeps its session, and with it the lock. PostgreSQL ends the session of a keeper or a beat that
 # has said nothing for so many seconds, so that another takes over.
 SILENT_SECONDS = 30

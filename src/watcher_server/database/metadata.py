@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 from pydantic_core import to_json
-from sqlalchemy import FromClause, Select, Text, case, cast, func, select, true
+from sqlalchemy import FromClause, Row, Select, Text, case, cast, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from watcher_server.kit.fields import BIGINT_MAX, check_no_nul
@@ -65,8 +65,11 @@ def most_bytes_shown() -> int:
     return 2 * get_settings().max_metadata_bytes
 
 
-def show_metadata(found: FromClause, name: str, *, newest_first: bool = False) -> Select[Any]:
+def show_metadata(found: FromClause, name: str, *, newest_first: bool = False, spent: int | None = None) -> Select[Any]:
     """The rows that were found, by id, with as much of their metadata as an answer may hold.
+
+    ``spent`` is for a part of an answer: how many bytes the parts before it hold. Then the rows have the size of each
+    object too, as :func:`bytes_shown` wants it.
 
     ``{"truncated": true, "bytes": N}`` stands for an object that is larger than the limit for one, and for those that
     are left once the answer holds ``MOST_BYTES_PER_ANSWER``. They are not read then.
@@ -78,6 +81,14 @@ def show_metadata(found: FromClause, name: str, *, newest_first: bool = False) -
     is_small = size <= most_bytes_shown()
     so_far = func.sum(size).filter(is_small).over(order_by=by)
     marker = func.jsonb_build_object("truncated", true(), "bytes", size)
-    shown = case((~is_small | (so_far > MOST_BYTES_PER_ANSWER), marker), else_=rows.c[name])
+    shown = case((~is_small | (so_far > MOST_BYTES_PER_ANSWER - (spent or 0)), marker), else_=rows.c[name])
     others = [column for column in rows.c if column.name not in {name, "metadata_bytes"}]
+    if spent is not None:
+        others.append(size.label(f"{name}_bytes"))
     return select(*others, cast(shown, JSONB).label(name)).order_by(by)
+
+
+def bytes_shown(rows: Iterable[Row[Any]], name: str) -> int:
+    """How much of what an answer may hold the objects of these rows take; they come with their sizes."""
+    sizes = (getattr(row, f"{name}_bytes") or 0 for row in rows)
+    return sum(size for size in sizes if size <= most_bytes_shown())

@@ -10,20 +10,21 @@ import redis.asyncio
 
 from watcher_server.diagnostics.checks import Check, Verdict, act_if, judge_from, milliseconds_text, percent_text
 from watcher_server.kit.sizes import size_text
-from watcher_server.tasking.sending.broker import async_redis_client
+from watcher_server.tasking.sending.broker import async_redis_client, key_prefix
 
 
 @dataclass(frozen=True)
 class BrokerFacts:
     """The broker, as it answered.
 
-    ``info`` has what INFO says, None if this login may not ask. ``keys`` are those of Watcher's logical database.
+    ``info`` has what INFO says, None if this login may not ask. ``keys`` are those of Watcher's logical database, None
+    if a prefix shares it with other programs.
     ``saves`` says whether it writes to disk at all, None if this login may not see that.
     """
 
     answer_seconds: float
     info: Mapping[str, Any] | None = None
-    keys: int = 0
+    keys: int | None = 0
     saves: bool | None = None
 
     @property
@@ -50,7 +51,8 @@ async def read_broker(broker_url: str) -> BrokerFacts:
         await client.ping()
         answer_seconds = time.perf_counter() - began
         try:
-            info, keys = await client.info(), await client.dbsize()
+            info = await client.info()
+            keys = None if key_prefix(broker_url) else await client.dbsize()
         except redis.exceptions.NoPermissionError:
             return BrokerFacts(answer_seconds)
         return BrokerFacts(answer_seconds, info, keys, bool(info.get("aof_enabled")) or await _takes_snapshots(client))
@@ -97,7 +99,7 @@ def _judge_info(broker: BrokerFacts, info: Mapping[str, Any]) -> list[Check]:
     kept = {True: "on disk", False: "in memory only", None: "unknown"}[broker.saves]
     save_failed = "err" in {info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")}
     clients, clients_most = int(info.get("connected_clients", 0)), int(info.get("maxclients", 0))
-    return [
+    checks = [
         Check(
             "Can be written",
             "no, it is a replica" if is_replica else "yes",
@@ -136,12 +138,15 @@ def _judge_info(broker: BrokerFacts, info: Mapping[str, Any]) -> list[Check]:
             "Raise maxclients, or find who connects so often: CLIENT LIST names them.",
             ["CLIENT LIST"],
         ),
-        Check(
-            "Keys",
-            f"{broker.keys:,}",
-            # Watcher has a few keys for each queue, rate limit and worker.
-            "below 10,000, with the database of the broker to itself",
-            judge_from(broker.keys, 10_000),
-            "Give Watcher a database of the broker of its own, by the number at the end of WATCHER_BROKER_URL.",
-        ),
     ]
+    if broker.keys is None:
+        return checks
+    keys = Check(
+        "Keys",
+        f"{broker.keys:,}",
+        # Watcher has a few keys for each queue, rate limit and worker.
+        "below 10,000, with the database of the broker to itself",
+        judge_from(broker.keys, 10_000),
+        "Give Watcher a database of the broker of its own, by the number at the end of WATCHER_BROKER_URL.",
+    )
+    return [*checks, keys]

@@ -32,6 +32,7 @@ from watcher_server.diagnostics.work import (
 from watcher_server.health.service import check_readiness
 from watcher_server.settings import Settings
 from watcher_server.tasking.queues.depths import QueueState, measure_queues_async
+from watcher_server.tasking.sending.broker_check import lasting_reason
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +157,9 @@ async def _attempt_broker(broker_url: str) -> BrokerFacts | Unread:
             return await read_broker(broker_url)
     except (TimeoutError, redis.TimeoutError):
         return Unread("The broker does not answer within 2 seconds: restart it, or look at the network.")
-    except (redis.RedisError, OSError):
-        return Unread("The broker cannot be reached: start it, or correct WATCHER_BROKER_URL.")
+    except (redis.RedisError, OSError) as error:
+        away = "The broker cannot be reached: start it, or correct WATCHER_BROKER_URL."
+        return Unread(lasting_reason(error) or away)
 
 
 def _judge(findings: Findings, settings: Settings) -> Sequence[Section]:

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 from typing import Self
+from weakref import WeakSet
 
 from watcher_server.embedded.errors import EmbeddedError
 
@@ -33,10 +34,12 @@ class HomeLock:
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         self._file = file
+        _held.add(self)
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Release the lock."""
+        _held.discard(self)
         os.close(self._file)
 
 
@@ -66,3 +69,15 @@ def _try(file: int, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+_held: "WeakSet[HomeLock]" = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    # A forked child has the lock too, and would hold it beyond the end of a parent that was killed.
+    for lock in list(_held):
+        lock.__exit__()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 # Loaded here, because a forked child must not import anything before it becomes the program.
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -20,16 +22,21 @@ def die_with_parent(parent_signal: signal.Signals) -> Callable[[], None]:
     Only Linux can do this. On other systems the next start ends the children of a killed parent. Python calls it after
     the change of user, which would clear the request.
     """
-    parent = os.getpid()
+    return partial(_ask_for_signal, parent_signal, os.getpid())
 
-    def request() -> None:
-        if _libc is None:
-            return
-        _libc.prctl(_PR_SET_PDEATHSIG, int(parent_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
 
-    return request
+def _ask_for_signal(parent_signal: signal.Signals, parent: int) -> None:
+    if _libc is None:
+        return
+    _libc.prctl(_PR_SET_PDEATHSIG, int(parent_signal), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def name_process(name: str) -> None:
+    """Give this process a name for ``top`` and ``ps -o comm``, of which Linux keeps 15 bytes."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def end_leftover(pid: int, mark: str, signals: Sequence[tuple[signal.Signals, float]]) -> bool:

@@ -15,22 +15,30 @@ from watcher_server.settings import Settings, get_settings, load_settings
 
 @dataclass(frozen=True)
 class RunningServices:
-    """What ``watcher up`` runs: its process id, its services' URLs, and the process ids of its children."""
+    """What ``watcher up`` runs: its process id, its services' URLs, the process ids of its children.
+
+    ``command`` is the command line of each child, by which it is told from another program that got its id later.
+    """
 
     pid: int
     database_url: str | None = None
     broker_url: str | None = None
     api_url: str | None = None
     children: list[int] = field(default_factory=list)
+    command: str = ""
 
 
 def publish(home: Path, services: RunningServices) -> None:
     """Write ``WATCHER_HOME/run/services.json`` in one step, for its owner only: URLs hold passwords."""
     folder = home / "run"
     file, name = tempfile.mkstemp(dir=folder, prefix="services-")
-    with os.fdopen(file, "w") as stream:
-        json.dump(asdict(services), stream)
-    Path(name).replace(folder / "services.json")
+    try:
+        with os.fdopen(file, "w") as stream:
+            json.dump(asdict(services), stream)
+        Path(name).replace(folder / "services.json")
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def withdraw(home: Path) -> None:

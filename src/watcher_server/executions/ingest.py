@@ -53,7 +53,7 @@ async def start_execution(connection: Connection, body: ExecutionStart, claim: C
         InvalidFieldError: the start lies too far ahead; or the key was sent before for another request.
     """
     parameters: dict[str, Any] = {
-        **body.model_dump(exclude={"idempotency_key"}),
+        **dict(body),
         "context": None if body.parent_id is None else current_context_json(),
     }
     if claim is None and _may_be_usual(body.start_date):
@@ -96,7 +96,7 @@ async def _explain_start(connection: Connection, body: ExecutionStart) -> Domain
 
 
 async def end_execution(connection: Connection, body: ExecutionEnd) -> bool:
-    """Store how a run ended; whether this call did, or an earlier one with the same content.
+    """Store how a run ended, unless an earlier call with the same content did; whether a task is to follow.
 
     Raises:
         NotFoundError: no such execution.
@@ -106,14 +106,14 @@ async def end_execution(connection: Connection, body: ExecutionEnd) -> bool:
     """
     metadata = body.execution_metadata
     parameters: dict[str, Any] = {
-        **body.model_dump(exclude={"execution_metadata"}),
+        **dict(body),
         "execution_metadata": None if metadata is None else Jsonb(metadata),
         "context": current_context_json(),
     }
-    if _may_be_usual(body.end_date) and await _END.fetch_one(connection, parameters) is not None:
-        return True
-    if await _END_RARELY.fetch_one(connection, parameters) is not None:
-        return True
+    ended = await _END.fetch_one(connection, parameters) if _may_be_usual(body.end_date) else None
+    ended = ended or await _END_RARELY.fetch_one(connection, parameters)
+    if ended is not None:
+        return bool(ended[0])
     stored = await _STORED_END.fetch_one(connection, parameters)
     if stored is None:
         raise NotFoundError(f"No pipeline execution has the id {body.id}.")

@@ -1,11 +1,11 @@
 """Executions in lists, and one execution for its page: its pipeline, its callers, the runs beside it, and its tree."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, literal_column, select, text, tuple_
+from sqlalchemy import Connection, Row, func, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.database.metadata import show_metadata
@@ -164,8 +164,19 @@ async def read_beside(
     return await session.scalar(before), await session.scalar(after)
 
 
+async def read_anomalous_metrics(session: AsyncSession, execution_ids: Collection[int]) -> dict[int, Sequence[str]]:
+    """Of each execution the metrics that were flagged, and not accepted as normal since."""
+    run = PipelineExecution
+    metrics = func.watcher_anomalous_metrics(run.id, run.anomaly_flags)
+    found = await session.execute(select(run.id, metrics).where(run.id.in_(execution_ids)))
+    return {row[0]: row[1] for row in found}
+
+
 class Node(NamedTuple):
-    """An execution in a tree, with the name of its pipeline; times are UTC."""
+    """An execution in a tree, with the name of its pipeline; times are UTC.
+
+    ``is_anomalous``: a metric of it was flagged, and not accepted as normal.
+    """
 
     id: int
     parent_id: int | None
@@ -174,7 +185,7 @@ class Node(NamedTuple):
     end_date: datetime | None
     completed_successfully: bool | None
     outcome: str | None
-    is_flagged: bool
+    is_anomalous: bool
 
 
 class Tree(NamedTuple):
@@ -213,7 +224,7 @@ WITH RECURSIVE tree AS (
 )
 SELECT nearest.id, parent_id, coalesce(pipeline.display_name, pipeline.name),
     start_date, end_date, completed_successfully, outcome,
-    jsonb_path_exists(anomaly_flags, '$.* ? (@ == true)')
+    watcher_anomalous_metrics(nearest.id, anomaly_flags) <> '{}'
 FROM nearest JOIN pipeline ON pipeline.id = nearest.pipeline_id
 ORDER BY place
 """

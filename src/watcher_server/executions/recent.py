@@ -13,6 +13,7 @@ from sqlalchemy.orm import aliased
 
 from watcher_server.executions.clocks import exact_seconds, shown_dates
 from watcher_server.executions.models import PipelineExecution
+from watcher_server.pipelines.models import Pipeline
 
 # How many runs one page looks through for those that fit.
 LOOKED_THROUGH = 5_000
@@ -33,7 +34,7 @@ class Outcome(StrEnum):
 
 
 class ListedRun(NamedTuple):
-    """A run with its numbers."""
+    """A run with its numbers; ``anomalous_metrics`` are those that were flagged, and not accepted as normal."""
 
     id: int
     start_date: datetime
@@ -48,7 +49,7 @@ class ListedRun(NamedTuple):
     throughput: float | None
     watermark: str | None
     next_watermark: str | None
-    anomaly_flags: dict[str, bool]
+    anomalous_metrics: list[str]
     start_skew: timedelta | None
     end_skew: timedelta | None
 
@@ -79,7 +80,7 @@ class RunPage(NamedTuple):
 
 async def read_newest_runs(session: AsyncSession, pipeline_id: int, number: int) -> list[ListedRun]:
     """The newest runs of the pipeline, the newest first, by ix_pipeline_execution_pipeline_id_start_date."""
-    return await _read(session, _look_through(pipeline_id, Outcome.ALL, None, newer=False).limit(number))
+    return await _read(session, _fitting(pipeline_id, Outcome.ALL, None, newer=False).limit(number))
 
 
 async def read_runs(
@@ -118,12 +119,19 @@ def _fitting(pipeline_id: int, outcome: Outcome, cursor: int | None, *, newer: b
         Outcome.ALL: (),
         Outcome.FAILED: (run.completed_successfully.is_(False), run.outcome.is_(None)),
         **{word: (run.outcome == word.value,) for word in (Outcome.LOST, Outcome.ABORTED, Outcome.RETRIED)},
-        Outcome.ANOMALOUS: (func.jsonb_path_exists(run.anomaly_flags, text("'$.* ? (@ == true)'")),),
+        Outcome.ANOMALOUS: (func.cardinality(_anomalous_metrics(run)) > 0,),
         Outcome.RUNNING: (run.end_date.is_(None),),
         Outcome.COMPLETED: (run.completed_successfully.is_(True),),
         Outcome.MOVES: (run.completed_successfully.is_(True), run.next_watermark.is_not(None)),
     }
-    return select(*looked_through.c).where(*fits[outcome]).order_by(*_order(run, newer=newer))
+    shown = [
+        _anomalous_metrics(run) if name == "anomalous_metrics" else getattr(run, name) for name in ListedRun._fields
+    ]
+    return select(*shown).where(*fits[outcome]).order_by(*_order(run, newer=newer))
+
+
+def _anomalous_metrics(run: type[PipelineExecution]) -> ColumnElement[Any]:
+    return func.watcher_anomalous_metrics(run.id, run.anomaly_flags)
 
 
 def _look_through(pipeline_id: int, outcome: Outcome, cursor: int | None, *, newer: bool) -> Select[Any]:
@@ -133,7 +141,8 @@ def _look_through(pipeline_id: int, outcome: Outcome, cursor: int | None, *, new
     that outcome.
     """
     run = PipelineExecution
-    statement = select(*(getattr(run, name) for name in ListedRun._fields)).where(run.pipeline_id == pipeline_id)
+    stored = ("anomaly_flags" if name == "anomalous_metrics" else name for name in ListedRun._fields)
+    statement = select(*(getattr(run, name) for name in stored)).where(run.pipeline_id == pipeline_id)
     if outcome is Outcome.RUNNING:
         statement = statement.where(run.end_date.is_(None))
     if cursor is not None:
@@ -173,7 +182,7 @@ CROSS JOIN LATERAL (
         total_rows,
         CASE WHEN end_date IS NULL THEN 'running'
             WHEN NOT completed_successfully THEN coalesce(execution.outcome, 'failed')
-            WHEN jsonb_path_exists(anomaly_flags, '$.* ? (@ == true)') THEN 'anomalous' ELSE 'ok' END
+            WHEN watcher_anomalous_metrics(execution.id, anomaly_flags) <> '{}' THEN 'anomalous' ELSE 'ok' END
     FROM pipeline_execution AS execution
     WHERE execution.pipeline_id = wanted.id
     ORDER BY start_date DESC, execution.id DESC LIMIT :number
@@ -210,7 +219,7 @@ CROSS JOIN LATERAL (
     (SELECT id, start_date, end_date, CASE
         WHEN end_date IS NULL THEN 'running'
         WHEN NOT completed_successfully THEN coalesce(execution.outcome, 'failed')
-        WHEN jsonb_path_exists(anomaly_flags, '$.* ? (@ == true)') THEN 'anomalous'
+        WHEN watcher_anomalous_metrics(execution.id, anomaly_flags) <> '{}' THEN 'anomalous'
         ELSE 'ok' END AS outcome
     FROM pipeline_execution AS execution
     WHERE execution.pipeline_id = wanted.id AND start_date >= :since
@@ -229,3 +238,18 @@ async def read_runs_since(
     """The runs that began since then, the latest of each pipeline up to ``most``, and all that are still going."""
     parameters = {"pipeline_ids": list(pipeline_ids), "since": since, "most": most}
     return [RunSince._make(row) for row in await session.execute(text(_RUNS_SINCE), parameters)]
+
+
+class FirstRun(NamedTuple):
+    """The first run that Watcher was told of."""
+
+    id: int
+    pipeline_name: str
+
+
+async def find_first_run(session: AsyncSession) -> FirstRun | None:
+    """The run with the lowest id; None while none has ever come."""
+    named = func.coalesce(Pipeline.display_name, Pipeline.name)
+    first = select(PipelineExecution.id, named).join(Pipeline, Pipeline.id == PipelineExecution.pipeline_id)
+    row = (await session.execute(first.order_by(PipelineExecution.id).limit(1))).one_or_none()
+    return None if row is None else FirstRun(*row)

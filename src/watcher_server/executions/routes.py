@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.executions import ingest, reading, tree
 from watcher_server.executions.schemas import (
@@ -17,8 +18,8 @@ from watcher_server.executions.schemas import (
 )
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.idempotency import HEADER, read_claim
-from watcher_server.http.receiving import IngestRoute
-from watcher_server.http.session import Session
+from watcher_server.http.ingest_route import IngestRoute
+from watcher_server.http.session import Session, ask_at_once, in_transaction
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import Created, Id
 
@@ -43,9 +44,23 @@ async def start_pipeline_execution(body: ExecutionStart, request: Request) -> Re
 async def end_pipeline_execution(body: ExecutionEnd, request: Request) -> Response:
     """Report how a run ended; sending the same end again changes nothing."""
     async with app_state(request).ingest_pool.connection() as connection:
-        await ingest.end_execution(connection, body)
-    app_state(request).relay.wake()
+        has_task = await ingest.end_execution(connection, body)
+    if has_task:
+        app_state(request).relay.wake()
     return Response(status_code=204)
+
+
+@ingest_router.get("/pipeline_execution/{execution_id}", response_model=ExecutionTree)
+async def get_pipeline_execution(execution_id: Annotated[Id, Path()], request: Request) -> Response:
+    """One execution, with the whole tree below it."""
+    found = await ask_at_once(request, lambda connection: tree.read_childless(connection, execution_id))
+    if found is None:
+        return await in_transaction(request, lambda session: _show_tree(session, execution_id))
+    return Response(found, media_type="application/json")
+
+
+async def _show_tree(session: AsyncSession, execution_id: int) -> Response:
+    return Response(await tree.read_tree(session, execution_id), media_type="application/json")
 
 
 @router.get("/pipeline_execution", response_model=list[ExecutionFacts])
@@ -55,12 +70,6 @@ async def list_pipeline_executions(session: Session, query: Annotated[ExecutionQ
     Metadata beyond the limits of an answer is left out.
     """
     return await reading.list_executions(session, query)
-
-
-@router.get("/pipeline_execution/{execution_id}", response_model=ExecutionTree)
-async def get_pipeline_execution(execution_id: Annotated[Id, Path()], session: Session) -> Response:
-    """One execution, with the whole tree below it."""
-    return Response(await tree.read_tree(session, execution_id), media_type="application/json")
 
 
 @router.get("/pipeline_execution/{execution_id}/output", response_class=PlainTextResponse)

@@ -116,6 +116,8 @@ def _last_write(kind: str, count: str) -> str:
             ELSE {column} END"""
 
 
+# A success is judged by the active rules of its pipeline (uq_anomaly_detection_rule_pipeline_id). Where there is none,
+# no task is queued. LIMIT, because for EXISTS the planner might read all rules.
 AFTER_END = f"""
 moved AS (
     UPDATE pipeline SET
@@ -135,7 +137,11 @@ moved AS (
     SELECT CASE WHEN %(completed_successfully)s THEN 'detect_anomalies_task' ELSE 'judge_failure_task' END,
         CASE WHEN %(completed_successfully)s THEN 'celery' ELSE 'scheduled' END,
         jsonb_build_object('pipeline_id', pipeline_id, 'pipeline_execution_id', id), %(context)s::jsonb
-    FROM ended
+    FROM ended WHERE NOT %(completed_successfully)s OR (
+        SELECT true FROM anomaly_detection_rule AS rule
+        WHERE rule.pipeline_id = ended.pipeline_id AND rule.active LIMIT 1
+    )
+    RETURNING id
 """.strip()  # noqa: S608 - made of constants
 NOTED_START = f"""
 noted AS (
@@ -239,14 +245,14 @@ _RUNS_OR_LOST = f"({_RUNS} OR outcome = 'lost')"
 END_STATEMENT = f"""
 WITH {_ended(f" AND {_OF_TODAY}", _RUNS)}, {AFTER_END}
 )
-SELECT id FROM ended
+SELECT EXISTS (SELECT FROM queued) FROM ended
 """  # noqa: S608 - made of constants
 
 END_RARE_STATEMENT = f"""
 WITH {_ended("", _RUNS_OR_LOST)}, {AFTER_END}
 ), {NOTED_END}
 )
-SELECT id FROM ended
+SELECT EXISTS (SELECT FROM queued) FROM ended
 """  # noqa: S608 - made of constants
 
 # An end without a date got one from the server, so a repeat of it is compared by the other values. An execution that

@@ -2,19 +2,42 @@
 
 from collections import defaultdict
 
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.database.metadata import MOST_BYTES_PER_ANSWER, most_bytes_shown
+from watcher_server.database.statements import numbered
 from watcher_server.executions.clocks import SHOWN_COLUMNS
 from watcher_server.kit.errors import NotFoundError
 
 # Of a larger tree, an answer holds those that are nearest to its top.
 MOST_EXECUTIONS = 20_000
 
+
+def _facts(metadata: str) -> str:
+    """A row as JSON, without what is below it; PostgreSQL writes it."""
+    return f"""json_build_object(
+    'id', id, 'parent_id', parent_id, 'pipeline_id', pipeline_id,
+    'start_date', {SHOWN_COLUMNS["start_date"]}, 'end_date', {SHOWN_COLUMNS["end_date"]},
+    'duration_seconds', duration_seconds, 'duration_ms', {SHOWN_COLUMNS["duration_ms"]},
+    'clock_skew_seconds', {SHOWN_COLUMNS["clock_skew_seconds"]},
+    'outcome', outcome, 'backfill', backfill, 'nothing_to_do', nothing_to_do,
+    'completed_successfully', completed_successfully,
+    'inserts', inserts, 'updates', updates, 'soft_deletes', soft_deletes, 'total_rows', total_rows,
+    'watermark', watermark, 'next_watermark', next_watermark,
+    'execution_metadata', {metadata}, 'anomaly_flags', anomaly_flags, 'throughput', throughput
+)::text"""
+
+
 # By parent_id, not by the closure: the tree is whole even while the closure is still being written. UNION ALL is safe,
 # for a parent always exists before its child, and goes down level by level until the limit is reached.
-# PostgreSQL writes each row as JSON; which metadata it shows is as in database/metadata.py.
+# Which metadata it shows is as in database/metadata.py.
+_SHOWN_METADATA = """CASE
+        WHEN id <> :id AND (bytes > :most_bytes_shown OR bytes_so_far > :most_bytes)
+        THEN jsonb_build_object('truncated', true, 'bytes', bytes)
+        ELSE execution_metadata END"""
 _TREE = f"""
 WITH RECURSIVE tree AS (
     SELECT pipeline_execution.* FROM pipeline_execution WHERE id = :id
@@ -26,23 +49,23 @@ WITH RECURSIVE tree AS (
 ), summed AS (
     SELECT *, sum(bytes) FILTER (WHERE bytes <= :most_bytes_shown) OVER (ORDER BY id) AS bytes_so_far FROM sized
 )
-SELECT id, parent_id, (SELECT count(*) FROM sized) > :most AS is_truncated, json_build_object(
-    'id', id, 'parent_id', parent_id, 'pipeline_id', pipeline_id,
-    'start_date', {SHOWN_COLUMNS["start_date"]}, 'end_date', {SHOWN_COLUMNS["end_date"]},
-    'duration_seconds', duration_seconds, 'duration_ms', {SHOWN_COLUMNS["duration_ms"]},
-    'clock_skew_seconds', {SHOWN_COLUMNS["clock_skew_seconds"]},
-    'outcome', outcome, 'backfill', backfill, 'nothing_to_do', nothing_to_do,
-    'completed_successfully', completed_successfully,
-    'inserts', inserts, 'updates', updates, 'soft_deletes', soft_deletes, 'total_rows', total_rows,
-    'watermark', watermark, 'next_watermark', next_watermark,
-    'execution_metadata', CASE
-        WHEN id <> :id AND (bytes > :most_bytes_shown OR bytes_so_far > :most_bytes)
-        THEN jsonb_build_object('truncated', true, 'bytes', bytes)
-        ELSE execution_metadata END,
-    'anomaly_flags', anomaly_flags, 'throughput', throughput
-)::text
+SELECT id, parent_id, (SELECT count(*) FROM sized) > :most AS is_truncated, {_facts(_SHOWN_METADATA)}
 FROM summed WHERE place <= :most ORDER BY id
 """  # noqa: S608 - made of constants
+# Whether anything is below it, by ix_pipeline_execution_parent_id.
+_ONE = numbered(f"""
+SELECT {_facts("execution_metadata")},
+    EXISTS (SELECT FROM pipeline_execution AS child WHERE child.parent_id = pipeline_execution.id)
+FROM pipeline_execution WHERE id = %(id)s
+""")  # noqa: S608 - made of constants
+
+
+async def read_childless(connection: AsyncConnection[TupleRow], execution_id: int) -> bytes | None:
+    """The execution as JSON, if it exists and nothing is below it; otherwise :func:`read_tree` says more."""
+    row = await _ONE.fetch_one(connection, {"id": execution_id})
+    if row is None or row[1]:
+        return None
+    return "".join(_nest(execution_id, {execution_id: row[0]}, {execution_id: []}, "]}")).encode()
 
 
 async def read_tree(session: AsyncSession, execution_id: int) -> bytes:

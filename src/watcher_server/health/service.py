@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Awaitable
 from functools import cache
+from typing import Any
 
 import redis
-from sqlalchemy import text
+from sqlalchemy import column, select, table, text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from watcher_server.database.migrate import head_revision
+from watcher_server.database.migrate import VERSION_TABLE, head_revision
 from watcher_server.database.version import OldServerError, refuse_old
 from watcher_server.tasking.sending.broker import async_redis_client
+from watcher_server.tasking.sending.broker_check import lasting_reason, why_unfit
 
 _LIMIT_SECONDS = 2.0
 _needed_revision = cache(head_revision)
@@ -43,9 +45,9 @@ async def _check_database(engine: AsyncEngine) -> dict[str, str | None]:
 
 async def _check_migrations(connection: AsyncConnection) -> str | None:
     try:
-        revision = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+        revision = await connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
     except ProgrammingError:
-        return "The database has no tables of Watcher: run `watcher migrate`."
+        return "The database has not the tables of this version: run `watcher migrate`."
     if revision == _needed_revision():
         return None
     return f"The database is at revision {revision}, this version needs {_needed_revision()}: run `watcher migrate`."
@@ -55,12 +57,12 @@ async def _check_broker(broker_url: str) -> str | None:
     client = async_redis_client(broker_url)
     try:
         async with asyncio.timeout(_LIMIT_SECONDS):
-            answer: Awaitable[bool] = client.ping()
-            await answer
+            # It says more than PING does, and every user may ask.
+            answer: Awaitable[Any] = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+            return why_unfit(await answer)
     except TimeoutError:
         return f"The broker does not answer within {_LIMIT_SECONDS:.0f} seconds."
-    except (redis.RedisError, OSError):
-        return "The broker cannot be reached: start it, or correct WATCHER_BROKER_URL."
+    except (redis.RedisError, OSError) as error:
+        return lasting_reason(error) or "The broker cannot be reached: start it, or correct WATCHER_BROKER_URL."
     finally:
         await client.aclose()
-    return None

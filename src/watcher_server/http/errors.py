@@ -62,6 +62,8 @@ def _database_answer(error: Exception) -> JSONResponse:
     if isinstance(cause, (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)):
         return _try_again("Two requests changed the same rows at once; send this one again.")
     logger.error("The database did not answer: %s", cause)
+    if isinstance(cause, psycopg.errors.DiskFull):
+        return _try_again("The database's disk is full: free some space there, then send this again.")
     return _try_again("The database is not available; try again in a moment.")
 
 

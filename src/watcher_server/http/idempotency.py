@@ -91,6 +91,11 @@ def keep_claim(request: Request, body: Any) -> None:
             request.scope[_CLAIM] = (claim, None)
 
 
+def has_claim(request: Request) -> bool:
+    """Whether the request has a key that its transaction is to claim."""
+    return _CLAIM in request.scope
+
+
 # One that is older than a day is free again.
 _CLAIM_KEY = """
 INSERT INTO idempotency_key AS known (caller, key, fingerprint, status, answer)

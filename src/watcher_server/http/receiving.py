@@ -1,71 +1,22 @@
-"""The short way in for the requests that every run of every pipeline makes, and the limit on every body."""
+"""The limit on every body, and the short way to the routes that are answered without the framework."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fastapi import HTTPException, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from watcher_server.http.body import Handler, is_json, not_json, parse_json
 from watcher_server.http.errors import answer_error
-
-IngestHandler = Callable[[bytes, Request], Awaitable[Response]]
+from watcher_server.http.ingest_route import IngestHandler, IngestRoutes, replay
 
 _ANNOUNCING = frozenset({b"content-length", b"transfer-encoding"})
 _DISCARD_BYTES = 64 * 1024 * 1024
 _DISCARD_SECONDS = 2
 _UNCOUNTED_BYTES = 64 * 1024
-# Parsing and validating JSON at once is faster, but makes Python's objects of the whole body again for every error.
-_DIRECT_BYTES = 16 * 1024
-
-
-class IngestRoute(APIRoute):
-    """A route whose endpoint takes the parsed body and the request, and answers with a finished response.
-
-    An endpoint that takes the request alone reads the body itself, of whatever type it is. FastAPI's dependencies,
-    parameters and response models are left out; it describes the route in the API's reference, and
-    :class:`BodyMiddleware` calls its handler without going through the framework.
-    """
-
-    def ingest_handler(self) -> IngestHandler:
-        """From the bytes of a body to the response."""
-        endpoint = self.endpoint
-        if "body" not in endpoint.__annotations__:
-            return _give_bytes_to(endpoint)
-        validator = TypeAdapter[Any](endpoint.__annotations__["body"]).validator
-
-        async def handle(raw: bytes, request: Request) -> Response:
-            # As FastAPI does: a page of another site can post text to a loopback address, but not JSON.
-            if not is_json(request.headers.get("content-type", "")):
-                raise not_json("send it with Content-Type: application/json")
-            try:
-                if len(raw) <= _DIRECT_BYTES:
-                    body = validator.validate_json(raw)
-                else:
-                    body = validator.validate_python(parse_json(raw))
-            except ValidationError as error:
-                details = error.errors(include_url=False, include_context=False, include_input=False)
-                raise RequestValidationError([{**e, "loc": ("body", *e["loc"])} for e in details]) from None
-            response: Response = await endpoint(body, request)
-            return response
-
-        return handle
-
-    def get_route_handler(self) -> Handler:
-        handle = self.ingest_handler()
-
-        async def handle_request(request: Request) -> Response:
-            return await handle(await request.body(), request)
-
-        return handle_request
 
 
 class BodyLimit(NamedTuple):
@@ -79,7 +30,8 @@ class BodyMiddleware:
     """Reads each body once, up to a limit, and answers the ingest routes at once.
 
     What FastAPI adds to a request (its middleware, routing and dependencies) costs as much as a start or an end itself
-    (``make bench``), so those and events are answered here. Everything else goes on to the application.
+    (``make bench``), so what pipelines ask for with each run is answered here. Everything else goes on to the
+    application.
 
     ``path_limits`` has the paths with another limit than ``max_body_bytes``. Bodies that have begun to arrive may take
     eight times ``max_body_bytes`` of memory together, or as much as the largest one may have; bodies up to 64 KiB do
@@ -87,19 +39,23 @@ class BodyMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, max_body_bytes: int, path_limits: Mapping[str, BodyLimit], routes: Iterable[BaseRoute]
+        self, app: ASGIApp, max_body_bytes: int, path_limits: Mapping[str, BodyLimit], routes: IngestRoutes
     ) -> None:
         self._app = app
         self._limit = BodyLimit(max_body_bytes, "WATCHER_MAX_BODY_BYTES")
         self._path_limits = path_limits
         self._most_held = max([8 * max_body_bytes, *(limit.most_bytes for limit in path_limits.values())])
         self._held = 0
-        self._ingest = {route.path: route.ingest_handler() for route in routes if isinstance(route, IngestRoute)}
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a start, an end or an event, refuse a body that is too large, hand on the rest."""
-        if scope["type"] != "http" or not (scope["method"] == "POST" or _announces_body(scope)):
+        """Answer a request to an ingest route, refuse a body that is too large, hand on the rest."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        _, handler = self._routes.find(scope) or (None, None)
+        if not (scope["method"] == "POST" or _announces_body(scope)):
+            await self._pass(handler, b"", scope, receive, send)
             return
         limit = self._path_limits.get(scope["path"], self._limit)
         try:
@@ -112,9 +68,13 @@ class BodyMiddleware:
             return
         except ClientDisconnect:
             return
-        handler = self._ingest.get(scope["path"]) if scope["method"] == "POST" else None
+        await self._pass(handler, body, scope, receive if handler else replay(body, receive), send)
+
+    async def _pass(
+        self, handler: IngestHandler | None, body: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         if handler is None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, receive, send)
             return
         response = await _answer(handler, body, Request(scope, receive))
         await response(scope, receive, send)
@@ -178,13 +138,6 @@ def _declared_length(scope: Scope) -> int:
     return 0
 
 
-def _give_bytes_to(endpoint: Callable[[Request], Awaitable[Response]]) -> IngestHandler:
-    async def handle(raw: bytes, request: Request) -> Response:
-        return await endpoint(Request(request.scope, _replay(raw, request.receive)))
-
-    return handle
-
-
 async def _answer(handler: IngestHandler, body: bytes, request: Request) -> Response:
     try:
         return await handler(body, request)
@@ -207,12 +160,3 @@ async def _discard(receive: Receive) -> None:
                 message = await receive()
                 taken += len(message.get("body", b""))
                 more = message.get("more_body", False)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replay

@@ -1,13 +1,15 @@
 """An id for every request, in its answer, in the log and in the tasks that it causes; and headers for every answer."""
 
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from watcher_server.http.ingest_route import IngestRoutes
+from watcher_server.http.under_path import UnderPathMiddleware
 from watcher_server.telemetry.context import is_request_id, request_context
 
 if TYPE_CHECKING:
@@ -81,17 +83,22 @@ def _given_id(scope: Scope) -> str | None:
 class NamedRequestsApp(FastAPI):
     """FastAPI with the request's id in every answer: also in that to a bug, which is given outside all middleware.
 
-    With ``tracing``, FastAPI makes a span of each request. It finds no route for those to ``ingest_paths``, which are
-    answered before it looks for one.
+    With ``tracing``, FastAPI makes a span of each request. It finds no route for those to ``ingest_routes``, which are
+    answered before it looks for one. ``root`` is the path that the application has on its host.
     """
 
-    def __init__(self, *, tracing: "Tracing | None", ingest_paths: Collection[str], **options: Any) -> None:
-        self._find_trace = None if tracing is None else tracing.request_trace(ingest_paths)
-        super().__init__(telemetry=_telemetry(tracing), **options)
+    def __init__(
+        self, *, tracing: "Tracing | None", ingest_routes: IngestRoutes, root: str = "", **options: Any
+    ) -> None:
+        self._root = root
+        self._find_trace = None if tracing is None else tracing.request_trace(ingest_routes.find_path)
+        servers = [{"url": root}] if root else None
+        super().__init__(telemetry=_telemetry(tracing), servers=servers, **options)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """FastAPI's own, within the request's id."""
-        return RequestIdMiddleware(super().build_middleware_stack(), self._find_trace)
+        """FastAPI's own, within the request's id, and all of it without the path on the host."""
+        stack = RequestIdMiddleware(super().build_middleware_stack(), self._find_trace)
+        return UnderPathMiddleware(stack, self._root) if self._root else stack
 
 
 def _telemetry(tracing: "Tracing | None") -> TelemetryConfig:

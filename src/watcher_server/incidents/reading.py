@@ -1,10 +1,10 @@
 """Reading incidents: lists of them, the most urgent first, each with what people ask of it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -196,6 +196,33 @@ def read_incidents(connection: Connection, incident_ids: Collection[int]) -> lis
         return []
     rows = connection.execute(text(_FACTS), {"ids": list(incident_ids)}).mappings()
     return [ListedIncident(**row) for row in rows]
+
+
+class Sign(NamedTuple):
+    """The incident that gives a pipeline its status, since when (UTC), and the pipeline of the one that explains it."""
+
+    pipeline_id: int
+    incident_id: int
+    since: datetime
+    root_pipeline_id: int | None
+
+
+# By ix_incident_open_pipeline_id, the root by the primary key.
+_SIGNS = text("""
+SELECT DISTINCT ON (incident.pipeline_id) incident.pipeline_id, incident.id, incident.since, root.pipeline_id
+FROM unnest(CAST(:pipeline_ids AS bigint[]), CAST(:kinds AS text[])) AS wanted (pipeline_id, kind)
+JOIN incident USING (pipeline_id, kind)
+LEFT JOIN incident AS root ON root.id = incident.root_id AND root.state <> 'resolved'
+WHERE incident.state <> 'resolved'
+ORDER BY incident.pipeline_id, incident.id
+""")
+
+
+def read_signs(connection: Connection, kinds: Mapping[int, str]) -> dict[int, Sign]:
+    """The incident of that kind of each of these pipelines; of one that is over by now, none."""
+    parameters = {"pipeline_ids": [*kinds], "kinds": [*kinds.values()]}
+    signs = (Sign(*row) for row in connection.execute(_SIGNS, parameters))
+    return {sign.pipeline_id: sign for sign in signs}
 
 
 def count_incidents(connection: Connection, wanted: IncidentFilter) -> int:

@@ -129,19 +129,23 @@ def _overdue(connection: Connection, settings: Settings, up: int) -> Iterator[Su
     yield Suspicion(Finding(datetime.now(UTC) - timedelta(seconds=longest), detail, subject="checks"), may_open)
 
 
-# Who reports a run that begins is heard, and so is who reports an end: each queues a task. A start in the future was
-# reported by mistake. By ix_pipeline_execution_start_date.
+# Who reports a run that begins is heard, and so is who reports an end: a task follows it, or it is a success without a
+# rule to judge it. A start in the future was reported by mistake. By ix_pipeline_execution_start_date and
+# ix_pipeline_execution_ended.
 _LAST_START = """
 SELECT start_date FROM pipeline_execution WHERE start_date <= now() + interval '1 minute'
 ORDER BY start_date DESC LIMIT 1
+"""
+_LAST_SUCCESS = """
+SELECT end_date FROM pipeline_execution WHERE completed_successfully ORDER BY end_date DESC LIMIT 1
 """
 _TASKS_OF_ENDS = ("detect_anomalies_task", "judge_failure_task")
 
 
 def _last_heard(connection: Connection) -> datetime | None:
-    started = connection.scalar(text(_LAST_START))
+    reported = (connection.scalar(text(moment)) for moment in (_LAST_START, _LAST_SUCCESS))
     ended = find_last_created(connection, _TASKS_OF_ENDS).values()
-    return max(filter(None, (started, *ended)), default=None)
+    return max(filter(None, (*reported, *ended)), default=None)
 
 
 # Of two pipelines at least: more likely the network or the scheduler is away than every pipeline at once.

@@ -35,3 +35,8 @@ def escape_controls(text: str, *, keep_layout: bool = False) -> str:
     """
     replace = _replace_all_but_layout if keep_layout else _replace_controls
     return replace(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def plural(count: int, thing: str) -> str:
+    """``1 run``, ``2,000 runs``."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ rebuilds, in any order, end in the same rows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -106,13 +106,11 @@ ORDER BY id
 ON CONFLICT DO NOTHING
 """
 
-# Edges that leave or reach the addresses: as pipelines have them now by ix_address_lineage_downstream and _upstream, as
-# the closure has them by ix_address_lineage_closure_edge_downstream and _upstream. One statement sees both as of one
-# moment.
-_CHANGED_EDGES = """
-WITH connected (id) AS MATERIALIZED (
-    SELECT unnest(CAST(:connected AS bigint[]))
-), loaded (source, target) AS (
+# Edges that leave or reach the addresses in connected: as pipelines have them now by ix_address_lineage_downstream and
+# _upstream, as the closure has them by ix_address_lineage_closure_edge_downstream and _upstream. One statement sees
+# both as of one moment.
+LOADED_AND_KNOWN: Final = """
+loaded (source, target) AS (
     SELECT source_address_id, target_address_id
     FROM address_lineage JOIN connected ON source_address_id = connected.id WHERE source_address_id <> target_address_id
     UNION
@@ -125,10 +123,16 @@ WITH connected (id) AS MATERIALIZED (
     SELECT source_address_id, target_address_id
     FROM address_lineage_closure JOIN connected ON target_address_id = connected.id WHERE depth = 1
 )
+"""
+
+_CHANGED_EDGES = f"""
+WITH connected (id) AS MATERIALIZED (
+    SELECT unnest(CAST(:connected AS bigint[]))
+), {LOADED_AND_KNOWN}
 SELECT true AS is_new, source, target FROM (TABLE loaded EXCEPT TABLE known) AS added
 UNION ALL
 SELECT false, source, target FROM (TABLE known EXCEPT TABLE loaded) AS removed
-"""
+"""  # noqa: S608 - a constant
 
 
 def _read_changed_edges(connection: Connection, connected: list[int]) -> tuple[_Edges, _Edges]:

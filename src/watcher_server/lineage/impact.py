@@ -17,27 +17,31 @@ from watcher_server.lineage.schemas import Reach, ReachedAddress
 from watcher_server.lineage.surroundings import ALL
 
 # The targets by the unique index on (pipeline_id, source_address_id, target_address_id), what they reach by the primary
-# key of the closure.
-_COUNT_DOWNSTREAM = """
-WITH written AS (
+# key of the closure, of which at most ``:most`` entries are read for each target.
+_COUNT_DOWNSTREAM = text("""
+WITH written AS MATERIALIZED (
     SELECT DISTINCT pipeline_id, target_address_id AS id
     FROM address_lineage WHERE pipeline_id = ANY(CAST(:pipeline_ids AS bigint[]))
 )
-SELECT written.pipeline_id, count(DISTINCT closure.target_address_id) AS number
-FROM written JOIN address_lineage_closure AS closure ON closure.source_address_id = written.id
+SELECT written.pipeline_id, count(DISTINCT reached.id) AS number
+FROM written CROSS JOIN LATERAL (
+    SELECT target_address_id AS id FROM address_lineage_closure AS closure
+    WHERE closure.source_address_id = written.id LIMIT CAST(:most AS bigint)
+) AS reached
 WHERE NOT EXISTS (
-    SELECT FROM written AS own WHERE own.pipeline_id = written.pipeline_id AND own.id = closure.target_address_id
+    SELECT FROM written AS own WHERE own.pipeline_id = written.pipeline_id AND own.id = reached.id
 )
 GROUP BY written.pipeline_id
-"""
+""")
 
 
-def count_downstream(connection: Connection, pipeline_ids: Sequence[int]) -> dict[int, int]:
+def count_downstream(connection: Connection, pipeline_ids: Sequence[int], *, most: int | None = None) -> dict[int, int]:
     """How many addresses lie downstream of what each pipeline writes, its own targets not counted; none is left out.
 
-    As the closure has it, which is brought up to date within seconds of a change of lineage.
+    With ``most`` no more than that number is counted below one of its targets. As the closure has it, which is brought
+    up to date within seconds of a change of lineage.
     """
-    rows = connection.execute(text(_COUNT_DOWNSTREAM), {"pipeline_ids": list(pipeline_ids)})
+    rows = connection.execute(_COUNT_DOWNSTREAM, {"pipeline_ids": list(pipeline_ids), "most": most})
     return {row.pipeline_id: row.number for row in rows}
 
 

@@ -12,6 +12,7 @@ from watcher_server.lineage.status import read_address_statuses
 from watcher_server.pipelines.status import Status
 
 MOST_PLACES = 100
+MOST_TOUCHED = 500
 
 
 class Place(NamedTuple):
@@ -66,6 +67,39 @@ async def read_places(session: AsyncSession, pipeline_id: int) -> tuple[Places, 
     targets = [Place._make(row) for row in await session.execute(text(_TARGETS), parameters)]
     statuses = await read_address_statuses(session, sorted({row.id for row in (*sources, *targets)}))
     return Places(sources, statuses), Places(targets, statuses)
+
+
+class Touched(NamedTuple):
+    """An address downstream of what a pipeline writes, ``hops`` from it; there are ``total``."""
+
+    id: int
+    name: str
+    type_name: str
+    hops: int
+    total: int
+
+
+# What it writes by the unique index of the edges, what that reaches by the primary key of the closure.
+_TOUCHED = """
+WITH written AS MATERIALIZED (
+    SELECT DISTINCT target_address_id AS id FROM address_lineage WHERE pipeline_id = :pipeline_id
+), reached AS MATERIALIZED (
+    SELECT closure.target_address_id AS id, min(closure.depth) AS hops
+    FROM written JOIN address_lineage_closure AS closure ON closure.source_address_id = written.id
+    WHERE closure.target_address_id NOT IN (SELECT id FROM written)
+    GROUP BY closure.target_address_id
+)
+SELECT address.id, coalesce(address.display_name, address.name), type.name, hops, (SELECT count(*) FROM reached)
+FROM reached JOIN address USING (id) JOIN address_type AS type ON type.id = address.address_type_id
+ORDER BY hops, address.name LIMIT :most
+"""
+
+
+async def read_touched(session: AsyncSession, pipeline_id: int) -> tuple[Sequence[Touched], dict[int, Status]]:
+    """What depends on what the pipeline writes, nearest first, at most :data:`MOST_TOUCHED`; and how each does."""
+    parameters = {"pipeline_id": pipeline_id, "most": MOST_TOUCHED}
+    rows = [Touched._make(row) for row in await session.execute(text(_TOUCHED), parameters)]
+    return rows, await read_address_statuses(session, [row.id for row in rows])
 
 
 class Reach(NamedTuple):

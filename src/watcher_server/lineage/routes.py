@@ -5,10 +5,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.service import list_address_names
 from watcher_server.http.body import JsonRoute
-from watcher_server.http.session import Session
+from watcher_server.http.idempotency import has_claim
+from watcher_server.http.ingest_route import KeyedIngestRoute, json_answer
+from watcher_server.http.session import Session, ask_at_once, in_transaction
+from watcher_server.http.state import app_state
 from watcher_server.kit.fields import Id, Refreshed, SearchText
 from watcher_server.kit.listing import Page, read_page
 from watcher_server.lineage import graph, impact, service
@@ -24,7 +28,9 @@ from watcher_server.lineage.schemas import (
     NodeLimit,
     Reach,
 )
+from watcher_server.lineage.unchanged import find_standing
 
+ingest_router = APIRouter(route_class=KeyedIngestRoute, tags=["lineage"])
 router = APIRouter(route_class=JsonRoute, tags=["lineage"])
 
 MaxDepth = Annotated[Depth | None, Query(description="The greatest distance in hops; all without it.")]
@@ -37,29 +43,50 @@ WHAT_TO_DO = (
 )
 
 
-@router.post("/address_lineage", status_code=201, responses={200: {"model": AddressLineageSkipped}})
-async def post_address_lineage(
-    body: AddressLineagePost, session: Session, request: Request, response: Response
-) -> AddressLineageSkipped | AddressLineageLoaded:
+@ingest_router.post(
+    "/address_lineage",
+    status_code=201,
+    response_model=AddressLineageSkipped | AddressLineageLoaded,
+    responses={200: {"model": AddressLineageSkipped}},
+)
+async def post_address_lineage(body: AddressLineagePost, request: Request) -> Response:
     """Replace what a pipeline reads and writes.
 
     200, and nothing changes, when the pipeline's ``load_lineage`` is false and the body does not have ``replace``.
     """
-    loaded = await service.load_lineage(session, body)
-    if loaded is None:
-        response.status_code = 200
-        return AddressLineageSkipped(
-            pipeline_id=body.pipeline_id,
-            lineage_relationships_created=0,
-            message=f"lineage relationships not created: load_lineage is not set for pipeline {body.pipeline_id}",
-            what_to_do=WHAT_TO_DO,
-        )
-    request.app.state.relay.wake()
-    return AddressLineageLoaded(
-        pipeline_id=body.pipeline_id,
-        lineage_relationships_created=loaded,
-        message=f"lineage relationships created for pipeline {body.pipeline_id}",
+    if not has_claim(request):
+        standing = await ask_at_once(request, lambda connection: find_standing(connection, body))
+        if standing is not None:
+            return _loaded(body.pipeline_id, standing) if standing else _skipped(body.pipeline_id)
+
+    async def load(session: AsyncSession) -> Response:
+        loaded = await service.load_lineage(session, body)
+        if loaded is None:
+            return _skipped(body.pipeline_id)
+        return _loaded(body.pipeline_id, loaded)
+
+    response = await in_transaction(request, load)
+    app_state(request).relay.wake()
+    return response
+
+
+def _loaded(pipeline_id: int, number: int) -> Response:
+    loaded = AddressLineageLoaded(
+        pipeline_id=pipeline_id,
+        lineage_relationships_created=number,
+        message=f"lineage relationships created for pipeline {pipeline_id}",
     )
+    return json_answer(loaded, 201)
+
+
+def _skipped(pipeline_id: int) -> Response:
+    skipped = AddressLineageSkipped(
+        pipeline_id=pipeline_id,
+        lineage_relationships_created=0,
+        message=f"lineage relationships not created: load_lineage is not set for pipeline {pipeline_id}",
+        what_to_do=WHAT_TO_DO,
+    )
+    return json_answer(skipped)
 
 
 @router.get("/lineage-graph/")

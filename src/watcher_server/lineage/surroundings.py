@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +26,8 @@ SIDES = {
     Direction.BOTH: (Side.UPSTREAM, Side.DOWNSTREAM),
 }
 ALL = 2**31 - 1
+# With this many hops left, neighbours of neighbours are read too: a chain of 5,000 would take a statement for each hop.
+_FAR = 20
 
 # The first neighbours by id on each opened side, by ix_address_lineage_downstream and ix_address_lineage_upstream.
 # Downstream comes first: an address that a cycle makes equally far both ways counts as downstream.
@@ -54,6 +57,34 @@ WHERE opened.side = 'u' GROUP BY there.id
 ORDER BY id, side
 """
 
+# The same, for the openings and for what lies beyond them, the nearest first: all neighbours of each, as an array. A
+# recursive query makes its rows as they are asked for, so it goes no further than the limit.
+_NEIGHBOURS_AHEAD = """
+WITH RECURSIVE reached (id, side) AS (
+    SELECT * FROM unnest(CAST(:ids AS bigint[]), CAST(:sides AS text[]))
+    UNION
+    SELECT there.id, reached.side FROM reached CROSS JOIN LATERAL (
+        SELECT target_address_id AS id FROM address_lineage
+        WHERE reached.side = 'd' AND source_address_id = reached.id
+        UNION ALL
+        SELECT source_address_id FROM address_lineage
+        WHERE reached.side = 'u' AND target_address_id = reached.id
+    ) AS there
+), nearest AS MATERIALIZED (
+    SELECT id, side FROM reached LIMIT :most
+)
+SELECT nearest.id, nearest.side, CASE nearest.side
+    WHEN 'd' THEN ARRAY(
+        SELECT target_address_id FROM address_lineage
+        WHERE source_address_id = nearest.id AND target_address_id <> nearest.id
+    )
+    ELSE ARRAY(
+        SELECT source_address_id FROM address_lineage
+        WHERE target_address_id = nearest.id AND source_address_id <> nearest.id
+    ) END
+FROM nearest
+"""
+
 
 @dataclass
 class Surroundings:
@@ -62,7 +93,7 @@ class Surroundings:
     ``distance`` says how many hops away each address was found, below zero upstream, the nearest first. ``hops_left``
     says of each side of these how many hops lie beyond it. ``expanded`` are numbers of neighbours to show at a side,
     whatever hops are left there; at any other side with hops left these are ``neighbours``. ``truncated`` says that
-    the limit left out an address.
+    the limit left out an address. ``ahead`` are neighbours that were read before their turn.
     """
 
     limit: int
@@ -71,6 +102,7 @@ class Surroundings:
     distance: dict[int, int] = field(default_factory=dict)
     hops_left: dict[Opening, int] = field(default_factory=dict)
     truncated: bool = False
+    ahead: dict[Opening, list[int]] = field(default_factory=dict)
 
     def is_open(self, opening: Opening) -> bool:
         """Whether the neighbours on that side of the address are shown."""
@@ -99,18 +131,43 @@ class Surroundings:
 
     async def open(self, session: AsyncSession, openings: list[Opening], distance: int) -> list[Opening]:
         """Show the neighbours on these sides, ``distance`` hops away; the sides of these to open next."""
-        parameters = {
-            "ids": [address_id for address_id, _ in openings],
-            "sides": [str(side) for _, side in openings],
-            "numbers": [self._number(opening) for opening in openings],
-            "hops": [self.hops_left[opening] for opening in openings],
-        }
         next_openings = []
-        for address_id, letter, hops in await session.execute(text(_NEIGHBOURS), parameters):
-            side = Side(letter)
+        for (address_id, side), hops in await self._find_neighbours(session, openings):
             signed = distance if side is Side.DOWNSTREAM else -distance
             next_openings += self.add(address_id, (side,), max(hops - 1, 0), signed)
         return next_openings
+
+    async def _find_neighbours(self, session: AsyncSession, openings: list[Opening]) -> list[tuple[Opening, int]]:
+        """The neighbours on these sides by id, each with the hops that were left before it."""
+        if self.neighbours < ALL or self.expanded or any(self.hops_left[opening] < _FAR for opening in openings):
+            return await self._read_neighbours(session, openings)
+        unread = [opening for opening in openings if opening not in self.ahead]
+        if unread:
+            await self._read_ahead(session, unread)
+        found: dict[Opening, int] = {}
+        for opening in openings:
+            for address_id in self.ahead[opening]:
+                neighbour = address_id, opening[1]
+                found[neighbour] = max(found.get(neighbour, 0), self.hops_left[opening])
+        return sorted(found.items())
+
+    async def _read_neighbours(self, session: AsyncSession, openings: list[Opening]) -> list[tuple[Opening, int]]:
+        parameters = _columns(openings) | {
+            "numbers": [self._number(opening) for opening in openings],
+            "hops": [self.hops_left[opening] for opening in openings],
+        }
+        rows = await session.execute(text(_NEIGHBOURS), parameters)
+        return [((address_id, Side(letter)), hops) for address_id, letter, hops in rows]
+
+    async def _read_ahead(self, session: AsyncSession, openings: list[Opening]) -> None:
+        # An address may be upstream and downstream of the start.
+        parameters = _columns(openings) | {"most": len(openings) + 2 * self.limit}
+        for address_id, letter, neighbours in await session.execute(text(_NEIGHBOURS_AHEAD), parameters):
+            self.ahead[address_id, Side(letter)] = neighbours
+
+
+def _columns(openings: list[Opening]) -> dict[str, list[Any]]:
+    return {"ids": [address_id for address_id, _ in openings], "sides": [str(side) for _, side in openings]}
 
 
 async def find_surroundings(

@@ -10,7 +10,8 @@ from watcher_server.anomalies.events import (
     find_events,
     read_flagged_runs,
 )
-from watcher_server.mcp_server.answer import Answer, moment, number, plural, quoted
+from watcher_server.kit.text import plural
+from watcher_server.mcp_server.answer import Answer, moment, number, quoted
 from watcher_server.mcp_server.arguments import Anomalies
 from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.lookup import find_pipeline

@@ -56,11 +56,6 @@ def number(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
 
 
-def plural(count: int, thing: str) -> str:
-    """``1 run``, ``2,000 runs``."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
 class Answer:
     """Lines up to :data:`MOST_CHARACTERS` together; what does not fit is counted, and the answer says so."""
 

@@ -17,8 +17,9 @@ from watcher_server.incidents.reading import (
 )
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.listing import Page
+from watcher_server.kit.text import plural
 from watcher_server.lineage.details import read_details
-from watcher_server.mcp_server.answer import Answer, moment, number, plural, quoted
+from watcher_server.mcp_server.answer import Answer, moment, number, quoted
 from watcher_server.mcp_server.arguments import ExplainIncident, ListIncidents
 from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.lookup import Thing, find_pipeline, find_things

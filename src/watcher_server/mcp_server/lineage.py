@@ -3,11 +3,12 @@
 from collections import Counter
 
 from watcher_server.kit.listing import Page
+from watcher_server.kit.text import plural
 from watcher_server.lineage.impact import read_reach
 from watcher_server.lineage.places import read_places
 from watcher_server.lineage.schemas import ReachedAddress
 from watcher_server.lineage.status import read_address_statuses
-from watcher_server.mcp_server.answer import Answer, plural, quoted
+from watcher_server.mcp_server.answer import Answer, quoted
 from watcher_server.mcp_server.arguments import Around
 from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.lookup import Thing, find_place

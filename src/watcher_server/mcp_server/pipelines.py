@@ -11,9 +11,10 @@ from watcher_server.executions.recent import read_latest_runs
 from watcher_server.incidents.reading import IncidentFilter, WantedState, list_incidents
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.listing import Page
+from watcher_server.kit.text import plural
 from watcher_server.lineage.impact import downstream_text
 from watcher_server.lineage.places import Places, read_places, read_reach
-from watcher_server.mcp_server.answer import Answer, moment, number, plural, quoted
+from watcher_server.mcp_server.answer import Answer, moment, number, quoted
 from watcher_server.mcp_server.arguments import GetPipeline, GetRun
 from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.incidents import head
@@ -134,7 +135,8 @@ async def answer_run(context: Context, wanted: GetRun) -> Answer:
     flagged = [
         f"{result.metric_field} was {number(result.violation_value)}, expected {number(result.lower_bound)} to "
         f"{number(result.upper_bound)} (z-score {result.z_score:.1f})"
-        for result, _ in await list_findings(session, run.id)
+        f"{'; accepted as normal' if event and event.accepted_at else ''}"
+        for result, event in await list_findings(session, run.id)
     ]
     answer.rows("Out of range", flagged, narrow="see its page", most=900)
     if run.watermark is not None or run.next_watermark is not None:

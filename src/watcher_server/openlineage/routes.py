@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 
-from watcher_server.http.receiving import IngestRoute
+from watcher_server.http.ingest_route import IngestRoute
 from watcher_server.http.state import app_state
 from watcher_server.kit.unpacking import PackingError, TooLargeError
 from watcher_server.openlineage import BATCH_PATH, EVENT_PATH

@@ -16,10 +16,14 @@ from watcher_server.pipelines.status import PIPELINES, WORST_FIRST, Status, read
 
 
 class Glance(NamedTuple):
-    """An active pipeline with its status. ``last_write`` is UTC."""
+    """An active pipeline with its status. ``last_write`` is UTC.
+
+    ``namespace`` is that of its job, where events of OpenLineage say it; its name begins with it then.
+    """
 
     id: int
     name: str
+    namespace: str | None
     status: Status
     last_write: datetime | None
 
@@ -56,7 +60,8 @@ WITH noticed AS MATERIALIZED (
     SELECT *, row_number() OVER (ORDER BY array_position({WORST_FIRST}, status), name COLLATE "C") AS place
     FROM noticed WHERE status = ANY({WORST_FIRST})
 )
-SELECT wrong.id, name, status, last_write, counts, (SELECT count(*) FROM wrong) AS attention,
+SELECT wrong.id, name, (SELECT openlineage ->> 'namespace' FROM pipeline WHERE pipeline.id = wrong.id) AS namespace,
+    status, last_write, counts, (SELECT count(*) FROM wrong) AS attention,
     (SELECT count(*) FROM pipeline WHERE archived_at IS NULL) AS total
 FROM counted LEFT JOIN wrong ON place <= :most
 ORDER BY place
@@ -84,7 +89,9 @@ WITH latest_run AS (
     ) AS run
     GROUP BY pipeline_id ORDER BY max(start_date) DESC LIMIT 2 * :most
 )
-SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name, status, pipeline.last_write
+SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name,
+    (SELECT openlineage ->> 'namespace' FROM pipeline AS stored WHERE stored.id = pipeline.id) AS namespace,
+    status, pipeline.last_write
 FROM {PIPELINES} CROSS JOIN LATERAL (
     SELECT max(start_date) FROM pipeline_execution AS execution WHERE execution.pipeline_id = pipeline.id
 ) AS latest (start)
@@ -107,7 +114,7 @@ async def read_active_since(
 
 
 def _glance(row: Row[Any]) -> Glance:
-    return Glance(row.id, row.name, Status(row.status), row.last_write)
+    return Glance(row.id, row.name, row.namespace, Status(row.status), row.last_write)
 
 
 def count_statuses(connection: Connection) -> dict[str, int]:
@@ -116,6 +123,9 @@ def count_statuses(connection: Connection) -> dict[str, int]:
     counted = {row[0]: row[1] for row in connection.execute(text(statement), {"due": []})}
     return {status.value: counted.get(status, 0) for status in Status}
 
+
+# The word of every pipeline that needs attention, whatever is wrong with it.
+ATTENTION: Final = "attention"
 
 # What a list can be ordered by; the latest run by ix_pipeline_execution_pipeline_id_start_date.
 _LATEST_OF: Final = "FROM pipeline_execution AS run WHERE run.pipeline_id = chosen.id"
@@ -158,23 +168,28 @@ FROM (
 """
 
 
+_CHOSEN: Final = f"""
+WITH fitting AS MATERIALIZED (
+    SELECT pipeline.id, name, type_name, active, last_write, stale_at, freshness_muted, expected_next_run, status,
+        status || also || CASE
+            WHEN 'pipeline' IN (freshness_muted_by, timeliness_muted_by) THEN ARRAY['muted'] ELSE '{{}}'
+        END || CASE WHEN status = ANY({WORST_FIRST}) THEN ARRAY['{ATTENTION}'] ELSE '{{}}' END AS words
+    FROM {PIPELINES}
+    WHERE archived_at IS NULL AND name LIKE ALL(CAST(:patterns AS text[]))
+        AND (:type_name = '' OR type_name = :type_name)
+        AND (:tag = '' OR pipeline_metadata -> 'tags' IN (
+            SELECT list FROM ({_TAG_LISTS}) AS tag_list WHERE :tag = ANY(tags)
+        ))
+), chosen AS (
+    SELECT * FROM fitting WHERE CAST(:word AS text) IS NULL OR :word = ANY(words)
+)
+"""  # noqa: S608 - of constants
+
+
 def _choosing(order: str) -> str:
     key, direction = _KEYS[order.removeprefix("-")], "DESC" if order.startswith("-") else "ASC"
     return f"""
-    WITH fitting AS MATERIALIZED (
-        SELECT pipeline.id, name, type_name, active, last_write, stale_at, freshness_muted, expected_next_run, status,
-            status || also || CASE
-                WHEN 'pipeline' IN (freshness_muted_by, timeliness_muted_by) THEN ARRAY['muted'] ELSE '{{}}'
-            END AS words
-        FROM {PIPELINES}
-        WHERE archived_at IS NULL AND name LIKE ALL(CAST(:patterns AS text[]))
-            AND (:type_name = '' OR type_name = :type_name)
-            AND (:tag = '' OR pipeline_metadata -> 'tags' IN (
-                SELECT list FROM ({_TAG_LISTS}) AS tag_list WHERE :tag = ANY(tags)
-            ))
-    ), chosen AS (
-        SELECT * FROM fitting WHERE CAST(:word AS text) IS NULL OR :word = ANY(words)
-    ), page AS (
+    {_CHOSEN}, page AS (
         SELECT count(*) AS total, least(:page, greatest(1, (count(*) + :size - 1) / :size)) AS number FROM chosen
     )
     SELECT number AS page, total, (SELECT count(*) FROM fitting) AS in_any_state,
@@ -192,35 +207,44 @@ def _choosing(order: str) -> str:
     """  # noqa: S608 - of constants
 
 
-async def choose_pipelines(
-    session: AsyncSession,
-    *,
-    parts: Sequence[str],
-    type_name: str,
-    tag: str,
-    word: str | None,
-    order: str,
-    page: int,
-    size: int,
-) -> Chosen:
+class Wanted(NamedTuple):
+    """Which pipelines fit: each of ``parts`` is in the name, the type and the tag are matched whole.
+
+    ``word`` is one that holds, ``muted`` (the pipeline mutes one of its checks), or ``attention`` (something is wrong).
+    """
+
+    parts: Sequence[str] = ()
+    type_name: str = ""
+    tag: str = ""
+    word: str | None = None
+
+    async def parameters(self, session: AsyncSession) -> dict[str, Any]:
+        """What the statements of this module take."""
+        return {
+            "due": await read_due(session),
+            "patterns": [contains(part) for part in self.parts],
+            "type_name": self.type_name,
+            "tag": self.tag,
+            "word": self.word,
+        }
+
+
+async def choose_pipelines(session: AsyncSession, wanted: Wanted, *, order: str, page: int, size: int) -> Chosen:
     """The requested page of the pipelines that fit, or the last one when there are fewer.
 
-    Each of ``parts`` is in the name, the type and the tag are matched whole, and ``word`` is one that holds, or
-    ``muted``, which says that the pipeline mutes one of its checks. ``order`` is status, name, type, last_run,
-    duration, last_write or next_due, backwards with a ``-`` before it. Pipelines without what they are ordered by come
-    last either way, equal ones by name.
+    ``order`` is status, name, type, last_run, duration, last_write or next_due, backwards with a ``-`` before it.
+    Pipelines without what they are ordered by come last either way, equal ones by name.
     """
-    parameters = {
-        "due": await read_due(session),
-        "patterns": [contains(part) for part in parts],
-        "type_name": type_name,
-        "tag": tag,
-        "word": word,
-        "page": page,
-        "size": size,
-    }
+    parameters = {**await wanted.parameters(session), "page": page, "size": size}
     row = (await session.execute(text(_choosing(order)), parameters)).one()
     return Chosen(row.ids, row.page, row.total, row.in_any_state, row.counts or {})
+
+
+async def find_fitting(session: AsyncSession, wanted: Wanted, most: int) -> list[int]:
+    """The ids of all pipelines that fit, in order; at most this number."""
+    statement = f"{_CHOSEN} SELECT id FROM chosen ORDER BY id LIMIT :most"  # noqa: S608 - of constants
+    parameters = {**await wanted.parameters(session), "most": most}
+    return list(await session.scalars(text(statement), parameters))
 
 
 class Choices(NamedTuple):

@@ -4,8 +4,9 @@ from uuid import UUID
 
 from fastapi import Request
 
+from watcher_server.http.own_address import own_address
+
 
 def ping_url(request: Request, uuid: UUID) -> str:
     """The URL, as WATCHER_PUBLIC_URL says where Watcher is, else as the request came."""
-    base = request.app.state.settings.public_url or str(request.base_url)
-    return f"{base.rstrip('/')}/ping/{uuid}"
+    return f"{own_address(request)}/ping/{uuid}"

@@ -6,9 +6,11 @@ from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import MISSING, AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from sqlalchemy import Row
 
 from watcher_server.database.metadata import Metadata
 from watcher_server.database.names import KnownObjectName, ObjectName
+from watcher_server.database.parts import pick
 from watcher_server.kit.fields import (
     DatePartField,
     Id,
@@ -215,6 +217,17 @@ class PipelineResponse(ResponseBody):
     def _expect_nothing_in_the_past(self) -> Self:
         self.expected_next_run = next_run(self.schedule, self.schedule_timezone, self.expected_next_run)
         return self
+
+
+_SHOWN = tuple(PipelineResponse.model_fields)
+
+
+def shown_fields(row: Row[Any]) -> dict[str, Any]:
+    """The fields of :class:`PipelineResponse` from a row of a list, which the database keeps valid."""
+    fields = pick(row, _SHOWN)
+    fields["remark"] = overrun_text(fields["remark"])
+    fields["expected_next_run"] = next_run(fields["schedule"], fields["schedule_timezone"], fields["expected_next_run"])
+    return fields
 
 
 class PipelineWithUrl(PipelineResponse):

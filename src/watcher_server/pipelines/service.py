@@ -1,14 +1,15 @@
 """Pipelines and their types: getting or creating, changing, listing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from watcher_server.alerts.config.declared import check_pipeline_declared
+from watcher_server.alerts.config.declared import check_pipeline_declared, check_pipelines_declared
 from watcher_server.audit.service import Change, record_in
-from watcher_server.database.metadata import show_metadata
+from watcher_server.database.parts import read_parts
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
 from watcher_server.kit.errors import InvalidFieldError, NotFoundError
 from watcher_server.kit.fingerprint import fingerprint
@@ -38,7 +39,7 @@ async def sync_pipeline(session: AsyncSession, body: PipelinePost) -> tuple[Pipe
         InvalidFieldError: the change would leave half a threshold pair.
     """
     carried = body.carried()
-    mark = fingerprint({name: value for name, value in carried.items() if name != "next_watermark"})
+    mark = mark_of(carried)
     # Usually the last body was the same: then one read without a lock is enough.
     unchanged = select(Pipeline).where(
         Pipeline.name == body.name, Pipeline.fingerprint == mark, Pipeline.archived_at.is_(None)
@@ -50,6 +51,11 @@ async def sync_pipeline(session: AsyncSession, body: PipelinePost) -> tuple[Pipe
         changed = update(Pipeline).where(Pipeline.id == pipeline.id).values(next_watermark=body.next_watermark)
         await session.execute(changed)
     return pipeline, created
+
+
+def mark_of(carried: Mapping[str, Any]) -> str:
+    """The fingerprint of what a body carries, but for the next watermark."""
+    return fingerprint({name: value for name, value in carried.items() if name != "next_watermark"})
 
 
 async def _write_pipeline(session: AsyncSession, body: PipelinePost, mark: str) -> tuple[Pipeline, bool]:
@@ -91,12 +97,15 @@ async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Row[Any]
     changes = body.changes()
     if "pipeline_type_id" in changes:
         await find(session, PipelineType, changes["pipeline_type_id"])
-    different = [field for field, value in changes.items() if getattr(pipeline, field) != value]
-    await check_pipeline_declared(session, pipeline.name, different)
+    await check_pipeline_declared(session, pipeline.name, _different(pipeline, changes))
     if "name" in changes:
         changes["display_name"] = display_of(changes["name"])
     await change_pipeline(session, pipeline, changes)
     return await find_pipeline(session, pipeline.id)
+
+
+def _different(pipeline: Pipeline, changes: dict[str, Any]) -> list[str]:
+    return [field for field, value in changes.items() if getattr(pipeline, field) != value]
 
 
 async def change_pipeline(session: AsyncSession, pipeline: Pipeline, changes: dict[str, Any]) -> None:
@@ -106,12 +115,35 @@ async def change_pipeline(session: AsyncSession, pipeline: Pipeline, changes: di
         NameTakenError: the new name belongs to another pipeline.
         InvalidFieldError: the change would leave half a threshold pair.
     """
-    if "watermark" in changes:
-        changes = {**changes, "watermark_start_date": None}
     pauses = pipeline.active and changes.get("active") is False
+    await _change(session, pipeline, changes | _following(pipeline, changes))
+    if pauses:
+        await enqueue_async(session, "sweep_incidents_task", SCHEDULED_QUEUE)
+
+
+def _following(pipeline: Pipeline, changes: dict[str, Any]) -> dict[str, Any]:
+    """The further columns that change with these."""
+    by_hand = {"watermark_start_date": None} if "watermark" in changes else {}
     # In the archive nothing is expected; a schedule counts from when the pipeline comes back.
-    planned = plan_change(pipeline, changes) if pipeline.archived_at is None else {}
-    await _change(session, pipeline, changes | planned)
+    return by_hand | (plan_change(pipeline, changes) if pipeline.archived_at is None else {})
+
+
+async def change_pipelines(session: AsyncSession, pipelines: Sequence[Pipeline], changes: dict[str, Any]) -> None:
+    """Write the same columns of several pipelines, which are locked, with a fixed number of statements.
+
+    Raises:
+        InvalidFieldError: a schedule that counts again is in a time zone that this server does not know.
+        ConflictError: one of them comes from a file.
+    """
+    await check_pipelines_declared(session, {each.name: _different(each, changes) for each in pipelines})
+    pauses = changes.get("active") is False and any(pipeline.active for pipeline in pipelines)
+    told = []
+    for pipeline in pipelines:
+        before, written = _assign(pipeline, changes | _following(pipeline, changes))
+        pipeline.updated_at = datetime.now(UTC)
+        told.append(_change_of("change", pipeline, before=before, after=written))
+    await session.flush()
+    await record_in(session, *told)
     if pauses:
         await enqueue_async(session, "sweep_incidents_task", SCHEDULED_QUEUE)
 
@@ -124,21 +156,28 @@ async def patch_pipeline_type(session: AsyncSession, body: PipelineTypePatch) ->
 
 
 async def _change(session: AsyncSession, row: Pipeline | PipelineType, changes: dict[str, Any]) -> None:
+    before, written = _assign(row, changes)
+    if isinstance(row, Pipeline) and written.keys() & {"freshness_calendar", "schedule_timezone"}:
+        await _check_zone(session, row.freshness_calendar, row.schedule_timezone)
+    await apply_changes(session, row, written)
+    after = {field: getattr(row, field) for field in written}
+    await record_in(session, _change_of("change", row, before=before, after=after))
+
+
+def _assign(row: Pipeline | PipelineType, changes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Set the columns, and end a mute's end with the mute; what was there before, and what is there now."""
     before = {field: getattr(row, field) for field in changes}
     for field, value in changes.items():
         setattr(row, field, value)
     # The table refuses half a pair too, but its error does not say which half is missing.
     check_pairs_stored(row)
-    if isinstance(row, Pipeline) and changes.keys() & {"freshness_calendar", "schedule_timezone"}:
-        await _check_zone(session, row.freshness_calendar, row.schedule_timezone)
-    if row.mute_until is not None and not (row.mute_freshness_check or row.mute_timeliness_check):
-        if changes.get("mute_until") is not None:
-            raise InvalidFieldError("mute_until", "goes with mute_freshness_check or mute_timeliness_check")
-        before.setdefault("mute_until", row.mute_until)
-        row.mute_until = changes["mute_until"] = None
-    await apply_changes(session, row, changes)
-    after = {field: getattr(row, field) for field in changes}
-    await record_in(session, _change_of("change", row, before=before, after=after))
+    if row.mute_until is None or row.mute_freshness_check or row.mute_timeliness_check:
+        return before, changes
+    if changes.get("mute_until") is not None:
+        raise InvalidFieldError("mute_until", "goes with mute_freshness_check or mute_timeliness_check")
+    before.setdefault("mute_until", row.mute_until)
+    row.mute_until = None
+    return before, changes | {"mute_until": None}
 
 
 def _change_of(
@@ -198,8 +237,8 @@ async def find_pipeline(session: AsyncSession, pipeline_id: int) -> Row[Any]:
     return row
 
 
-async def list_pipelines(
-    session: AsyncSession,
+def list_pipelines(
+    engine: AsyncEngine,
     page: Page,
     *,
     name: str | None,
@@ -208,8 +247,8 @@ async def list_pipelines(
     state: PipelineState | Word | None,
     status: Word | None,
     archived: bool = False,
-) -> Sequence[Row[Any]]:
-    """The columns of each pipeline and how it does, by id; ``name`` matches any part of a name.
+) -> AsyncIterator[Sequence[Row[Any]]]:
+    """The columns of each pipeline and how it does, by id, in parts; ``name`` matches any part of a name.
 
     Those that are not in the archive, or with ``archived`` those in it.
     """
@@ -219,10 +258,12 @@ async def list_pipelines(
         if archived
         else Pipeline.archived_at.is_(None)
     )
-    found = page.of(await select_with_status(session, wanted, state=state, status=status))
-    shown = show_metadata(show_metadata(found.subquery(), "pipeline_metadata").subquery(), "openlineage")
-    rows: Sequence[Row[Any]] = (await session.execute(shown)).all()
-    return rows
+
+    async def find(session: AsyncSession, part: Page, last_id: int) -> Select[Any]:
+        later = wanted.where(Pipeline.id > last_id)
+        return part.of(await select_with_status(session, later, state=state, status=status))
+
+    return read_parts(engine, page, find, "pipeline_metadata", "openlineage")
 
 
 async def find_names(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, str]:

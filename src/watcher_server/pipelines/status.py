@@ -55,7 +55,10 @@ WRONG: Final = (
     Status.ANOMALOUS,
 )
 
-# The same in SQL, for array_position.
+# Of these, what keeps data from coming: what lies below in the lineage is affected by it.
+WITHOUT_DATA: Final = (Status.FAILING, Status.LOST, Status.SILENT, Status.MISSED, Status.LATE, Status.STALE)
+
+# What is wrong, in SQL, for array_position.
 WORST_FIRST: Final = f"CAST('{{{','.join(WRONG)}}}' AS text[])"
 
 # Every word that may hold of a pipeline. ``due``: its next run is expected and has not started, and no check has found
@@ -98,16 +101,31 @@ def worst(statuses: Iterable[Status]) -> Status:
     return min(statuses, key=_RANK.__getitem__, default=Status.UNKNOWN)
 
 
-# The kinds of which a pipeline has an incident that is not resolved, worst first, and null for each other kind.
+# The kinds of which a pipeline has an incident that is not resolved, worst first: found in sets that are read once,
+# however many pipelines are wanted (uq_incident_open), or for each by itself (ix_incident_current).
 _OPEN = "SELECT pipeline_id FROM incident WHERE state <> 'resolved' AND kind"
 _OPEN_KINDS: Final = ", ".join(f"CASE WHEN pipeline.id IN ({_OPEN} = '{kind}') THEN '{kind}' END" for kind in WRONG)
+_WRONG_IN_SETS: Final = f"array_remove(ARRAY[{_OPEN_KINDS}], NULL)"
+_WRONG_OF_EACH: Final = f"""ARRAY(
+                    SELECT kind::text FROM incident
+                    WHERE incident.pipeline_id = pipeline.id AND state <> 'resolved' AND kind = ANY({WORST_FIRST})
+                    ORDER BY array_position({WORST_FIRST}, kind::text)
+                )"""  # noqa: S608 - made of constants
 
-# Every pipeline with its status, what also holds, and its state; ``:due`` are the ids that :func:`read_due` finds. What
-# is not resolved (uq_incident_open) and what is going (ix_pipeline_execution_running) is few, so ids are looked up in
-# sets that are read once, however many pipelines are wanted. Whether a pipeline ran that never wrote, and whether a run
-# began after the one that is going, by ix_pipeline_execution_pipeline_id_start_date. OFFSET 0 has nothing computed
-# twice.
-PIPELINES: Final = f"""
+
+def _standing(wrong: str, of_this: str, due: str) -> str:
+    """Pipelines with their status, what also holds, and their state.
+
+    Whether a pipeline ran that never wrote, and whether a run began after the one that is going, by
+    ix_pipeline_execution_pipeline_id_start_date; what is going by ix_pipeline_execution_running. OFFSET 0 has nothing
+    computed twice.
+
+    Args:
+        wrong: the kinds of incidents that are not resolved.
+        of_this: what restricts runs that are going to those of the pipeline; empty where ids are looked up in a set.
+        due: whether a run is due.
+    """
+    return f"""
 pipeline_effective AS pipeline CROSS JOIN LATERAL (
     SELECT words[1] AS status, words[2:] AS also, CASE
         WHEN NOT pipeline.active THEN '{PipelineState.PAUSED}'
@@ -123,7 +141,7 @@ pipeline_effective AS pipeline CROSS JOIN LATERAL (
             ELSE wrong || CASE
                 WHEN is_going AND pipeline.id IN (
                     SELECT pipeline_id FROM pipeline_execution AS execution
-                    WHERE end_date IS NULL AND NOT backfill AND NOT EXISTS (
+                    WHERE end_date IS NULL{of_this} AND NOT backfill AND NOT EXISTS (
                         SELECT FROM pipeline_execution AS later
                         WHERE later.pipeline_id = execution.pipeline_id AND later.start_date >= execution.start_date
                             AND (later.start_date, later.id) > (execution.start_date, execution.id)
@@ -136,15 +154,14 @@ pipeline_effective AS pipeline CROSS JOIN LATERAL (
                     WHERE execution.pipeline_id = pipeline.id LIMIT 1
                 ) THEN ARRAY['{Status.OK}']
                 ELSE ARRAY['{Status.UNKNOWN}']
-            END || CASE
-                WHEN pipeline.id = ANY(CAST(:due AS bigint[])) AND '{Status.MISSED}' <> ALL(wrong)
-                    THEN ARRAY['due']
-            END
+            END || CASE WHEN {due} AND '{Status.MISSED}' <> ALL(wrong) THEN ARRAY['due'] END
         END AS words
         FROM (
             SELECT
-                array_remove(ARRAY[{_OPEN_KINDS}], NULL) AS wrong,
-                pipeline.id IN (SELECT pipeline_id FROM pipeline_execution WHERE end_date IS NULL) AS is_going
+                {wrong} AS wrong,
+                pipeline.id IN (
+                    SELECT pipeline_id FROM pipeline_execution AS execution WHERE end_date IS NULL{of_this}
+                ) AS is_going
             OFFSET 0
         ) AS found
         OFFSET 0
@@ -152,10 +169,16 @@ pipeline_effective AS pipeline CROSS JOIN LATERAL (
 ) AS standing
 """  # noqa: S608 - of constants
 
-# By ix_pipeline_expected_next_run, the latest start by ix_pipeline_execution_pipeline_id_start_date.
-_MAY_BE_DUE = """
-SELECT pipeline.id, schedule, schedule_timezone, schedule_grace_minutes, expected_next_run, latest.start
-FROM pipeline CROSS JOIN LATERAL (
+
+# Every pipeline; ``:due`` are the ids that :func:`read_due` finds. What is not resolved and what is going is few.
+PIPELINES: Final = _standing(_WRONG_IN_SETS, "", "pipeline.id = ANY(CAST(:due AS bigint[]))")
+# For a statement that wants one pipeline, of which no run is due.
+ONE_PIPELINE: Final = _standing(_WRONG_OF_EACH, " AND execution.pipeline_id = pipeline.id", "false")
+
+# The pipelines of which a run may be due, by ix_pipeline_expected_next_run; the latest start by
+# ix_pipeline_execution_pipeline_id_start_date.
+MAY_BE_DUE: Final = """
+pipeline CROSS JOIN LATERAL (
     SELECT max(start_date) FROM pipeline_execution AS execution
     WHERE execution.pipeline_id = pipeline.id AND NOT backfill
 ) AS latest (start)
@@ -166,8 +189,12 @@ WHERE expected_next_run <= now() AND active AND archived_at IS NULL AND schedule
         WHERE going.pipeline_id = pipeline.id AND going.end_date IS NULL AND NOT going.backfill
             AND going.start_date < expected_next_run
     ))
+""".strip()
+_MAY_BE_DUE = f"""
+SELECT pipeline.id, schedule, schedule_timezone, schedule_grace_minutes, expected_next_run, latest.start
+FROM {MAY_BE_DUE}
     AND (CAST(:ids AS bigint[]) IS NULL OR pipeline.id = ANY(CAST(:ids AS bigint[])))
-"""
+"""  # noqa: S608 - of constants
 
 
 async def read_due(session: AsyncSession, pipeline_ids: Collection[int] | None = None) -> list[int]:
@@ -235,6 +262,18 @@ async def read_conditions(session: AsyncSession, pipeline_ids: Collection[int]) 
     parameters = {"pipeline_ids": list(pipeline_ids), "due": await read_due(session, pipeline_ids)}
     rows = await session.execute(text(_CONDITIONS), parameters)
     return {row.id: Condition(Status(row.status), tuple(row.also), overrun_text(row.remark)) for row in rows}
+
+
+# By ix_incident_current: few.
+_HOLDING = """
+SELECT DISTINCT pipeline_id FROM incident JOIN pipeline ON pipeline.id = pipeline_id
+WHERE state <> 'resolved' AND kind = ANY(CAST(:words AS text[])) AND pipeline.active AND pipeline.archived_at IS NULL
+"""
+
+
+async def find_holding(session: AsyncSession, words: Collection[Status]) -> list[int]:
+    """The ids of the active pipelines of which one of these words holds, which are kinds of incidents."""
+    return list(await session.scalars(text(_HOLDING), {"words": [word.value for word in words]}))
 
 
 async def read_pipeline_statuses(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, Status]:

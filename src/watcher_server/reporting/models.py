@@ -40,7 +40,9 @@ class DailyPipelineMetricChange(Base):
 
 
 class DailyPipelineMetricProgress(Base):
-    """The progress of the sums, in one row: days before ``summed_before`` are summed.
+    """The progress of the sums, in one row: days from ``summed_since`` on and before ``summed_before`` are summed.
+
+    Days before ``summed_since`` may be, and may not: reports read their executions. None: no day is summed.
 
     Days before ``watched_before`` were over for an hour at the last look, and are the next to be summed.
     """
@@ -51,3 +53,4 @@ class DailyPipelineMetricProgress(Base):
     only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     watched_before: Mapped[date]
     summed_before: Mapped[date]
+    summed_since: Mapped[date | None]

@@ -159,17 +159,17 @@ class Sums:
 _SUMMED = ", ".join(f"sum({field.name}) AS {field.name}" for field in fields(Sums) if field.name != "report_rows")
 
 # Summed days by the primary key of the sums; pairs that have changed since, from the executions by
-# ix_pipeline_execution_pipeline_id_start_date, and later days by ix_pipeline_execution_start_date.
-_DAYS = text(f"""
-WITH {CHOSEN}, {DAYS_BETWEEN}, figures AS (
-    SELECT metric.date_recorded, {FIGURE_COLUMNS}
+# ix_pipeline_execution_pipeline_id_start_date; later days, and earlier ones that nobody summed, by
+# ix_pipeline_execution_start_date.
+_FIGURES_OF_DAYS = f"""figures AS (
+    SELECT metric.date_recorded, metric.pipeline_id, {FIGURE_COLUMNS}
     FROM daily_pipeline_metric AS metric JOIN chosen ON chosen.id = metric.pipeline_id
     WHERE {IN_SUMMED_DAYS.format(table="metric")}
         AND NOT EXISTS (
             SELECT FROM daily_pipeline_metric_change AS change
             WHERE change.date_recorded = metric.date_recorded AND change.pipeline_id = metric.pipeline_id)
     UNION ALL
-    SELECT change.date_recorded, counted.*
+    SELECT change.date_recorded, change.pipeline_id, counted.*
     FROM daily_pipeline_metric_change AS change JOIN chosen ON chosen.id = change.pipeline_id
     CROSS JOIN LATERAL (
         SELECT {FIGURES} FROM pipeline_execution AS execution
@@ -180,14 +180,37 @@ WITH {CHOSEN}, {DAYS_BETWEEN}, figures AS (
     ) AS counted
     WHERE {IN_SUMMED_DAYS.format(table="change")}
     UNION ALL
-    SELECT (start_date AT TIME ZONE 'UTC')::date, {FIGURES}
+    SELECT (start_date AT TIME ZONE 'UTC')::date AS day, execution.pipeline_id, {FIGURES}
     FROM pipeline_execution AS execution JOIN chosen ON chosen.id = execution.pipeline_id
     WHERE start_date >= (SELECT greatest(first_day, summed_before)::timestamp AT TIME ZONE 'UTC' FROM period)
         AND start_date < (SELECT (last_day + 1)::timestamp AT TIME ZONE 'UTC' FROM period)
-    GROUP BY (start_date AT TIME ZONE 'UTC')::date, execution.pipeline_id
-)
+    GROUP BY day, execution.pipeline_id
+    UNION ALL
+    SELECT (start_date AT TIME ZONE 'UTC')::date AS day, execution.pipeline_id, {FIGURES}
+    FROM pipeline_execution AS execution JOIN chosen ON chosen.id = execution.pipeline_id
+    WHERE start_date >= (SELECT first_day::timestamp AT TIME ZONE 'UTC' FROM period)
+        AND start_date < (
+            SELECT least(last_day + 1, summed_since, summed_before)::timestamp AT TIME ZONE 'UTC' FROM period)
+        AND NOT EXISTS (
+            SELECT FROM daily_pipeline_metric AS metric
+            WHERE date_recorded = (start_date AT TIME ZONE 'UTC')::date AND metric.pipeline_id = execution.pipeline_id)
+        AND NOT EXISTS (
+            SELECT FROM daily_pipeline_metric_change AS change
+            WHERE date_recorded = (start_date AT TIME ZONE 'UTC')::date AND change.pipeline_id = execution.pipeline_id)
+    GROUP BY day, execution.pipeline_id
+)"""  # noqa: S608 - parts of statements, which are code
+
+_DAYS = text(f"""
+WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
 SELECT date_recorded, count(*) AS report_rows, {_SUMMED}
 FROM figures GROUP BY date_recorded ORDER BY date_recorded
+""")  # noqa: S608 - parts of statements, which are code
+
+_PIPELINES = text(f"""
+WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
+SELECT pipeline_id, pipeline_shown, pipeline_type_name, count(*) AS report_rows, {_SUMMED}
+FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
+GROUP BY pipeline_id, pipeline_shown, pipeline_type_name, pipeline_name ORDER BY pipeline_name
 """)  # noqa: S608 - parts of statements, which are code
 
 
@@ -195,3 +218,21 @@ async def read_sums(session: AsyncSession, names: Names, days: tuple[date, date]
     """The sums of all rows of each day on which something ran, the earliest first."""
     rows = await session.execute(_DAYS, {**names, "first_day": days[0], "last_day": days[1]})
     return [(day, Sums(*(int(value or 0) for value in values))) for day, *values in rows]
+
+
+class PipelineSums(NamedTuple):
+    """What the rows of one pipeline come to."""
+
+    pipeline_id: int
+    pipeline_shown: str
+    pipeline_type_name: str
+    sums: Sums
+
+
+async def read_pipeline_sums(session: AsyncSession, names: Names, days: tuple[date, date]) -> list[PipelineSums]:
+    """The sums of these days for each pipeline that ran, by name."""
+    rows = await session.execute(_PIPELINES, {**names, "first_day": days[0], "last_day": days[1]})
+    return [
+        PipelineSums(number, shown, kind, Sums(*(int(value or 0) for value in values)))
+        for number, shown, kind, *values in rows
+    ]

@@ -1,9 +1,10 @@
 """The parts that the statements about the daily figures share: the figures, and the common table expressions.
 
 ``CHOSEN``, then a period, then ``DAILY``: which pipelines ran on which days. Summed days are read by the primary keys
-of the sums and the changes. Later days are read by ix_pipeline_execution_pipeline_id_start_date, one seek for each day
-and pipeline, so the cost does not depend on the number of executions. LIMIT 1 keeps PostgreSQL from turning the seeks
-into joins, which would read all sums, or all executions.
+of the sums and the changes. Later days, and days before ``summed_since`` that were never summed, are read by
+ix_pipeline_execution_pipeline_id_start_date, one seek for each day and pipeline, so the cost does not depend on the
+number of executions. LIMIT 1 keeps PostgreSQL from turning the seeks into joins, which would read all sums, or all
+executions.
 """
 
 # The columns of daily_pipeline_metric beside its key, and in the same order what they are. A run that was aborted, or
@@ -38,7 +39,9 @@ CHOSEN = f"""chosen AS MATERIALIZED (
 
 _PERIOD = """period AS MATERIALIZED (
     SELECT {days},
-        least(today, coalesce((SELECT summed_before FROM daily_pipeline_metric_progress), '-infinity')) AS summed_before
+        least(today, coalesce((SELECT summed_before FROM daily_pipeline_metric_progress), '-infinity'))
+            AS summed_before,
+        coalesce((SELECT summed_since FROM daily_pipeline_metric_progress), 'infinity') AS summed_since
     FROM (SELECT (now() AT TIME ZONE 'UTC')::date) AS clock (today)
 )"""
 DAYS_UP_TO_TODAY = _PERIOD.format(days="today - CAST(:days AS integer) + 1 AS first_day, today AS last_day")
@@ -63,7 +66,10 @@ DAILY = f"""daily AS MATERIALIZED (
     UNION ALL
     SELECT day::date, chosen.id, chosen.place
     FROM period
-    CROSS JOIN generate_series(greatest(first_day, summed_before)::timestamp, last_day, interval '1 day') AS day
+    CROSS JOIN LATERAL (
+        SELECT day FROM generate_series(first_day::timestamp, last_day, interval '1 day') AS day
+        WHERE day < summed_since OR day >= summed_before
+    ) AS days
     CROSS JOIN chosen
     CROSS JOIN LATERAL (
         SELECT FROM pipeline_execution
@@ -71,6 +77,9 @@ DAILY = f"""daily AS MATERIALIZED (
             AND start_date >= day AT TIME ZONE 'UTC' AND start_date < (day + interval '1 day') AT TIME ZONE 'UTC'
         LIMIT 1
     ) AS ran
+    WHERE day >= summed_before OR NOT EXISTS (
+            SELECT FROM daily_pipeline_metric WHERE date_recorded = day AND pipeline_id = chosen.id)
+        AND NOT EXISTS (SELECT FROM daily_pipeline_metric_change WHERE date_recorded = day AND pipeline_id = chosen.id)
 )"""  # noqa: S608 - code
 
 # The figures of the days and pipelines in ``wanted``: by the primary key of the sums, or where they are not summed or

@@ -22,14 +22,17 @@ from watcher_server.reporting.statements import FIGURE_COLUMNS, FIGURES
 
 # A day is summed an hour after it ended. By then its last runs have been reported, so fewer changes are noted, and a
 # clock may be set back by up to an hour. After a larger step back, the days after the new time are summed again when
-# they are over. Days before the longest report are not summed, for example after a migration or a long time without
+# they are over. Days that are further back are not summed, for example after a migration or a long time without
 # workers. The migration inserts the row; this statement inserts it again if the table was emptied.
 _WATCH = text("""
-INSERT INTO daily_pipeline_metric_progress AS progress (watched_before, summed_before)
-SELECT past, past - :shown_days FROM (SELECT ((now() - interval '1 hour') AT TIME ZONE 'UTC')::date) AS clock (past)
+INSERT INTO daily_pipeline_metric_progress AS progress (watched_before, summed_before, summed_since)
+SELECT past, past - :shown_days, past - :shown_days
+FROM (SELECT ((now() - interval '1 hour') AT TIME ZONE 'UTC')::date) AS clock (past)
 ON CONFLICT ("only") DO UPDATE SET
     watched_before = excluded.watched_before,
-    summed_before = least(excluded.watched_before, greatest(progress.summed_before, excluded.summed_before))
+    summed_before = least(excluded.watched_before, greatest(progress.summed_before, excluded.summed_before)),
+    summed_since = CASE WHEN progress.summed_since IS NULL OR excluded.summed_before > progress.summed_before
+        THEN excluded.summed_since ELSE progress.summed_since END
 RETURNING summed_before < watched_before
 """)
 

@@ -4,10 +4,12 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from watcher_server.kit.broker_url import parse_broker_url
+from watcher_server.kit.libpq import libpq_parameters
 from watcher_server.settings import Settings, SettingsError, get_settings, split_keys
 
 _HIDDEN = "***"
@@ -54,8 +56,13 @@ def _known_pattern() -> re.Pattern[str] | None:
 
 
 def _known_secrets(settings: Settings) -> Iterator[str]:
-    for url in (settings.database_url, settings.broker_url):
-        yield from _passwords(url)
+    for url in (settings.database_url, settings.database_direct_url):
+        yield from _database_passwords(url)
+    if settings.broker_url is not None:
+        broker = parse_broker_url(settings.broker_url.get_secret_value())
+        # A password that is also a name would hide that name everywhere.
+        told = {broker.username, broker.master_name, *(host for host, _ in broker.hosts)}
+        yield from (secret for secret in broker.secrets if secret not in told)
     for secret_url in (settings.slack_webhook_url, settings.heartbeat_url):
         if secret_url is not None:
             yield secret_url.get_secret_value()
@@ -68,14 +75,11 @@ def _known_secrets(settings: Settings) -> Iterator[str]:
             yield header.partition("=")[2]
 
 
-def _passwords(url: SecretStr | None) -> Iterator[str]:
-    if url is None:
-        return
-    parts = urlsplit(url.get_secret_value())
+def _database_passwords(url: SecretStr | None) -> Iterator[str]:
+    given = {} if url is None else libpq_parameters(url.get_secret_value())
     # A password that is also the user's or the database's name would hide that name everywhere.
-    told = {parts.username, parts.hostname, parts.path.strip("/")}
-    passwords = [parts.password, *(value for name, value in parse_qsl(parts.query) if "password" in name)]
-    yield from (password for password in passwords if password and password not in told)
+    told = {given.get("user"), given.get("dbname"), given.get("host")}
+    yield from (given[name] for name in given.keys() & {"password", "sslpassword"} if given[name] not in told)
 
 
 def _spellings(secret: str) -> set[str]:

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery.exceptions import Retry
@@ -32,19 +32,20 @@ class Tracing:
         return close_provider(self.provider, seconds)
 
     @staticmethod
-    def request_trace(ingest_paths: Collection[str]) -> Callable[[Scope, str], str | None]:
+    def request_trace(find_path: Callable[[Scope], str | None]) -> Callable[[Scope, str], str | None]:
         """A function from a request and its id to its traceparent (W3C Trace Context).
 
-        The function completes the span that FastAPI began. FastAPI names a span by its route, but requests to
-        ``ingest_paths`` are answered before FastAPI looks for one.
+        The function completes the span that FastAPI began. FastAPI names a span by its route, but requests for which
+        ``find_path`` finds one are answered before FastAPI looks for it.
         """
 
         def find(scope: Scope, request_id: str) -> str | None:
             span = trace.get_current_span()
             span.set_attribute("watcher.request_id", request_id)
-            if scope["method"] == "POST" and scope["path"] in ingest_paths:
-                span.set_attribute("http.route", scope["path"])
-                span.update_name(f"POST {scope['path']}")
+            path = find_path(scope)
+            if path is not None:
+                span.set_attribute("http.route", path)
+                span.update_name(f"{scope['method']} {path}")
             return _traceparent(span)
 
         return find

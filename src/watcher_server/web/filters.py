@@ -1,14 +1,24 @@
-"""How pages write numbers and times."""
+"""How pages write numbers, times, names and what others wrote."""
 
+import re
 from datetime import UTC, datetime
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from watcher_server.kit.durations import duration_text, exact_duration_text
 from watcher_server.kit.sizes import size_text
 
 NONE = "–"  # noqa: RUF001 - a dash is meant
 _WHOLE_FROM = 100
+# A shorter name fits where names are shown.
+_SHORT_NAME = 20
+_JOINT = re.compile(r"([./\\]+)(?=.)")
+# What is this long without a dot or a slash may also break at these.
+_LONG_PART = re.compile(r"[^./\\\s]{25,}")
+_SEAM = re.compile(r"([_-]+)(?=.)")
+_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\\x00-\x1f\x7f]+", re.IGNORECASE)
+# What ends a sentence ends no address.
+_AFTER_ADDRESS = ".,;:!?)]}"
 
 
 def count(value: float | None) -> str:
@@ -39,6 +49,26 @@ def duration(seconds: float | None) -> str:
 def exact_duration(seconds: float | None) -> str:
     """The duration of a run, to the millisecond where it is short; a dash where there is none."""
     return NONE if seconds is None else exact_duration_text(seconds)
+
+
+def breakable(name: str) -> Markup:
+    """A name that breaks at its dots and slashes, not inside words."""
+    escaped = escape(name)
+    if len(name) <= _SHORT_NAME:
+        return escaped
+    seamed = _LONG_PART.sub(lambda part: _SEAM.sub(r"\1<wbr>", part[0]), escaped)
+    return Markup(_JOINT.sub(r"\1<wbr>", seamed))  # noqa: S704 - escaped above
+
+
+def linked(said: str) -> Markup:
+    """A text that others wrote, in which addresses of the web (``http`` and ``https`` only) are links."""
+    pieces, end = [], 0
+    for found in _WEB_ADDRESS.finditer(said):
+        url = found[0].rstrip(_AFTER_ADDRESS)
+        pieces.append(escape(said[end : found.start()]))
+        pieces.append(Markup('<a href="{}" rel="noreferrer noopener nofollow">{}</a>').format(url, url))
+        end = found.start() + len(url)
+    return Markup("").join([*pieces, escape(said[end:])])
 
 
 def when(moment: datetime | None) -> Markup | str:

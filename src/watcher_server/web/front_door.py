@@ -8,6 +8,7 @@ from watcher_server.auth.access import may_read
 from watcher_server.health.schemas import Welcome
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.http.state import app_state
 from watcher_server.web.login.page import show_form
 from watcher_server.web.overview.routes import show_overview
 
@@ -29,7 +30,9 @@ _LINKS = {
 async def welcome(request: Request, session: Session) -> Response:
     """The name, the version and the links of this server; for a browser the overview, or the login if it needs one."""
     if "text/html" not in request.headers.get("accept", ""):
-        found = Welcome(name="Watcher", version=__version__, links=_LINKS)
+        root = app_state(request).settings.root_path
+        links = {name: root + path for name, path in _LINKS.items()}
+        found = Welcome(name="Watcher", version=__version__, links=links)
         return JSONResponse(found.model_dump(), headers={"Vary": "Accept"})
     if not may_read(request):
         return show_form(request, "/ui")

@@ -29,4 +29,5 @@ SECTIONS = (
     Section("/ui/tasks", "Tasks", "tasks", ("/ui/tasks/",)),
     Section("/diagnostics", "Diagnostics", "diagnostics"),
     Section("/ui/settings", "Settings", "settings", ("/ui/audit",)),
+    Section("/ui/documentation", "Documentation", "documentation", ("/ui/documentation/",)),
 )

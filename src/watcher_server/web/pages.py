@@ -1,15 +1,20 @@
 """Rendering pages: templates and the headers that go with every page."""
 
+import re
+from asyncio import sleep
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from watcher_server import __version__
 from watcher_server.auth.access import may_administer, may_write
 from watcher_server.auth.callers import caller_of
+from watcher_server.http.own_address import own_address
+from watcher_server.http.state import app_state
 from watcher_server.web import filters
 from watcher_server.web.assets import asset
 from watcher_server.web.navigation import SECTIONS
@@ -30,6 +35,13 @@ HEADERS = {
     "Vary": "HX-Request, Accept, Cookie",
 }
 
+# The attributes of our pages that hold an address: what a browser, htmx or a script of ours follows.
+LINKING = (
+    *("href", "src", "action", "formaction", "hx-get", "hx-post", "hx-push-url"),
+    *("data-icons", "data-openapi", "data-report", "data-search"),
+)
+_OWN_LINK = re.compile(rf"""(\s(?:{"|".join(LINKING)})=["'])(?=/(?!/))""")
+
 _environment = Environment(
     loader=FileSystemLoader(_TEMPLATES),
     autoescape=True,
@@ -46,30 +58,91 @@ _environment.filters |= {
     "when": filters.when,
     "ago": filters.ago,
     "clock": filters.clock,
+    "breakable": filters.breakable,
+    "linked": filters.linked,
 }
 _environment.globals |= {"version": __version__, "asset": asset, "sections": SECTIONS}
+
+
+# Between the parts of a page that are sent one after the other; no text that is stored holds it.
+_FLUSH = "\0"
 
 
 def render(request: Request, template: str, *, status_code: int = 200, **context: Any) -> HTMLResponse:
     """The page as an answer.
 
-    Besides the given context a template knows ``path``, ``query_string``, ``caller`` (who looks at it; None for a
-    stranger), ``may_write`` (whether they may change anything), ``may_administer`` (also what is for administrators),
-    ``broken_channels`` and ``ending_tokens`` (their names), ``error`` (None unless given) and the globals ``asset``,
-    ``version`` and ``sections``.
+    Templates name a page as if Watcher had the host to itself, ``/ui``; the path that it has there is put before each.
+
+    Besides the given context a template knows ``path``, ``query_string``, ``root`` (the path on the host), ``server``
+    (the address for programs), ``token_header`` (what lines of curl need to be let in there), ``caller`` (who looks at
+    it; None for a stranger), ``may_write`` (whether they may change anything), ``may_administer`` (also what is for
+    administrators), ``broken_channels`` and ``ending_tokens`` (their names), ``error`` (None unless given) and the
+    globals ``asset``, ``version`` and ``sections``.
     """
-    context.setdefault("error", None)
-    page = _environment.get_template(template).render(
-        path=request.url.path,
-        query_string=request.url.query,
-        caller=caller_of(request),
-        may_write=may_write(request),
-        may_administer=may_administer(request),
-        ending_tokens=request.app.state.token_book.ending_soon() if may_administer(request) else (),
-        broken_channels=getattr(request.state, "broken_channels", ()),
+    known = _known(request, context)
+    page = _environment.get_template(template).render(flush="", **known)
+    return HTMLResponse(_link(page, known["root"]), status_code=status_code, headers=HEADERS)
+
+
+def render_in_parts(request: Request, template: str, **context: Any) -> StreamingResponse:
+    """The page as :func:`render` writes it, but what comes before ``{{ flush }}`` is sent before the rest is written.
+
+    The rest must need nothing of the database any more.
+    """
+    known = _known(request, context)
+    parts = _write_parts(_environment.get_template(template), known)
+    # An error in the first part is still an answer of its own.
+    first = next(parts)
+
+    async def send() -> AsyncIterator[str]:
+        yield first
+        # The server writes the first part to the socket before the rest is written.
+        await sleep(0)
+        for part in parts:
+            yield part
+
+    return StreamingResponse(send(), media_type="text/html; charset=utf-8", headers=HEADERS)
+
+
+def _write_parts(template: Template, known: dict[str, Any]) -> Iterator[str]:
+    written: list[str] = []
+    for piece in template.generate(flush=_FLUSH, **known):
+        if piece == _FLUSH:
+            yield _link("".join(written), known["root"])
+            written = []
+        else:
+            written.append(piece)
+    yield _link("".join(written), known["root"])
+
+
+def _link(page: str, root: str) -> str:
+    # Texts of others hold no quotes here: Jinja has escaped them.
+    return _OWN_LINK.sub(rf"\1{root}", page) if root else page
+
+
+def _known(request: Request, context: dict[str, Any]) -> dict[str, Any]:
+    """What a template knows."""
+    return {
+        "path": request.url.path,
+        "root": app_state(request).settings.root_path,
+        "server": own_address(request),
+        "token_header": _token_header(request),
+        "query_string": request.url.query,
+        "caller": caller_of(request),
+        "may_write": may_write(request),
+        "may_administer": may_administer(request),
+        "ending_tokens": request.app.state.token_book.ending_soon() if may_administer(request) else (),
+        "broken_channels": getattr(request.state, "broken_channels", ()),
+        "error": None,
         **context,
-    )
-    return HTMLResponse(page, status_code=status_code, headers=HEADERS)
+    }
+
+
+def _token_header(request: Request) -> str:
+    """What a line of curl needs so that this server lets it in; nothing where it asks for no token."""
+    caller = caller_of(request)
+    is_open = caller is None or caller.kind == "loopback"
+    return "" if is_open else ' -H "Authorization: Bearer $WATCHER_TOKEN"'
 
 
 def is_part(request: Request) -> bool:

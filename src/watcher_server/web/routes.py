@@ -13,6 +13,7 @@ from watcher_server.web.audit.routes import router as audit_router
 from watcher_server.web.broken_channels import note_broken_channels
 from watcher_server.web.configuration.routes import router as configuration_router
 from watcher_server.web.diagnostics.routes import router as diagnostics_router
+from watcher_server.web.documentation.routes import router as documentation_router
 from watcher_server.web.executions.routes import router as executions_router
 from watcher_server.web.front_door import router as front_door_router
 from watcher_server.web.incidents.routes import router as incidents_router
@@ -23,11 +24,11 @@ from watcher_server.web.overview.routes import router as overview_router
 from watcher_server.web.pipelines.detail.routes import router as pipeline_router
 from watcher_server.web.pipelines.routes import router as pipelines_router
 from watcher_server.web.reporting.routes import router as reporting_router
+from watcher_server.web.search.routes import router as search_router
 from watcher_server.web.sources.routes import router as sources_router
 from watcher_server.web.tasks.routes import router as tasks_router
 
-router = APIRouter()
-for pages in (
+PAGE_ROUTERS = (
     front_door_router,
     login_router,
     provider_router,
@@ -49,6 +50,10 @@ for pages in (
     configuration_router,
     archive_router,
     audit_router,
-):
+    search_router,
+    documentation_router,
+)
+router = APIRouter()
+for pages in PAGE_ROUTERS:
     router.include_router(pages, dependencies=[Depends(note_broken_channels)])
 router.include_router(assets_router)

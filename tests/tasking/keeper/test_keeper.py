@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -331,3 +331,8 @@ def test_samples_are_due_when_a_full_minute_begins(
 
     monkeypatch.setattr(keeper_duties, "datetime", SimpleNamespace(now=lambda _: moment))
     assert each_minute(done_at) is is_due
+
+
+@pytest.mark.parametrize("due", [every(seconds=5), by_cron("0 * * * *")])
+def test_a_duty_is_due_when_the_clock_was_put_back_behind_its_last_time(due: Callable[[datetime], bool]) -> None:
+    assert due(datetime.now(UTC) + timedelta(minutes=50))

@@ -142,7 +142,9 @@ class SampleWorker:
 def sample_worker(broker_url: str, log: Path, *arguments: str, **environment: str) -> Iterator[SampleWorker]:
     """A worker of the application that is ready; it is stopped at the end."""
     port = free_port()
-    variables = {**os.environ, "SAMPLE_BROKER": broker_url, "SAMPLE_PORT": str(port), **environment}
+    # Its autoscaler asks the broker of Watcher's settings.
+    brokers = {"SAMPLE_BROKER": broker_url, "WATCHER_BROKER_URL": broker_url}
+    variables = {**os.environ, **brokers, "SAMPLE_PORT": str(port), **environment}
     command = [
         sys.executable,
         "-m",

@@ -1,6 +1,6 @@
 """What a file says of pipelines: that is changed there, and nowhere else."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,12 +17,18 @@ async def check_pipeline_declared(session: AsyncSession, name: str, fields: Coll
     Raises:
         ConflictError: the message names the file.
     """
-    if not fields:
-        return
-    for row in await _saying(session, name):
-        declared = sorted(set(fields) & set(row.spec))
-        if declared:
-            raise _conflict(row, f"{declared[0]} of the pipeline {name!r}")
+    await check_pipelines_declared(session, {name: fields})
+
+
+async def check_pipelines_declared(session: AsyncSession, changes: Mapping[str, Collection[str]]) -> None:
+    """The same for several pipelines, with the fields of each by its name; the files are read once."""
+    changed = {name: set(fields) for name, fields in changes.items() if fields}
+    rows = await read_objects(session, ObjectKind.PIPELINE) if changed else []
+    for name, fields in changed.items():
+        for row in rows:
+            declared = sorted(fields & set(row.spec))
+            if declared and glob_matches(row.name, name):
+                raise _conflict(row, f"{declared[0]} of the pipeline {name!r}")
 
 
 async def check_rule_declared(session: AsyncSession, name: str, metric: str, fields: Collection[str]) -> None:

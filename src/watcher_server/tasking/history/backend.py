@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from watcher_server.database.engine import sync_engine
+from watcher_server.database.engine import autocommit, sync_engine
 from watcher_server.tasking.sending.calls import named_arguments
 from watcher_server.tasking.workers.service import worker_id
 
@@ -124,7 +124,7 @@ class TaskBackend(BaseBackend):
             "meta": progress,
         }
         try:
-            with _autocommit() as connection:
+            with autocommit() as connection:
                 deaths = self._begin(connection, request, values)
         except SQLAlchemyError as error:
             _warn(request.id, error)
@@ -151,7 +151,7 @@ class TaskBackend(BaseBackend):
         try:
             # An error and what the hooks write beside it are one transaction; all else is one statement.
             fails = state in states.EXCEPTION_STATES
-            with sync_engine().begin() if fails else _autocommit() as connection:
+            with sync_engine().begin() if fails else autocommit() as connection:
                 if fails:
                     self._store_error(connection, task_id, result, state, traceback=traceback, request=request)
                 elif state in states.READY_STATES:
@@ -257,15 +257,10 @@ class TaskBackend(BaseBackend):
 def is_taken_away(task_id: str) -> bool:
     """Whether another worker has the task now, so that this worker's try is not to be followed by a next one."""
     try:
-        with _autocommit() as connection:
+        with autocommit() as connection:
             return bool(connection.scalar(_IS_TAKEN_AWAY, {"id": _uuid(task_id), "worker_id": worker_id()}))
     except SQLAlchemyError:
         return False
-
-
-def _autocommit() -> Connection:
-    """A connection on which each statement is its own transaction, and takes one round trip instead of three."""
-    return sync_engine().connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _name(request: Any) -> str:

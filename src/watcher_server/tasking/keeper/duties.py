@@ -29,8 +29,8 @@ class Duty:
 
 
 def every(*, seconds: float) -> Due:
-    """Due that long after it was last done."""
-    return lambda done_at: datetime.now(UTC) - done_at >= timedelta(seconds=seconds)
+    """Due that long after it was last done, and when the clock was put back behind that."""
+    return lambda done_at: not timedelta(0) <= datetime.now(UTC) - done_at < timedelta(seconds=seconds)
 
 
 def each_minute(done_at: datetime) -> bool:
@@ -39,9 +39,9 @@ def each_minute(done_at: datetime) -> bool:
 
 
 def by_cron(cron: str) -> Due:
-    """Due when the cron expression (UTC) has come round since."""
+    """Due when the cron expression (UTC) has come round since, and when the clock was put back behind that."""
     schedule = crontab.from_string(cron)
-    return lambda done_at: schedule.remaining_estimate(done_at) <= timedelta(0)
+    return lambda done_at: done_at > datetime.now(UTC) or schedule.remaining_estimate(done_at) <= timedelta(0)
 
 
 def in_transaction(do: Callable[[Connection], object]) -> Callable[[Engine], object]:

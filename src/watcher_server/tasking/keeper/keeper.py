@@ -2,15 +2,17 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.database.engine import CONNECT_OPTIONS, session_options, sqlalchemy_url
-from watcher_server.database.locks import KEEPER_LOCK, LOCK_HOLDER_OPTIONS, SILENT_SECONDS
+from watcher_server.database.engine import database_engine, require_writable, session_settings
+from watcher_server.database.locks import KEEPER_LOCK, LOCK_HOLDER_SETTINGS, SILENT_SECONDS
+from watcher_server.kit.clock import ClockJumps
 from watcher_server.settings import Settings
 from watcher_server.tasking.history.service import trim_history
 from watcher_server.tasking.keeper.duties import Duty, each_minute, every, in_transaction
@@ -21,6 +23,8 @@ from watcher_server.tasking.queues.history import store_samples
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
+# Workers say every five seconds at least that they live.
+_HEARTBEAT_SECONDS = 7.0
 _TRIM_SECONDS = 3600.0
 _TRIM_BATCH = 5_000
 
@@ -39,16 +43,22 @@ class Keeper:
         self._further = [duty for duty in further if not duty.everywhere]
         self._everywhere = [duty for duty in further if duty.everywhere]
         self._done_everywhere_at: dict[str, datetime] = {}
-        self._engine = create_engine(
-            sqlalchemy_url(settings.database),
-            poolclass=NullPool,
-            connect_args={
-                "options": f"{session_options(timeout_seconds=60)} {LOCK_HOLDER_OPTIONS}"
-                f" -c idle_session_timeout={SILENT_SECONDS}s",
-                **CONNECT_OPTIONS,
-                "application_name": "watcher keeper",
-            },
+        told = {
+            **session_settings(timeout_seconds=60),
+            **LOCK_HOLDER_SETTINGS,
+            "idle_session_timeout": f"{SILENT_SECONDS}s",
+        }
+        self._engine = database_engine(
+            # A lock that lasts as long as its session does not survive a pooler.
+            settings.direct_database,
+            told,
+            application_name="watcher keeper",
+            # Connections are kept: to open one costs more than most duties, and there is one to do every second.
+            pool_size=2,
+            pool_pre_ping=True,
+            pool_use_lifo=True,
         )
+        self._jumps = ClockJumps()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -61,6 +71,7 @@ class Keeper:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=10)
+        self._engine.dispose()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -81,41 +92,52 @@ class Keeper:
         """The connection whose session holds the lock; None while another process has it."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             held = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": KEEPER_LOCK})
-            yield connection if held else None
+            try:
+                yield connection if held else None
+            finally:
+                if held:
+                    # The lock ends with the session.
+                    connection.invalidate()
 
     def _keep(self, connection: Connection) -> None:
         began_at = datetime.now(UTC)
-        duties = [*self._own_duties(began_at), *self._further]
+        duties = [*self._own_duties(), *self._further]
         done_at = {duty.name: began_at for duty in duties if not duty.at_once}
         while not self._stopping.is_set():
+            require_writable(connection)
+            if self._jumps.seconds():
+                # By the new time every worker was last seen long ago, or will be only later.
+                logger.warning("The clock jumped: the keeper waits until all workers have been heard of again.")
+                self._stopping.wait(_HEARTBEAT_SECONDS)
             for duty in duties:
-                if not self._stopping.is_set():
-                    connection.execute(text("SELECT 1"))  # Fails when the session, and the lock with it, is gone.
-                    self._do_if_due(duty, done_at)
+                if not self._stopping.is_set() and _is_due(duty, done_at):
+                    # Fails also when the session, and the lock with it, is gone.
+                    require_writable(connection)
+                    self._do(duty, done_at)
             self._do_everywhere()
             self._stopping.wait(_LOOK_SECONDS)
 
     def _do_everywhere(self) -> None:
         for duty in self._everywhere:
-            self._do_if_due(duty, self._done_everywhere_at)
+            if _is_due(duty, self._done_everywhere_at):
+                self._do(duty, self._done_everywhere_at)
 
-    def _do_if_due(self, duty: Duty, done_at: dict[str, datetime]) -> None:
+    def _do(self, duty: Duty, done_at: dict[str, datetime]) -> None:
+        done_at[duty.name] = datetime.now(UTC)
         try:
-            if duty.name not in done_at or duty.due(done_at[duty.name]):
-                done_at[duty.name] = datetime.now(UTC)
-                duty.do(self._engine)
+            duty.do(self._engine)
         except Exception as error:  # noqa: BLE001 - one duty that fails keeps no other from being done
-            logger.warning("The keeper could not %s: %s: %s", duty.name, type(error).__name__, error)
+            _warn(duty, error)
 
-    def _own_duties(self, began_at: datetime) -> list[Duty]:
+    def _own_duties(self) -> list[Duty]:
         recovery = Recovery(self._settings)
         # After an outage of the database every worker looks as if it had not been seen for long.
-        trusts_heartbeats_at = began_at + timedelta(seconds=self._settings.lost_task_after_seconds)
+        trusts_heartbeats_at = time.monotonic() + self._settings.lost_task_after_seconds
         return [
             Duty(
                 "return lost tasks",
                 in_transaction(recovery.return_lost),
-                lambda _: datetime.now(UTC) >= trusts_heartbeats_at,
+                lambda _: time.monotonic() >= trusts_heartbeats_at,
             ),
             # The keeper before this one may have ended before it stored the sample of this minute.
             Duty("sample the queues", in_transaction(self._sample_queues), each_minute, at_once=True),
@@ -133,3 +155,15 @@ class Keeper:
                 deleted = trim_history(
                     connection, settings.task_history_days, settings.failed_task_history_days, _TRIM_BATCH
                 )
+
+
+def _is_due(duty: Duty, done_at: dict[str, datetime]) -> bool:
+    try:
+        return duty.name not in done_at or duty.due(done_at[duty.name])
+    except Exception as error:  # noqa: BLE001 - one duty that fails keeps no other from being done
+        _warn(duty, error)
+        return False
+
+
+def _warn(duty: Duty, error: Exception) -> None:
+    logger.warning("The keeper could not %s: %s: %s", duty.name, type(error).__name__, error)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
 from watcher_server.settings import Settings
-from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.sending.broker import key_prefix, redis_client
 from watcher_server.tasking.sending.configuration import visibility_timeout_seconds
 from watcher_server.tasking.wire import PRIORITY_SUFFIXES, WAKE_CHANNEL
 
@@ -97,9 +97,10 @@ class Recovery:
         """Tasks that were published longer ago than anything that waits in their queue, and did not start."""
         values = {"lost_after": self._settings.lost_task_after_seconds, "at_once": _AT_ONCE}
         queues = connection.scalars(_FIND_QUEUES, values).all()
+        prefix = key_prefix(self._settings.broker)
         try:
             with redis_client(self._settings.broker) as client:
-                waiting = {queue: _waiting_longest(client, queue) for queue in queues}
+                waiting = {queue: _waiting_longest(client, prefix + queue) for queue in queues}
         except (redis.RedisError, OSError):
             return  # While the broker is away, its contents are unknown.
         for queue, tasks in waiting.items():
@@ -111,9 +112,9 @@ class Recovery:
         return connection.scalars(text(_FIND_ORPHANED), values).all()
 
 
-def _waiting_longest(client: "redis.Redis", queue: str) -> list[UUID]:
-    """The tasks that have waited longest in the queue, one for each of its priorities that has any."""
-    tails: list[Any] = [client.lindex(queue + suffix, -1) for suffix in PRIORITY_SUFFIXES]
+def _waiting_longest(client: "redis.Redis", key: str) -> list[UUID]:
+    """The tasks that have waited longest in the queue of that key, one for each of its priorities that has any."""
+    tails: list[Any] = [client.lindex(key + suffix, -1) for suffix in PRIORITY_SUFFIXES]
     return [_task_id(message) for message in tails if message is not None]
 
 

@@ -8,7 +8,7 @@ all machines share one rate.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.sending.broker import key_prefix, redis_client
 from watcher_server.tasking.wire import RATE_KEY_PREFIX
 
 _MICROSECONDS = 1_000_000
@@ -80,6 +80,7 @@ class Pacer:
     """
 
     def __init__(self, broker_url: str) -> None:
+        self._keys = key_prefix(broker_url) + RATE_KEY_PREFIX
         self._broker = redis_client(broker_url)
         self._take = self._broker.register_script(_TAKE)
         self._give_back = self._broker.register_script(_GIVE_BACK)
@@ -89,7 +90,7 @@ class Pacer:
         if not demands:
             return {}
         arguments = [number for demand in demands.values() for number in (demand.wanted, _interval(demand.per_second))]
-        answer = self._take([_key(task) for task in demands], arguments)
+        answer = self._take([self._keys + task for task in demands], arguments)
         return {
             task: Grant(granted, wait / _MICROSECONDS)
             for task, granted, wait in zip(demands, answer[::2], answer[1::2], strict=True)
@@ -97,15 +98,11 @@ class Pacer:
 
     def give_back(self, task: str, count: int, per_second: float) -> None:
         """Return grants that were not used after all."""
-        self._give_back([_key(task)], [count, _interval(per_second)])
+        self._give_back([self._keys + task], [count, _interval(per_second)])
 
     def close(self) -> None:
-        """Close the connections to the broker."""
+        """Close the connections to the broker; the next call opens others."""
         self._broker.close()
-
-
-def _key(task: str) -> str:
-    return RATE_KEY_PREFIX + task
 
 
 def _interval(per_second: float) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import redis
 
 from watcher_server.kit.errors import UnavailableError
-from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.tasking.sending.broker import key_prefix, redis_client
+from watcher_server.tasking.sending.broker_check import lasting_reason
 from watcher_server.tasking.wire import PRIORITY_SUFFIXES, UNACKNOWLEDGED_KEY
 
 UNKNOWN = "unknown"
@@ -46,27 +47,28 @@ def read_broker_depths(broker_url: str, queues: Sequence[str]) -> BrokerDepths:
     """
     try:
         with redis_client(broker_url) as client:
-            return _read(client, queues)
-    except (redis.RedisError, OSError):
-        raise UnavailableError("The broker does not answer: start it, or correct WATCHER_BROKER_URL.") from None
+            return _read(client, queues, key_prefix(broker_url))
+    except (redis.RedisError, OSError) as error:
+        away = "The broker does not answer: start it, or correct WATCHER_BROKER_URL."
+        raise UnavailableError(lasting_reason(error) or away) from None
 
 
-def _read(client: "redis.Redis", queues: Sequence[str]) -> BrokerDepths:
+def _read(client: "redis.Redis", queues: Sequence[str], prefix: str) -> BrokerDepths:
     ready, unacknowledged, scheduled = Counter[Kind](), Counter[Kind](), Counter[Kind]()
-    keys = [(queue, queue + suffix) for queue in queues for suffix in PRIORITY_SUFFIXES]
+    keys = [(queue, prefix + queue + suffix) for queue in queues for suffix in PRIORITY_SUFFIXES]
     pipeline = client.pipeline(transaction=False)
     for _, key in keys:
         # The oldest messages are at the right end.
         pipeline.llen(key)
         pipeline.lrange(key, -_SAMPLE, -1)
-    pipeline.hlen(UNACKNOWLEDGED_KEY)
+    pipeline.hlen(prefix + UNACKNOWLEDGED_KEY)
     *lists, unacknowledged_total = pipeline.execute()
     for (queue, _), length, sample in zip(keys, lists[::2], lists[1::2], strict=True):
         # Between counting and reading a list a worker may have taken messages.
         ready[queue, UNKNOWN] += max(0, length - len(sample))
         for message in sample:
             _count(queue, _parse(message), ready, scheduled)
-    for _, held in islice(client.hscan_iter(UNACKNOWLEDGED_KEY, count=_SAMPLE), _SAMPLE):
+    for _, held in islice(client.hscan_iter(prefix + UNACKNOWLEDGED_KEY, count=_SAMPLE), _SAMPLE):
         # By kombu [message, exchange, routing key]; the routing key is the queue's name.
         match _parse(held):
             case [message, _, str() as queue]:

@@ -6,6 +6,7 @@ from celery.schedules import crontab
 from kombu import Queue
 
 from watcher_server.settings import Settings
+from watcher_server.tasking.sending.broker import celery_broker
 from watcher_server.tasking.wire import MAIN_QUEUE, QUEUES, SCHEDULED_QUEUE
 
 
@@ -43,11 +44,15 @@ def visibility_timeout_seconds(settings: Settings) -> int:
 
 def broker_configuration(settings: Settings) -> dict[str, Any]:
     """How to reach the broker and which queues there are. The relay needs no more."""
-    return {
-        "broker_url": settings.broker,
+    broker = celery_broker(settings.broker)
+    return broker | {
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        "broker_transport_options": {
+        # A primary that becomes a replica answers READONLY and UNBLOCKED. To kombu these are no errors of the
+        # connection, and without this they end a worker.
+        "broker_channel_error_retry": True,
+        "broker_transport_options": broker["broker_transport_options"]
+        | {
             "visibility_timeout": visibility_timeout_seconds(settings),
             "socket_connect_timeout": 5,
             "socket_timeout": 30,

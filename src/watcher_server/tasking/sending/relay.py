@@ -10,11 +10,12 @@ from typing import Any
 import psycopg
 from celery import Celery
 
-from watcher_server.database.engine import CONNECT_OPTIONS
-from watcher_server.database.locks import LOCK_HOLDER_OPTIONS
+from watcher_server.database.engine import connect_parameters, session_settings, tell_session
+from watcher_server.database.locks import LOCK_HOLDER_SETTINGS
 from watcher_server.settings import Settings
 from watcher_server.tasking.limits.pacing import Demand, Pacer
 from watcher_server.tasking.limits.service import configured_limits, limits_in_force
+from watcher_server.tasking.sending.broker_check import away_text
 from watcher_server.tasking.sending.coalescing import COALESCED_TASK
 from watcher_server.tasking.sending.configuration import broker_configuration
 from watcher_server.tasking.sending.publishing import BATCH, MOST_IN_FLIGHT, Due, find_due, publish
@@ -27,13 +28,16 @@ _POLL_SECONDS = 1.0
 # How soon to look again while the broker holds as much as it may.
 _FULL_SECONDS = 0.1
 
-# The table is empty whenever the planner's statistics are made, and full of deleted rows when it is busy: left to
-# itself, the planner would read it all to find the oldest.
-_SESSION_OPTIONS = (
-    "-c timezone=UTC -c enable_seqscan=off -c enable_sort=off -c statement_timeout=60s"
+_SESSION_SETTINGS = {
+    **session_settings(timeout_seconds=60),
+    # The table is empty whenever the planner's statistics are made, and full of deleted rows when it is busy: left to
+    # itself, the planner would read it all to find the oldest.
+    "enable_seqscan": "off",
+    "enable_sort": "off",
     # When the machine of a relay stands still, its messages are given to other relays after this time.
-    f" -c idle_in_transaction_session_timeout=60s {LOCK_HOLDER_OPTIONS}"
-)
+    "idle_in_transaction_session_timeout": "60s",
+    **LOCK_HOLDER_SETTINGS,
+}
 
 
 class Relay:
@@ -44,7 +48,8 @@ class Relay:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._database_url = settings.database
+        # It listens, which a pooler may not pass on.
+        self._database_url = settings.direct_database
         # An application of its own, without a result backend: with one, sending blocks while the broker is away.
         self._publisher = Celery("watcher-relay", set_as_current=False)
         self._publisher.conf.update(broker_configuration(settings))
@@ -80,20 +85,20 @@ class Relay:
             try:
                 self._publish_while_connected()
             except Exception as error:  # noqa: BLE001 - the relay outlives whatever the broker and the database do
-                logger.warning("The outbox waits: %s: %s", type(error).__name__, error)
+                logger.warning("The outbox waits: %s: %s", type(error).__name__, away_text(error))
+                # Behind a name or a proxy another server may be the primary now, while the old one keeps this
+                # connection and answers READONLY for ever. kombu's producer drops its own connection.
+                self._pacer.close()
                 self._stopping.wait(pause)
                 pause = min(2 * pause, 5.0)
             else:
                 pause = _POLL_SECONDS
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(
-            self._database_url,
-            autocommit=True,
-            **CONNECT_OPTIONS,
-            application_name="watcher relay",
-            options=_SESSION_OPTIONS,
-        )
+        parameters = connect_parameters(self._database_url, application_name="watcher relay")
+        connection = psycopg.connect(**parameters, autocommit=True)
+        tell_session(connection, _SESSION_SETTINGS)
+        return connection
 
     def _publish_while_connected(self) -> None:
         with (
@@ -118,9 +123,12 @@ class Relay:
         allowed, pauses = self._take_tokens(room, limits)
         sent = publish(connection, self._publisher, producer, allowed) if allowed else {}
         self._return_tokens(allowed, sent, limits)
-        if any(kind.due > sent.get(kind.name, kind.due) and kind.name not in pauses for kind in waiting):
-            # When nothing was sent, another relay holds all that is due.
-            return 0.0 if any(sent.values()) else _FULL_SECONDS
+        left = [kind for kind in waiting if kind.due > sent.get(kind.name, kind.due) and kind.name not in pauses]
+        if left:
+            # When nothing was sent, another relay holds all that is due. When the broker is full, the place of each
+            # task that a worker takes is not worth a look of its own.
+            at_once = any(not _is_full(kind, room[kind.name], limits.get(kind.name)) for kind in left)
+            return 0.0 if at_once and any(sent.values()) else _FULL_SECONDS
         return min([next_look(waiting, room), *pauses.values()])
 
     def _take_tokens(
@@ -182,9 +190,17 @@ def room_for(kind: Due, per_second: float | None) -> int:
     Of a limited task no more than a quarter of a second's worth may wait in the broker. Workers that had fallen behind
     would run more than that at once.
     """
-    most = MOST_IN_FLIGHT if per_second is None else max(1, int(per_second / 4))
     at_once = 1 if kind.name == COALESCED_TASK else BATCH
-    return max(0, min(kind.due, at_once, most - kind.in_flight))
+    return max(0, min(kind.due, at_once, _most_in_flight(per_second) - kind.in_flight))
+
+
+def _most_in_flight(per_second: float | None) -> int:
+    return MOST_IN_FLIGHT if per_second is None else max(1, int(per_second / 4))
+
+
+def _is_full(kind: Due, room: int, per_second: float | None) -> bool:
+    """Whether the broker holds as many of a task as it may, once this number has been sent."""
+    return kind.in_flight + room >= _most_in_flight(per_second)
 
 
 def next_look(waiting: Sequence[Due], room: Mapping[str, int]) -> float:

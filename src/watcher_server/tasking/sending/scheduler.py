@@ -1,14 +1,17 @@
 """Beat: the schedules, sent through the outbox."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.beat import Scheduler
-from sqlalchemy import Connection, NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.database.engine import CONNECT_OPTIONS, session_options, sync_engine
-from watcher_server.database.locks import BEAT_LOCK, LOCK_HOLDER_OPTIONS, SILENT_SECONDS
+from watcher_server.database.engine import database_engine, require_writable, session_settings, sync_engine
+from watcher_server.database.locks import BEAT_LOCK, LOCK_HOLDER_SETTINGS, SILENT_SECONDS
+from watcher_server.kit.clock import ClockJumps
+from watcher_server.settings import get_settings
 from watcher_server.tasking.history.service import find_last_created
 
 logger = logging.getLogger(__name__)
@@ -29,12 +32,14 @@ class _Lead:
         """Whether this beat leads, which it tries to.
 
         Raises:
-            SQLAlchemyError: the database does not answer, and the lead is lost.
+            SQLAlchemyError: the database does not answer or takes no writes, and the lead is lost.
         """
         try:
             self._connection = self._connection or _connect()
-            asked = "SELECT true" if self._held else "SELECT pg_try_advisory_lock(:key)"
-            self._held = bool(self._connection.scalar(text(asked), {} if self._held else {"key": BEAT_LOCK}))
+            require_writable(self._connection)
+            if not self._held:
+                asked = text("SELECT pg_try_advisory_lock(:key)")
+                self._held = bool(self._connection.scalar(asked, {"key": BEAT_LOCK}))
         except SQLAlchemyError:
             self.give_up()
             raise
@@ -48,9 +53,13 @@ class _Lead:
 
 
 def _connect() -> Connection:
-    options = f"{session_options(timeout_seconds=10)} {LOCK_HOLDER_OPTIONS} -c idle_session_timeout={SILENT_SECONDS}s"
-    arguments = {**CONNECT_OPTIONS, "options": options, "application_name": "watcher beat"}
-    engine = create_engine(sync_engine().url, poolclass=NullPool, connect_args=arguments)
+    told = {
+        **session_settings(timeout_seconds=10),
+        **LOCK_HOLDER_SETTINGS,
+        "idle_session_timeout": f"{SILENT_SECONDS}s",
+    }
+    url = get_settings().direct_database
+    engine = database_engine(url, told, application_name="watcher beat", poolclass=NullPool)
     return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -70,6 +79,7 @@ class OutboxScheduler(Scheduler):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._lead = _Lead()
+        self._jumps = ClockJumps()
         super().__init__(*arguments, **options)
 
     def tick(self, *arguments: Any, **options: Any) -> float:
@@ -81,6 +91,7 @@ class OutboxScheduler(Scheduler):
             self._remembers = False
             logger.warning("Beat waits for the database: %s", type(error).__name__)
             return _LOOK_SECONDS
+        self._follow_clock()
         seconds: float = super().tick(*arguments, **options)
         return min(seconds, _LOOK_SECONDS)
 
@@ -105,11 +116,24 @@ class OutboxScheduler(Scheduler):
             self._remember()
         return True
 
+    def _follow_clock(self) -> None:
+        """Plan anew when the clock was put back: Celery would send nothing until it is where it was."""
+        jump = self._jumps.seconds()
+        if jump < 0:
+            logger.warning("The clock was put back by %s: beat plans anew.", timedelta(seconds=round(-jump)))
+            now = datetime.now(UTC)
+            entries: list[Any] = list(self.schedule.values())
+            for entry in entries:
+                entry.last_run_at = min(entry.last_run_at, now)
+            self._heap = None
+
     def _remember(self) -> None:
         entries: list[Any] = list(self.schedule.values())
+        now = datetime.now(UTC)
         with sync_engine().connect() as connection:
             last = find_last_created(connection, {entry.task for entry in entries})
         for entry in entries:
-            entry.last_run_at = last.get(entry.task, entry.last_run_at)
+            # The clock may have been put back since.
+            entry.last_run_at = min(last.get(entry.task, entry.last_run_at), now)
         self._heap = None  # Celery's plan, made of what was remembered before.
         self._remembers = True

@@ -14,7 +14,9 @@ import redis
 from celery.worker import state
 from celery.worker.autoscale import Autoscaler
 
-from watcher_server.tasking.sending.broker import redis_client
+from watcher_server.settings import get_settings
+from watcher_server.tasking.sending.broker import key_prefix, redis_client
+from watcher_server.tasking.sending.broker_check import away_text
 from watcher_server.tasking.wire import PRIORITY_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -77,9 +79,9 @@ class QueueDepthAutoscaler(Autoscaler):
         """One per task that is under way or ready; None while the broker does not answer."""
         app = self.worker.app
         try:
-            return self.qty + count_ready(app.conf.broker_url, list(app.amqp.queues.consume_from))
+            return self.qty + count_ready(get_settings().broker, list(app.amqp.queues.consume_from))
         except (redis.RedisError, OSError) as error:
-            logger.warning("The pool keeps its size, because the broker does not answer: %s", error)
+            logger.warning("The pool keeps its size, because the broker does not answer: %s", away_text(error))
             return None
 
     def _resize(self, wanted: int, now: float) -> bool:
@@ -150,8 +152,9 @@ def count_ready(broker_url: str, queues: Sequence[str]) -> int:
     Raises:
         redis.RedisError: the broker does not answer within two seconds.
     """
+    prefix = key_prefix(broker_url)
     with redis_client(broker_url) as client, client.pipeline(transaction=False) as pipeline:
         for queue in queues:
             for suffix in PRIORITY_SUFFIXES:
-                pipeline.llen(queue + suffix)
+                pipeline.llen(prefix + queue + suffix)
         return sum(pipeline.execute())

@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from celery import Celery, bootsteps
 from celery.signals import worker_shutdown, worker_shutting_down
 from celery.worker import state
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.database.engine import CONNECT_OPTIONS, session_options, sqlalchemy_url
+from watcher_server.database.engine import database_engine, session_settings
 from watcher_server.settings import Settings, get_settings
 from watcher_server.tasking.keeper.duties import Duty
 from watcher_server.tasking.keeper.keeper import Keeper
@@ -120,12 +120,14 @@ class WorkerServices:
         engine.dispose()
 
     def _engine(self) -> Engine:
-        options = {**CONNECT_OPTIONS, "options": session_options(timeout_seconds=_STATEMENT_SECONDS)}
-        return create_engine(
-            sqlalchemy_url(self._settings.database),
+        settings, told = self._settings, session_settings(timeout_seconds=_STATEMENT_SECONDS)
+        return database_engine(
+            settings.database,
+            told,
+            pooled=settings.pooled,
+            application_name="watcher worker",
             pool_size=1,
             max_overflow=0,
-            connect_args={**options, "application_name": "watcher worker"},
         )
 
     def _say(self, engine: Engine, *, known: bool) -> bool:

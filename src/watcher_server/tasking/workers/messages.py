@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
 from kombu.transport.virtual import Message
@@ -16,6 +16,9 @@ from kombu.transport.virtual import Message
 from watcher_server.tasking.wire import QUEUES
 
 logger = logging.getLogger(__name__)
+
+# How Valkey and Redis begin what they answer while their disk is full. Reading a queue is writing to it.
+_REFUSES_WRITES = "MISCONF"
 
 
 class ReadableMessage(Message):
@@ -47,15 +50,30 @@ def _check_task(headers: dict[str, Any], body: Any) -> None:
         raise TypeError("the arguments are a list and an object")
 
 
-class ReadableChannel(redis.Channel):
-    """A channel that drops what cannot be read."""
+if TYPE_CHECKING:
+    _Channel = redis.Channel
+else:
+    _Channel = object
+
+
+class _Readable(_Channel):
+    """What makes a channel drop what cannot be read."""
 
     Message = ReadableMessage
     connection_errors: tuple[type[Exception], ...]
+    _shared: Any = None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.handlers = {command: partial(self._read, handler) for command, handler in self.handlers.items()}
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT002 - kombu's signature
+        """The client that all short commands share. kombu makes one for each of them, with a table of 170 commands."""
+        if asynchronous:
+            return super()._create_client(asynchronous=True)  # type: ignore[misc]
+        if self._shared is None or self._shared.connection_pool is not self.pool:
+            self._shared = super()._create_client()  # type: ignore[misc]
+        return self._shared
 
     def _read(self, handler: Callable[[], Any]) -> Any:
         held = set(self.qos._delivered or ())  # noqa: SLF001 - the only record of what this channel holds
@@ -67,7 +85,10 @@ class ReadableChannel(redis.Channel):
         )
         try:
             return handler()
-        except of_the_broker:
+        except of_the_broker as error:
+            if str(error).startswith(_REFUSES_WRITES):
+                # Else an error that ends the worker.
+                raise ConnectionError(f"the broker cannot write: {error}") from error
             raise
         except Exception as error:  # noqa: BLE001 - any other error comes from the message
             logger.error("A message that cannot be read was dropped: %s", type(error).__name__)  # noqa: TRY400 - its traceback shows the message
@@ -76,13 +97,27 @@ class ReadableChannel(redis.Channel):
             return True
 
 
-class ReadableTransport(redis.Transport):
-    """Celery's transport for Redis, with that channel."""
+class _ReadableChannel(_Readable, redis.Channel):
+    pass
 
-    Channel = ReadableChannel
+
+class _ReadableSentinelChannel(_Readable, redis.SentinelChannel):
+    pass
+
+
+class ReadableTransport(redis.Transport):
+    """Celery's transport for Redis, with channels that drop what cannot be read."""
+
+    Channel = _ReadableChannel
+
+
+class ReadableSentinelTransport(redis.SentinelTransport):
+    """The same for a primary that Sentinels know."""
+
+    Channel = _ReadableSentinelChannel
 
 
 def install() -> None:
     """Have this process read messages this way, whatever kind of URL the broker has."""
     own = f"{__name__}:{ReadableTransport.__name__}"
-    TRANSPORT_ALIASES.update(redis=own, rediss=own)
+    TRANSPORT_ALIASES.update(redis=own, rediss=own, sentinel=f"{__name__}:{ReadableSentinelTransport.__name__}")

@@ -19,6 +19,7 @@ from prometheus_client import make_asgi_app
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from watcher_server.http.ticks import tick_seldom
 from watcher_server.tasking.workers.counters import REGISTRY
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class WorkerServer:
         self._port = port
         self._is_alive = is_alive
         self._is_ready = is_ready
+        tick_seldom()
         self._metrics = make_asgi_app(REGISTRY)
         self._server = uvicorn.Server(
             uvicorn.Config(

@@ -4,15 +4,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from watcher_server.anomalies.events import EventFilter
 from watcher_server.anomalies.schemas import MetricField
-from watcher_server.kit.fields import SearchText
+from watcher_server.kit.fields import Id, SearchText
 from watcher_server.web.paging import FormQuery
 
 # Within these, the day after a day exists too.
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
+
+
+CLEARED = ("cleared", "metric_cleared", "rule_cleared", "cleared_at")
 
 
 class EventState(StrEnum):
@@ -38,6 +41,11 @@ class AnomaliesView(FormQuery):
     day: Annotated[date, Field(ge=_FIRST_DAY, le=_LAST_DAY)] | None = None
     page: Annotated[int, Field(ge=1, le=2_000)] = 1
     summary: bool = False
+    # How many flags were just cleared, and which, for the page to offer the way back.
+    cleared: Annotated[int, Field(ge=1)] | None = None
+    metric_cleared: MetricField | None = None
+    rule_cleared: Id | None = None
+    cleared_at: AwareDatetime | None = None
 
     @property
     def is_narrowed(self) -> bool:
@@ -46,7 +54,12 @@ class AnomaliesView(FormQuery):
 
     def parameters(self) -> dict[str, Any]:
         """The query of the page's address: what differs from the page without filters."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(CLEARED))
+
+    @property
+    def unflagged(self) -> int:
+        """How many flags were just cleared and can be put back."""
+        return self.cleared or 0 if self.metric_cleared and self.rule_cleared and self.cleared_at else 0
 
     def period(self) -> list[date]:
         """The days up to today (UTC), the earliest first."""

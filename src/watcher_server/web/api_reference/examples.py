@@ -119,6 +119,13 @@ EXAMPLES = (
     ),
     Example("patch", "/pipeline", 200, {"id": 1, "mute_freshness_check": True}),
     Example("patch", "/anomaly_detection_rule", 200, {"id": 1, "z_threshold": 2.6}),
+    Example(
+        "post",
+        "/anomaly_detection_rule/preview",
+        200,
+        {"pipeline_id": 1, "metric_field": "inserts", "method": "seasonal", "alarms_per_month": 1, "days": 90},
+        refusals={404: "There is no such pipeline."},
+    ),
     Example("post", "/freshness", 200, answer=_QUEUED),
     Example("post", "/timeliness", 200, {"lookback_minutes": 60}, _QUEUED),
     Example("post", "/schedule_check", 200, answer=_QUEUED),

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from watcher_server.kit.broker_url import SCHEMES, parse_broker_url
+from watcher_server.kit.libpq import libpq_parameters
 from watcher_server.settings import Settings
 
 # The first field of each group of settings, or of a part of it.
@@ -24,7 +25,7 @@ _GROUPS = {
     "worker_metrics_host": "Workers",
 }
 # Host and database of these URLs are shown. The whole webhook URL is a secret.
-_PLACES = frozenset({"database_url", "broker_url"})
+_PLACES = frozenset({"database_url", "database_direct_url", "broker_url"})
 _WITHOUT_DEFAULT = {
     "database_url": "embedded",
     "broker_url": "embedded",
@@ -83,15 +84,20 @@ def _value(name: str, value: Any) -> str:
 
 def place_of(url: str) -> str:
     """Scheme, host and port or socket, and database of a URL, without user and password."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if parts.scheme == "redis+socket":
-        place, database = unquote(parts.path), query.get("virtual_host") or query.get("db") or ""
-    else:
-        port = "" if parts.port is None else f":{parts.port}"
-        place, database = f"{parts.hostname or query.get('host') or ''}{port}", unquote(parts.path)
-    database = _harmless(database.strip("/"))
-    return f"{parts.scheme}://{_harmless(place)}" + (f", database {database}" if database else "")
+    return parse_broker_url(url).place if url.startswith(SCHEMES) else _place_of_database(url)
+
+
+def _place_of_database(url: str) -> str:
+    given = libpq_parameters(url)
+    hosts = given.get("host", given.get("hostaddr", "")).split(",")
+    # One port may be meant for all hosts.
+    ports = given.get("port", "").split(",")
+    ports = ports * len(hosts) if len(ports) == 1 else ports
+    named = [f"[{host}]" if ":" in host else host for host in hosts]
+    places = [f"{host}:{port}" if port else host for host, port in zip(named, ports, strict=False)]
+    database = _harmless(given.get("dbname", ""))
+    place = f"{url.partition('://')[0]}://{','.join(map(_harmless, places))}"
+    return place + (f", database {database}" if database else "")
 
 
 def _harmless(part: str) -> str:
@@ -101,8 +107,6 @@ def _harmless(part: str) -> str:
 
 def _is_embedded(url: SecretStr, home: Path) -> bool:
     """Whether the URL leads to a socket below WATCHER_HOME, as those of the embedded engines do."""
-    parts = urlsplit(url.get_secret_value())
-    socket = dict(parse_qsl(parts.query)).get("host") if parts.scheme.startswith("postgres") else unquote(parts.path)
-    if parts.hostname or not socket or not socket.startswith("/"):
-        return False
-    return Path(socket).is_relative_to(home.absolute())
+    text = url.get_secret_value()
+    socket = parse_broker_url(text).path if text.startswith(SCHEMES) else libpq_parameters(text).get("host")
+    return bool(socket) and str(socket).startswith("/") and Path(str(socket)).is_relative_to(home.absolute())

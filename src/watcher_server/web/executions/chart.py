@@ -121,7 +121,7 @@ def draw(tree: Tree, current: int, page: int, now: datetime) -> Chart:
             node=node,
             depth=depth,
             indent=min(depth, 12),
-            status=status_of(node.end_date, node.completed_successfully, node.outcome, is_flagged=node.is_flagged),
+            status=status_of(node.end_date, node.completed_successfully, node.outcome, is_anomalous=node.is_anomalous),
             seconds=(end - node.start_date).total_seconds(),
             x=min(x, 100 - width),
             width=width,

@@ -32,7 +32,7 @@ class Comparison:
     label: str
     value: float | None
     before: float | None
-    flagged: bool
+    is_anomalous: bool
 
     @property
     def change(self) -> float | None:
@@ -50,7 +50,9 @@ class Timeliness:
     text: str
 
 
-def compare(run: PipelineExecution, before: PipelineExecution | None, now: datetime) -> Sequence[Comparison]:
+def compare(
+    run: PipelineExecution, before: PipelineExecution | None, now: datetime, anomalous_metrics: Collection[str]
+) -> Sequence[Comparison]:
     """Every metric of the run beside that of the run before."""
     return [
         Comparison(
@@ -58,7 +60,7 @@ def compare(run: PipelineExecution, before: PipelineExecution | None, now: datet
             label,
             seconds_of(run, now) if metric == "duration_seconds" else _value(run, metric),
             _value(before, metric),
-            flagged=run.anomaly_flags.get(metric) is True,
+            is_anomalous=metric in anomalous_metrics,
         )
         for metric, label in _METRICS.items()
     ]
@@ -106,7 +108,7 @@ def judge_timeliness(run: PipelineExecution, context: Context) -> Timeliness:
     return Timeliness("ok", f"{duration_text(left)} {relation} the {allowed} allowed ({whose})")
 
 
-def status_of(end_date: datetime | None, succeeded: bool | None, outcome: str | None, *, is_flagged: bool) -> str:
+def status_of(end_date: datetime | None, succeeded: bool | None, outcome: str | None, *, is_anomalous: bool) -> str:
     """How a run went, in the word of its colour.
 
     That is running, failed, lost, aborted, retried, anomalous or completed.
@@ -115,12 +117,12 @@ def status_of(end_date: datetime | None, succeeded: bool | None, outcome: str | 
         return "running"
     if not succeeded:
         return outcome or "failed"
-    return "anomalous" if is_flagged else "completed"
+    return "anomalous" if is_anomalous else "completed"
 
 
-def status_of_run(run: PipelineExecution) -> str:
+def status_of_run(run: PipelineExecution, anomalous_metrics: Collection[str]) -> str:
     """How this run went."""
-    return status_of(run.end_date, run.completed_successfully, run.outcome, is_flagged=any(run.anomaly_flags.values()))
+    return status_of(run.end_date, run.completed_successfully, run.outcome, is_anomalous=bool(anomalous_metrics))
 
 
 _MOST_LINES = 200

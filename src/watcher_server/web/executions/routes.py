@@ -39,6 +39,7 @@ async def show_execution(
     run, context = await executions.read_run(session, execution_id)
     callers = await executions.read_callers(session, run)
     before, after = await executions.read_beside(session, run)
+    anomalous = await executions.read_anomalous_metrics(session, [one.id for one in (run, before) if one])
     shown, gantt = await _draw(session, run, callers[0].id if callers else run.id, view, context.now)
     tasks = await reading.read_tasks(session, execution_id)
     said = await read_said(session, run)
@@ -48,19 +49,19 @@ async def show_execution(
         "executions/_live.html" if is_part(request) else "executions/index.html",
         run=run,
         context=context,
-        status=facts.status_of_run(run),
+        status=facts.status_of_run(run, anomalous[run.id]),
         dates=shown_dates(run),
         clock=facts.describe_clock(run),
         seconds=facts.seconds_of(run, context.now),
         timeliness=facts.judge_timeliness(run, context),
-        comparisons=facts.compare(run, before, context.now),
+        comparisons=facts.compare(run, before, context.now, anomalous[run.id]),
         said=said,
         metadata=facts.read_metadata(run.execution_metadata, without=SHOWN_NAMES if said else ()),
         output=facts.last_lines(await executions.read_output(session, execution_id)),
         callers=callers,
         before=before,
         after=after,
-        status_before=None if before is None else facts.status_of_run(before),
+        status_before=None if before is None else facts.status_of_run(before, anomalous[before.id]),
         shown=shown,
         gantt=gantt,
         findings=await reading.read_findings(session, execution_id),

@@ -3,19 +3,24 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 from watcher_server.kit.fields import BIGINT_MAX, Id
 from watcher_server.lineage.schemas import Depth, Direction
 from watcher_server.lineage.surroundings import Opening, Side
+from watcher_server.pipelines.status import Status
 from watcher_server.web.paging import url_builder
 
 PATH = "/lineage-graph"
 # How many neighbours a side of an address shows at first, and how many more with each click.
 STEP = 10
+
+# The status of an address, or that it lies below one without data.
+AFFECTED = "affected"
+Standing = Status | Literal["affected"]
 
 # An address, a side of it, and how many neighbours to show there.
 _OPENING = re.compile(r"(\d{1,19})([ud])(\d{1,5})?", re.ASCII)
@@ -25,7 +30,8 @@ _OPENING = re.compile(r"(\d{1,19})([ud])(\d{1,5})?", re.ASCII)
 class ViewState:
     """The address in the centre, how far to look, the ends of a path, and the selected address.
 
-    ``expanded`` are sides of addresses with the number of neighbours to show there; 0 collapses a side.
+    ``expanded`` are sides of addresses with the number of neighbours to show there; 0 collapses a side. ``status`` is
+    that of the addresses that stand out: the others are faded in the drawing, and not in the table.
     """
 
     centre: int
@@ -35,6 +41,17 @@ class ViewState:
     path_from: int | None = None
     path_to: int | None = None
     selected: int | None = None
+    status: Standing | None = None
+
+    @property
+    def seeks_end(self) -> bool:
+        """Whether one end of a path is chosen, and the other is still to be."""
+        return (self.path_from is None) != (self.path_to is None)
+
+    def ending_at(self, address_id: int) -> "ViewState":
+        """This view with the missing end of its path."""
+        ends = {"path_to" if self.path_to is None else "path_from": address_id}
+        return self.but(**ends, selected=address_id)
 
     def url(self, path: str = PATH) -> str:
         """The URL of this view; a part that has its default value is left out."""
@@ -44,6 +61,7 @@ class ViewState:
             depth=None if self.depth == 1 else self.depth,
             expanded=",".join(_write_opening(opening, number) for opening, number in self.expanded.items()),
             **{"from": self.path_from, "to": self.path_to},
+            status=self.status,
             selected=None if self.selected == self.centre else self.selected,
         )
 
@@ -89,6 +107,7 @@ def read_state(
     path_from: Annotated[Id | None, Query(alias="from")] = None,
     path_to: Annotated[Id | None, Query(alias="to")] = None,
     selected: Annotated[Id | None, Query()] = None,
+    status: Annotated[Standing | None, BeforeValidator(lambda value: value or None), Query()] = None,
 ) -> ViewState | None:
     """The view that a request asks for; None before an address is chosen."""
     if source_address_id is None:
@@ -101,4 +120,5 @@ def read_state(
         path_from=path_from,
         path_to=path_to,
         selected=source_address_id if selected is None else selected,
+        status=status,
     )

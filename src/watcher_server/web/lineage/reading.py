@@ -1,6 +1,6 @@
 """The view of the lineage page: its addresses, the pipelines between them, and the path through them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address
 from watcher_server.database.rows import find
+from watcher_server.lineage.affected import Cause, find_affected
 from watcher_server.lineage.graph import Edge, EdgePipeline, read_edges, read_nodes
 from watcher_server.lineage.impact import read_path
 from watcher_server.lineage.schemas import GraphNode
 from watcher_server.lineage.surroundings import Side, Surroundings, find_surroundings
-from watcher_server.lineage.traversal import distances, reverse
-from watcher_server.web.lineage.query import STEP, ViewState
+from watcher_server.lineage.traversal import Graph, distances, reverse
+from watcher_server.pipelines.status import Status
+from watcher_server.web.lineage.query import AFFECTED, STEP, ViewState
 
 # A drawing of more cannot be read, and a browser lays out this number in well under a second.
 MOST_NODES = 500
+# From this number on, a drawing is looked through by status and on a small map of the whole.
+MANY_NODES = 100
 # A single pipeline with hundreds of sources and targets has more edges than a drawing can show.
 MOST_EDGES = 2_000
 
@@ -38,10 +42,14 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address of the view; ``hops`` from the centre within it, below zero upstream, None on neither way."""
+    """An address of the view; ``hops`` from the centre within it, below zero upstream, None on neither way.
+
+    ``cause`` is the nearest address upstream without data; None where there is none, or it is without data itself.
+    """
 
     node: GraphNode
     hops: int | None
+    cause: Cause | None
     pipelines: Sequence[EdgePipeline]
     upstream: Neighbours
     downstream: Neighbours
@@ -67,8 +75,30 @@ class View:
     names: Mapping[int, str]
 
     def group(self, way: str) -> list[Place]:
-        """The addresses that lie at the centre, upstream, downstream, or beside; see `Place.way`."""
-        return [place for place in self.places if place.way == way]
+        """The addresses that lie at the centre, upstream, downstream, or beside; see `Place.way`.
+
+        Without those that do not have the status that the view asks for, but for the centre.
+        """
+        return [place for place in self.places if place.way == way and (way == "centre" or self.stands_out(place))]
+
+    def stands_out(self, place: Place) -> bool:
+        """Whether it has the status that the view asks for; true of all when it asks for none."""
+        if self.state.status == AFFECTED:
+            return place.cause is not None
+        return self.state.status in {None, place.node.status}
+
+    @property
+    def standings(self) -> list[tuple[str, int]]:
+        """How many addresses there are of each status, and how many are affected: what can be asked for."""
+        counts = Counter(place.node.status.value for place in self.places)
+        found = [(status.value, counts[status.value]) for status in Status if counts[status.value]]
+        affected = sum(place.cause is not None for place in self.places)
+        return [*found, *([(AFFECTED, affected)] if affected else [])]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether there are too many addresses to be seen at once."""
+        return len(self.places) > MANY_NODES
 
     def graph(self) -> dict[str, Any]:
         """What the drawing needs, as JSON."""
@@ -77,6 +107,7 @@ class View:
             "name": self.centre.shown_name,
             "selected": self.state.selected,
             "path": self.path,
+            "isLarge": self.is_large,
             "nodes": [
                 {
                     "id": place.node.id,
@@ -84,6 +115,8 @@ class View:
                     "type": place.node.address_type_name,
                     "group": place.node.address_type_group_name,
                     "status": place.node.status,
+                    "affected": place.cause is not None,
+                    "faded": not self.stands_out(place),
                     "hops": place.hops,
                     "hiddenUpstream": place.node.hidden_upstream,
                     "hiddenDownstream": place.node.hidden_downstream,
@@ -124,14 +157,18 @@ async def read_view(session: AsyncSession, state: ViewState) -> View:
     ids = list(found.distance)
     found_edges = await read_edges(session, ids, MOST_EDGES + 1)
     edges = sorted(found_edges[:MOST_EDGES], key=lambda edge: (edge.source, edge.target))
-    hops = _count_hops(state.centre, edges)
+    targets: dict[int, list[int]] = defaultdict(list)
+    for edge in edges:
+        targets[edge.source].append(edge.target)
+    hops = _count_hops(state.centre, targets)
     nodes = await read_nodes(session, ids, hops)
+    causes = await find_affected(session, nodes, targets)
     # The ends of a path need not be in the view.
     named = [await session.get(Address, end) for end in ends]
     return View(
         state=state,
         centre=next(node for node in nodes if node.id == state.centre),
-        places=_place(state, found, nodes, edges, hops),
+        places=_place(state, found, nodes, edges, hops=hops, causes=causes),
         edges=edges,
         path=path,
         truncated=found.truncated or len(found_edges) > MOST_EDGES,
@@ -139,11 +176,8 @@ async def read_view(session: AsyncSession, state: ViewState) -> View:
     )
 
 
-def _count_hops(centre: int, edges: Iterable[Edge]) -> dict[int, int]:
+def _count_hops(centre: int, targets: Graph) -> dict[int, int]:
     """How far each address is from the centre on the edges shown; what a cycle makes both is downstream."""
-    targets = defaultdict(list)
-    for edge in edges:
-        targets[edge.source].append(edge.target)
     hops = {address_id: -distance for address_id, distance in distances(reverse(targets), centre).items()}
     for address_id, distance in distances(targets, centre).items():
         if distance <= abs(hops.get(address_id, distance)):
@@ -152,7 +186,13 @@ def _count_hops(centre: int, edges: Iterable[Edge]) -> dict[int, int]:
 
 
 def _place(
-    state: ViewState, found: Surroundings, nodes: Sequence[GraphNode], edges: Iterable[Edge], hops: Mapping[int, int]
+    state: ViewState,
+    found: Surroundings,
+    nodes: Sequence[GraphNode],
+    edges: Iterable[Edge],
+    *,
+    hops: Mapping[int, int],
+    causes: Mapping[int, Cause],
 ) -> list[Place]:
     """The addresses as the tables list them: nearest to the centre first, and last those on neither way."""
     into, out_of = defaultdict(list), defaultdict(list)
@@ -175,6 +215,7 @@ def _place(
         return Place(
             node,
             distance,
+            causes.get(node.id),
             list({pipeline.id: pipeline for edge in near for pipeline in edge.pipelines}.values()),
             neighbours(node.id, Side.UPSTREAM, len(into[node.id]), node.hidden_upstream),
             neighbours(node.id, Side.DOWNSTREAM, len(out_of[node.id]), node.hidden_downstream),

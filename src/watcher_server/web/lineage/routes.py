@@ -14,13 +14,14 @@ from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.errors import ConflictError, NotFoundError
 from watcher_server.kit.fields import Id, ResponseBody, SearchText
+from watcher_server.lineage.affected import find_cause
 from watcher_server.lineage.details import MOST_LOOKED_AT, read_details
 from watcher_server.lineage.landmarks import MOST_COUNTED, Landmarks, read_troubled
 from watcher_server.openlineage.joining import join_dataset, read_proposal
 from watcher_server.openlineage.pages import read_address
 from watcher_server.web.lineage.query import ViewState, read_state
 from watcher_server.web.lineage.reading import read_view
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, render, render_in_parts
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
@@ -33,22 +34,27 @@ Wanted = Annotated[SearchText, Query()]
 
 
 @router.get("/lineage-graph")
-async def show_lineage(request: Request, session: Session, state: State, q: Wanted = "") -> HTMLResponse:
-    """What feeds an address and what it feeds; without one, where to begin. Its script gets the parts that change."""
-    if state is None:
-        return await _show_start(request, session, q)
+async def show_lineage(request: Request, session: Session, state: State, q: Wanted = "") -> Response:
+    """What feeds an address and what it feeds; without one, where to begin. Its script gets the parts that change.
+
+    A search while a path has only one end finds the other.
+    """
+    if state is None or (q and state.seeks_end):
+        return await _show_start(request, session, q, state)
     try:
         view = await read_view(session, state)
     except NotFoundError:
-        return render(request, "lineage/unknown.html", status_code=404, wanted="")
+        return render(request, "lineage/unknown.html", status_code=404, wanted="", state=None)
     selected = state.selected if state.selected in view.names else None
     details = await read_details(session, selected or state.centre)
-    return render(
+    write = render if is_part(request) else render_in_parts
+    return write(
         request,
         "lineage/_view.html" if is_part(request) else "lineage/index.html",
         view=view,
         state=state,
         details=details,
+        cause=await find_cause(session, details.address.id, details.status),
         said=await read_address(session, details.address),
         proposal=await read_proposal(session, selected or state.centre),
         wanted="",
@@ -56,7 +62,7 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
     )
 
 
-async def _show_start(request: Request, session: AsyncSession, wanted: str) -> HTMLResponse:
+async def _show_start(request: Request, session: AsyncSession, wanted: str, state: ViewState | None) -> HTMLResponse:
     found, more = await search_addresses(session, wanted, _MOST_FOUND)
     landmarks: Landmarks = request.app.state.landmarks
     connected, roots = await landmarks.read(session)
@@ -64,6 +70,7 @@ async def _show_start(request: Request, session: AsyncSession, wanted: str) -> H
         request,
         "lineage/start.html",
         wanted=wanted,
+        state=state,
         found=found,
         more=more,
         most_found=_MOST_FOUND,
@@ -83,7 +90,14 @@ async def show_details(request: Request, session: Session, state: State) -> HTML
     details = await read_details(session, selected)
     said, proposal = await read_address(session, details.address), await read_proposal(session, selected)
     return render(
-        request, "lineage/_details.html", state=state, details=details, said=said, proposal=proposal, **_LIMITS
+        request,
+        "lineage/_details.html",
+        state=state,
+        details=details,
+        cause=await find_cause(session, selected, details.status),
+        said=said,
+        proposal=proposal,
+        **_LIMITS,
     )
 
 

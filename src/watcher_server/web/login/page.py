@@ -8,10 +8,11 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.auth.credentials import LOGGED_OUT, cookie
+from watcher_server.auth.credentials import LOGGED_OUT
 from watcher_server.auth.oidc.provider import OidcProvider
 from watcher_server.auth.sessions import SENTENCES, Ending, find_session
 from watcher_server.http.state import app_state
+from watcher_server.web.login.cookies import shown_cookie
 from watcher_server.web.pages import render
 
 # The form is there while the database keeps others waiting.
@@ -44,7 +45,7 @@ def local_target(target: str) -> str:
 
 async def why_over(request: Request) -> str | None:
     """Why the session of this browser is over, in a sentence; None when it had none."""
-    shown = cookie(dict(request.scope["headers"]), request.url.scheme)
+    shown = shown_cookie(request)
     if not shown:
         return None
     if shown == LOGGED_OUT.encode():

@@ -7,7 +7,6 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from watcher_server.auth.credentials import cookie
 from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.oidc.attempts import COOKIE, SECONDS, new_attempt, read_attempt
 from watcher_server.auth.oidc.claims import Identity
@@ -18,7 +17,7 @@ from watcher_server.auth.sessions import SENTENCES, Ending, create_session
 from watcher_server.auth.trusted_header import without_role
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.web.login.cookies import set_cookie, set_session_cookie
+from watcher_server.web.login.cookies import set_cookie, set_session_cookie, shown_cookie
 from watcher_server.web.login.page import local_target, show_form
 from watcher_server.web.login.routes import address_of, browser_of
 
@@ -45,7 +44,7 @@ async def start(request: Request, next: str = "/ui") -> Response:  # noqa: A002 
 @router.get("/login/callback")
 async def finish(request: Request, session: Session) -> Response:
     """Where the provider sends the browser back to: a session for the person, with the role that the provider says."""
-    attempt = read_attempt(cookie(dict(request.scope["headers"]), request.url.scheme, COOKIE))
+    attempt = read_attempt(shown_cookie(request, COOKIE))
     target, provider = local_target(attempt.target if attempt else "/ui"), _provider(request)
     if provider is None:
         return _without_provider(target)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from watcher_server.auth.book import has_passed
-from watcher_server.auth.credentials import cookie
+from watcher_server.auth.credentials import LOGGED_OUT
 from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.network import network_of
 from watcher_server.auth.refusals import too_many_wrong_tokens
@@ -15,7 +15,7 @@ from watcher_server.auth.service import find_token
 from watcher_server.auth.sessions import create_session, end_session
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
-from watcher_server.web.login.cookies import mark_logged_out, set_session_cookie
+from watcher_server.web.login.cookies import mark_logged_out, set_session_cookie, shown_cookie
 from watcher_server.web.login.page import local_target, show_form, why_over
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
@@ -24,7 +24,10 @@ router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 @router.get("/login")
 async def show_login(request: Request, next: str | None = None) -> Response:  # noqa: A002 - the name in the URL
     """The form. A browser that was sent here from a page is told why its session is over."""
-    notice = None if next is None else await why_over(request)
+    if next is not None:
+        notice = await why_over(request)
+    else:
+        notice = "You are logged out." if shown_cookie(request) == LOGGED_OUT.encode() else None
     return show_form(request, local_target(next or "/ui"), notice=notice)
 
 
@@ -58,7 +61,7 @@ async def log_in(
 @router.post("/logout")
 async def log_out(request: Request, session: Session) -> Response:
     """End the session of this browser."""
-    shown = cookie(dict(request.scope["headers"]), request.url.scheme)
+    shown = shown_cookie(request)
     if shown:
         await (await session.connection()).run_sync(end_session, shown)
     response = RedirectResponse("/login", status_code=303)

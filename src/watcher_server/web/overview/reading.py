@@ -2,36 +2,65 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.incidents.reading import IncidentFilter, ListedIncident, WantedState, list_incidents
+from watcher_server.incidents.reading import (
+    IncidentFilter,
+    ListedIncident,
+    Sign,
+    WantedState,
+    list_incidents,
+    read_incidents,
+    read_signs,
+)
 from watcher_server.kit.listing import Page
 from watcher_server.lineage.impact import count_downstream
 from watcher_server.pipelines.board import Glance
 from watcher_server.pipelines.findings import Finding, read_findings
+from watcher_server.pipelines.status import WRONG
 from watcher_server.settings import Settings
 from watcher_server.tasking.queues.history import QueueHistoryReport as QueueHistory
 from watcher_server.tasking.queues.history import read_history
 from watcher_server.tasking.workers.service import KnownWorker, WorkerState, list_workers
 
 WRONG_SHOWN = 12
-# Of more pipelines in trouble, the worst are looked for on the timeline.
+# Of more pipelines in trouble, the worst of these are shown.
 MOST_TROUBLED = 200
+# What lies below one address is counted up to this number to find out which pipeline touches most.
+_MOST_COUNTED = 1_000
+_LONGEST_ERROR = 300
 _QUEUE_HOURS = 3
 _INCIDENTS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """A pipeline that needs attention: why, since when, and how many addresses lie downstream.
+    """A pipeline that needs attention: why, its incident, and how many addresses lie downstream.
 
-    The finding is None when it was over before it was read.
+    The finding and the incident are None when they were over before they were read.
     """
 
     pipeline: Glance
     finding: Finding | None
+    incident: ListedIncident | None
     downstream: int
+
+    @property
+    def error(self) -> str:
+        """The first line of what its failed run says of itself."""
+        said = (self.finding.error or "").strip() if self.finding else ""
+        return said.partition("\n")[0][:_LONGEST_ERROR]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The worst of what is wrong; ``causes`` is how many there are that no other of them explains."""
+
+    shown: Sequence[Wrong]
+    causes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +73,40 @@ class QueueGlance:
     series: Sequence[int | None]
 
 
-async def describe_wrong(session: AsyncSession, pipelines: Sequence[Glance]) -> list[Wrong]:
-    """Each of these with its finding and its reach."""
-    ids = [pipeline.id for pipeline in pipelines]
-    findings = await read_findings(session, ids)
+async def read_trouble(session: AsyncSession, wrong: Sequence[Glance]) -> Trouble:
+    """Those of these pipelines that no other of them explains: first what touches most, then the worst, the oldest."""
     connection = await session.connection()
-    downstream = await connection.run_sync(count_downstream, ids)
-    return [Wrong(each, findings[each.id].get(each.status), downstream.get(each.id, 0)) for each in pipelines]
+    signs = await connection.run_sync(read_signs, {each.id: each.status.value for each in wrong})
+    known = {each.id for each in wrong}
+    causes = [each for each in wrong if _explaining(signs.get(each.id)) not in known - {each.id}]
+    downstream = await connection.run_sync(_count_downstream, [each.id for each in causes], _MOST_COUNTED)
+
+    def urgency(pipeline: Glance) -> tuple[int, int, datetime]:
+        since = signs[pipeline.id].since if pipeline.id in signs else datetime.max.replace(tzinfo=UTC)
+        return -downstream.get(pipeline.id, 0), WRONG.index(pipeline.status), since
+
+    shown = sorted(causes, key=urgency)[:WRONG_SHOWN]
+    many = [each.id for each in shown if downstream.get(each.id, 0) >= _MOST_COUNTED]
+    if many:
+        downstream |= await connection.run_sync(_count_downstream, many, None)
+    ids = [signs[each.id].incident_id for each in shown if each.id in signs]
+    incidents = {found.pipeline_id: found for found in await connection.run_sync(read_incidents, ids)}
+    findings = await read_findings(session, [each.id for each in shown])
+    return Trouble(
+        [
+            Wrong(each, findings[each.id].get(each.status), incidents.get(each.id), downstream.get(each.id, 0))
+            for each in shown
+        ],
+        len(causes),
+    )
+
+
+def _explaining(sign: Sign | None) -> int | None:
+    return sign.root_pipeline_id if sign else None
+
+
+def _count_downstream(connection: Connection, pipeline_ids: Sequence[int], most: int | None) -> dict[int, int]:
+    return count_downstream(connection, pipeline_ids, most=most)
 
 
 async def read_worst_incidents(session: AsyncSession) -> list[ListedIncident]:

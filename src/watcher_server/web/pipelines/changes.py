@@ -1,21 +1,16 @@
 """Changing pipelines as the API does, once what changes has been confirmed."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
-from sqlalchemy import ARRAY, BigInteger, any_, literal, select
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.database.rows import find, find_for_update
-from watcher_server.kit.errors import InvalidFieldError
-from watcher_server.kit.fields import Id
+from watcher_server.kit.errors import ConflictError, InvalidFieldError
 from watcher_server.pipelines.models import Pipeline, PipelineType
-from watcher_server.pipelines.schemas import PipelinePatch
 from watcher_server.pipelines.service import patch_pipeline
-from watcher_server.web.paging import PAGE_SIZE
 from watcher_server.web.pipelines.editing import (
     Change,
     EditForm,
@@ -46,6 +41,12 @@ class Editing:
     is_unchanged: bool = False
     is_outdated: bool = False
     is_done: bool = False
+
+    @property
+    def plans(self) -> bool:
+        """Whether the schedule, its time zone or its grace changes."""
+        planned = ("schedule", "schedule_timezone", "schedule_grace_minutes")
+        return any(getattr(self.values, name) != getattr(self.original, name) for name in planned)
 
     @property
     def other_errors(self) -> Sequence[str]:
@@ -85,8 +86,10 @@ async def go_on_editing(session: AsyncSession, pipeline_id: int, form: EditForm)
         changes = describe_changes(pipeline, about["pipeline_type"], body)
         seen = seal(changes)
         if form.confirmed and form.seen == seen:
-            await _apply(session, [body])
-    except (ValidationError, InvalidFieldError) as error:
+            # A savepoint: when the change is refused, nothing of it is written.
+            async with session.begin_nested():
+                await patch_pipeline(session, body)
+    except (ValidationError, InvalidFieldError, ConflictError) as error:
         await session.refresh(pipeline)
         return Editing(**about, errors=explain(error))
     if form.confirmed and (form.seen == seen or not changes):
@@ -96,80 +99,3 @@ async def go_on_editing(session: AsyncSession, pipeline_id: int, form: EditForm)
 
 async def _type_of(session: AsyncSession, pipeline: Pipeline) -> PipelineType:
     return await find(session, PipelineType, pipeline.pipeline_type_id)
-
-
-async def _apply(session: AsyncSession, bodies: Iterable[PipelinePatch]) -> None:
-    # A savepoint: when one change is refused, none of them is written.
-    async with session.begin_nested():
-        for body in bodies:
-            await patch_pipeline(session, body)
-
-
-class BulkAction(StrEnum):
-    """What can be done to many pipelines at once; muting is of both checks."""
-
-    MUTE = "mute"
-    UNMUTE = "unmute"
-    PAUSE = "pause"
-    ACTIVATE = "activate"
-
-
-_FIELDS: dict[BulkAction, dict[str, bool]] = {
-    BulkAction.MUTE: {"mute_freshness_check": True, "mute_timeliness_check": True},
-    BulkAction.UNMUTE: {"mute_freshness_check": False, "mute_timeliness_check": False},
-    BulkAction.PAUSE: {"active": False},
-    BulkAction.ACTIVATE: {"active": True},
-}
-
-
-class BulkForm(BaseModel):
-    """The form as it is posted; it holds one page of the list at most."""
-
-    action: BulkAction
-    selected: Annotated[list[Id], Field(max_length=PAGE_SIZE)] = []
-    confirmed: bool = False
-    seen: str = ""
-    back: str = ""
-
-
-@dataclass(frozen=True)
-class Bulk:
-    """What an action does to the pipelines that were selected.
-
-    ``affected`` are the ids and names of those that it changes; of the others, ``unaffected``, it is true already.
-    """
-
-    action: BulkAction
-    affected: Sequence[tuple[int, str]]
-    unaffected: int
-    seen: str
-    error: str = ""
-    is_outdated: bool = False
-    is_done: bool = False
-
-
-async def change_many(session: AsyncSession, form: BulkForm) -> Bulk:
-    """What would change, or, when that was confirmed, that it is done; pipelines that are gone are left out."""
-    fields = _FIELDS[form.action]
-    pipelines = await _lock_pipelines(session, form.selected)
-    affected = [
-        (row.id, row.shown_name) for row in pipelines if any(getattr(row, name) != fields[name] for name in fields)
-    ]
-    seen = seal(affected)
-    bulk = Bulk(form.action, affected, len(pipelines) - len(affected), seen)
-    if not form.confirmed:
-        return bulk
-    if form.seen != seen:
-        return replace(bulk, is_outdated=True, is_done=not affected)
-    try:
-        await _apply(session, [PipelinePatch(id=pipeline_id, **fields) for pipeline_id, _ in affected])
-    except InvalidFieldError as error:
-        return replace(bulk, error=f"{error}.")
-    return replace(bulk, is_done=True)
-
-
-async def _lock_pipelines(session: AsyncSession, pipeline_ids: Iterable[int]) -> Sequence[Pipeline]:
-    """Locked by id, so that two changes of many at once wait for each other and do not deadlock."""
-    wanted = any_(literal(list(pipeline_ids), ARRAY(BigInteger)))
-    statement = select(Pipeline).where(Pipeline.id == wanted).order_by(Pipeline.id)
-    return (await session.scalars(statement.with_for_update(key_share=True))).all()

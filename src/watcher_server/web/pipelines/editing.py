@@ -8,11 +8,12 @@ from typing import Any, Self
 
 from pydantic import BaseModel, Json, ValidationError
 
-from watcher_server.kit.errors import InvalidFieldError
+from watcher_server.kit.errors import DomainError, InvalidFieldError
 from watcher_server.kit.thresholds import check_pairs_stored
 from watcher_server.pipelines.models import Pipeline, PipelineType
 from watcher_server.pipelines.schemas import PipelinePatch, Thresholds
 from watcher_server.pipelines.summaries import Interval
+from watcher_server.web.pipelines.next_runs import NextRuns, read_next_runs
 
 SWITCHES = {
     "active": ("Pipeline", "active", "paused"),
@@ -25,17 +26,24 @@ PAIRS = {
     "timeliness": "Late after",
     "timeliness_warning": "Warn of a long run after",
 }
+# What is typed as a text, with what holds where it is left blank.
+TEXTS = {
+    "schedule": ("Schedule", None),
+    "schedule_timezone": ("Time zone", "UTC"),
+    "schedule_grace_minutes": ("Grace", "10"),
+    "owner": ("Owner", None),
+    "runbook_url": ("Runbook", None),
+}
+_MOST_TAGS = 20
+_LONGEST_TAG = 50
 _HALF_A_PAIR = "A number needs its unit and a unit its number: give both, or leave both blank for what the type says."
 
 Errors = Mapping[str, str]
 
 
-class Values(BaseModel):
-    """The fields of the form as they are typed. A blank threshold leaves it to the type."""
+class ThresholdValues(BaseModel):
+    """Thresholds as they are typed."""
 
-    active: bool = False
-    mute_freshness_check: bool = False
-    mute_timeliness_check: bool = False
     freshness_number: str = ""
     freshness_datepart: str = ""
     freshness_warning_number: str = ""
@@ -45,18 +53,49 @@ class Values(BaseModel):
     timeliness_warning_number: str = ""
     timeliness_warning_datepart: str = ""
 
+    def pair(self, name: str) -> tuple[str, str]:
+        """The number and the unit of a threshold."""
+        return getattr(self, f"{name}_number").strip(), getattr(self, f"{name}_datepart").strip()
+
+
+class Values(ThresholdValues):
+    """The fields of the form as they are typed. A blank threshold leaves it to the type; tags have commas between."""
+
+    active: bool = False
+    mute_freshness_check: bool = False
+    mute_timeliness_check: bool = False
+    schedule: str = ""
+    schedule_timezone: str = ""
+    schedule_grace_minutes: str = ""
+    owner: str = ""
+    runbook_url: str = ""
+    tags: str = ""
+
     @classmethod
     def of(cls, pipeline: Pipeline) -> Self:
         """What the form begins with."""
-        stored = {name: getattr(pipeline, name) for name in cls.model_fields}
+        stored = {name: getattr(pipeline, name) for name in cls.model_fields if name != "tags"}
+        stored["tags"] = ", ".join(tags_of(pipeline))
         blanked = {name: "" if value is None else value for name, value in stored.items()}
         return cls.model_validate(
             {name: value if isinstance(value, bool) else str(value) for name, value in blanked.items()}
         )
 
-    def pair(self, name: str) -> tuple[str, str]:
-        """The number and the unit of a threshold."""
-        return getattr(self, f"{name}_number").strip(), getattr(self, f"{name}_datepart").strip()
+    @property
+    def tag_list(self) -> list[str]:
+        """The tags, each once."""
+        return list(dict.fromkeys(filter(None, (tag.strip() for tag in self.tags.split(",")))))
+
+    @property
+    def next_runs(self) -> NextRuns:
+        """When it would run next."""
+        return read_next_runs(self.schedule, self.schedule_timezone.strip(), self.schedule_grace_minutes.strip())
+
+
+def tags_of(pipeline: Pipeline) -> list[str]:
+    """The texts in the pipeline's metadata under ``tags``."""
+    stored = (pipeline.pipeline_metadata or {}).get("tags")
+    return [tag for tag in stored if isinstance(tag, str)] if isinstance(stored, list) else []
 
 
 class EditForm(Values):
@@ -74,13 +113,17 @@ class EditForm(Values):
     back: str = ""
 
     def typed(self) -> dict[str, Any]:
-        """What was typed differently, by the names of the columns; a pair is one thing."""
+        """What was typed differently, by the names of the columns but that of the tags; a pair is one thing."""
         switches = {name: getattr(self, name) for name in SWITCHES}
         changed = {name: on for name, on in switches.items() if on != getattr(self.original, name)}
         for name in PAIRS:
             if self.pair(name) != self.original.pair(name):
                 number, datepart = self.pair(name)
                 changed |= {f"{name}_number": number or None, f"{name}_datepart": datepart or None}
+        for name, (_, blank) in TEXTS.items():
+            typed = getattr(self, name).strip()
+            if typed != getattr(self.original, name).strip():
+                changed[name] = typed or blank
         return changed
 
 
@@ -105,18 +148,33 @@ def read_patch(form: EditForm, pipeline: Pipeline) -> PipelinePatch:
         ValidationError: a field is not what the API takes.
         InvalidFieldError: half a threshold pair would be left.
     """
-    body = PipelinePatch.model_validate({"id": pipeline.id, **form.typed()})
+    typed = form.typed()
+    if form.tag_list != form.original.tag_list:
+        typed["pipeline_metadata"] = _with_tags(pipeline.pipeline_metadata or {}, form.tag_list)
+    body = PipelinePatch.model_validate({"id": pipeline.id, **typed})
     merged = {name: getattr(pipeline, name) for name in Thresholds.model_fields} | body.changes()
     check_pairs_stored(Thresholds.model_construct(**{name: merged[name] for name in Thresholds.model_fields}))
     return body
 
 
-def explain(error: ValidationError | InvalidFieldError) -> Errors:
-    """The errors by field."""
+def _with_tags(metadata: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
+    if len(tags) > _MOST_TAGS or any(len(tag) > _LONGEST_TAG for tag in tags):
+        raise InvalidFieldError("tags", f"At most {_MOST_TAGS} tags of {_LONGEST_TAG} characters each")
+    others = {name: value for name, value in metadata.items() if name != "tags"}
+    return others | ({"tags": list(tags)} if tags else {})
+
+
+def explain(error: ValidationError | DomainError) -> Errors:
+    """The errors by field; under no name what is no field's fault."""
     if isinstance(error, InvalidFieldError):
         is_pair = error.field in Thresholds.model_fields
         return {error.field: _HALF_A_PAIR if is_pair else f"{error}."}
-    return {str(found["loc"][0]) if found["loc"] else "": f"{found['msg']}." for found in error.errors()}
+    if isinstance(error, DomainError):
+        return {"": str(error)}
+    return {
+        str(found["loc"][0]) if found["loc"] else "": f"{found['msg'].removeprefix('Value error, ')}."
+        for found in error.errors()
+    }
 
 
 def describe_changes(pipeline: Pipeline, pipeline_type: PipelineType, body: PipelinePatch) -> Sequence[Change]:
@@ -124,7 +182,17 @@ def describe_changes(pipeline: Pipeline, pipeline_type: PipelineType, body: Pipe
     changes = body.changes()
     lines = [_switch(name, getattr(pipeline, name), changes[name]) for name in SWITCHES if name in changes]
     lines += [_threshold(name, pipeline, pipeline_type, changes) for name in PAIRS if f"{name}_number" in changes]
+    lines += [_text(name, getattr(pipeline, name), changes[name]) for name in TEXTS if name in changes]
+    if "pipeline_metadata" in changes:
+        after = (changes["pipeline_metadata"] or {}).get("tags", ())
+        lines.append(_text("tags", ", ".join(tags_of(pipeline)), ", ".join(after)))
     return [line for line in lines if line.before != line.after]
+
+
+def _text(name: str, before: Any, after: Any) -> Change:
+    label = "Tags" if name == "tags" else TEXTS[name][0]
+    unit = " minutes" if name == "schedule_grace_minutes" else ""
+    return Change(label, *(f"{value}{unit}" if value not in {None, ""} else "none" for value in (before, after)))
 
 
 def _switch(name: str, before: bool, after: bool) -> Change:

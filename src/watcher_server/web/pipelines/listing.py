@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Query
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.kit.errors import ConflictError
 from watcher_server.kit.fields import INT_MAX, SearchText, check_no_nul
-from watcher_server.pipelines.board import choose_pipelines, read_choices
+from watcher_server.pipelines.board import ATTENTION, Wanted, choose_pipelines, find_fitting, read_choices
 from watcher_server.pipelines.status import WORDS, Word
 from watcher_server.web.paging import PAGE_SIZE, url_builder
 
@@ -17,8 +19,8 @@ PATH = "/ui/pipelines"
 _LONGEST_TAG = 1_000
 
 # A paused pipeline has no other state, except muted.
-State = Word | Literal["muted"]
-STATES = (*WORDS, "muted")
+State = Word | Literal["muted", "attention"]
+STATES = (ATTENTION, *WORDS, "muted")
 # Words of earlier versions, in addresses that people keep.
 _FORMER = {"failed": "failing", "overdue": "late"}
 
@@ -45,11 +47,25 @@ class Filters:
         """Whether anything is left out of the list."""
         return bool(self.q or self.type or self.tag or self.state)
 
+    @property
+    def wanted(self) -> Wanted:
+        """What has to hold of the pipelines that it shows."""
+        return Wanted(self.q.split(), self.type, self.tag, self.state)
+
+    @property
+    def query(self) -> str:
+        """The filters alone, as a query string, which :func:`find_all` reads."""
+        chosen = {"q": self.q, "type": self.type, "tag": self.tag, "state": self.state or ""}
+        return urlencode({name: value for name, value in chosen.items() if value})
+
     def url(self) -> Callable[..., str]:
         """A function that gives the address of this list, or of the list with a part of its state changed."""
         order = None if self.order == DEFAULT_ORDER else self.order
         page = None if self.page == 1 else self.page
         return url_builder(PATH, q=self.q, type=self.type, tag=self.tag, state=self.state, order=order, page=page)
+
+
+_FILTERS = TypeAdapter(Filters)
 
 
 @dataclass(frozen=True)
@@ -72,16 +88,7 @@ class Listing:
 
 async def list_pipelines(session: AsyncSession, filters: Filters) -> Listing:
     """The requested page, or the last one when the list is shorter."""
-    chosen = await choose_pipelines(
-        session,
-        parts=filters.q.split(),
-        type_name=filters.type,
-        tag=filters.tag,
-        word=filters.state,
-        order=filters.order,
-        page=filters.page,
-        size=PAGE_SIZE,
-    )
+    chosen = await choose_pipelines(session, filters.wanted, order=filters.order, page=filters.page, size=PAGE_SIZE)
     choices = await read_choices(session)
     counts = [(state, chosen.counts.get(state, 0)) for state in STATES]
     return Listing(
@@ -94,6 +101,19 @@ async def list_pipelines(session: AsyncSession, filters: Filters) -> Listing:
         type_names=_with(choices.type_names, filters.type),
         tags=_with(choices.tags, filters.tag),
     )
+
+
+async def find_all(session: AsyncSession, query: str, most: int) -> list[int]:
+    """The ids of all pipelines that fit the filters of that query string, at most this number.
+
+    Raises:
+        ConflictError: they are no filters of the list.
+    """
+    try:
+        filters = _FILTERS.validate_python(dict(parse_qsl(query)))
+    except ValidationError:
+        raise ConflictError("These are no filters of the list: open it again.") from None
+    return await find_fitting(session, filters.wanted, most)
 
 
 def _with(values: Iterable[str], chosen: str) -> list[str]:

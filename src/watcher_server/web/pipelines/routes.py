@@ -7,13 +7,16 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
+from watcher_server.http.state import app_state
 from watcher_server.kit.fields import DatePart, Id
 from watcher_server.web.pages import is_part, render
 from watcher_server.web.paging import PAGE_SIZE, paging
 from watcher_server.web.pipelines import changes, reading
-from watcher_server.web.pipelines.changes import Bulk, BulkForm, Editing
+from watcher_server.web.pipelines.bulk import MOST_AT_ONCE, Bulk, BulkForm, change_many
+from watcher_server.web.pipelines.changes import Editing
 from watcher_server.web.pipelines.editing import EditForm
 from watcher_server.web.pipelines.listing import DEFAULT_ORDER, PATH, Filters, list_pipelines
+from watcher_server.web.pipelines.next_runs import known_zones, read_next_runs
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
@@ -24,8 +27,9 @@ async def show_pipelines(
     session: Session,
     filters: Annotated[Filters, Depends()],
     selected: Annotated[list[Id], Query(max_length=PAGE_SIZE)] = [],  # noqa: B006 - FastAPI copies it
+    everything: Annotated[str, Query(max_length=4_000)] = "",
 ) -> HTMLResponse:
-    """The list, or to htmx only its live part, in which the ``selected`` stay so."""
+    """The list, or to htmx only its live part, in which the ``selected`` and ``everything`` stay so."""
     listing = await list_pipelines(session, filters)
     url = filters.url()
     page = render(
@@ -35,6 +39,8 @@ async def show_pipelines(
         listing=listing,
         rows=await reading.read_rows(session, listing.ids),
         selected=frozenset(selected),
+        everything=everything,
+        most_at_once=MOST_AT_ONCE,
         url=url,
         url_order=None if filters.order == DEFAULT_ORDER else filters.order,
         paging=paging(url, listing.page, len(listing.ids), total=listing.total),
@@ -42,6 +48,18 @@ async def show_pipelines(
     if is_part(request):
         page.headers["HX-Replace-Url"] = url()
     return page
+
+
+@router.get(PATH + "/next-runs")
+async def show_next_runs(
+    request: Request,
+    schedule: Annotated[str, Query(max_length=200)] = "",
+    schedule_timezone: Annotated[str, Query(max_length=100)] = "",
+    schedule_grace_minutes: Annotated[str, Query(max_length=20)] = "",
+) -> HTMLResponse:
+    """When a pipeline with what is being typed would run next: a part of the form."""
+    next_runs = read_next_runs(schedule, schedule_timezone.strip(), schedule_grace_minutes.strip())
+    return render(request, "pipelines/_next_runs.html", next_runs=next_runs)
 
 
 @router.get(PATH + "/{pipeline_id}/edit")
@@ -64,7 +82,9 @@ async def post_edit(
 @router.post(PATH + "/bulk")
 async def post_bulk(request: Request, session: Session, form: Annotated[BulkForm, Form()]) -> Response:
     """How many change, for the viewer to confirm; once confirmed, the change."""
-    bulk = await changes.change_many(session, form)
+    bulk = await change_many(session, form)
+    if bulk.is_done:
+        app_state(request).relay.wake()
     return _changed(request, form.back) if bulk.is_done else _show_bulk(request, bulk, form.back)
 
 
@@ -78,6 +98,7 @@ def _show_editing(request: Request, editing: Editing, back: str) -> HTMLResponse
         in_dialog=is_part(request),
         editing=editing,
         dateparts=list(DatePart),
+        zones=known_zones(),
         back=_list_or_page(back),
     )
 
@@ -86,8 +107,10 @@ def _show_bulk(request: Request, bulk: Bulk, back: str) -> HTMLResponse:
     return render(
         request,
         "pipelines/_bulk.html" if is_part(request) else "pipelines/bulk.html",
+        status_code=422 if bulk.errors and not is_part(request) else 200,
         in_dialog=is_part(request),
         bulk=bulk,
+        dateparts=list(DatePart),
         back=_list_or_page(back),
     )
 

@@ -24,11 +24,12 @@ def file_name(days: Sequence[date]) -> str:
 
 
 async def write_days(engine: AsyncEngine, view: ReportView, days: Sequence[date]) -> AsyncIterator[str]:
-    """The file in pieces: a line of names, then every row of these days.
+    """The file in pieces: a byte-order mark, a line of names, then every row of these days.
 
     A connection is held while one day's rows are read, and never while the client receives them.
     """
-    yield _write([_COLUMNS])
+    # Excel reads a file without this mark in the code page of its machine.
+    yield "\ufeff" + _write([_COLUMNS])
     for day in days:
         async with AsyncSession(engine) as session, session.begin():
             rows = await read_rows(session, view.names(), (day, day))

@@ -7,13 +7,23 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.reporting.report import Extent, Place, ReportRow, Sums, read_rows, read_sums
+from watcher_server.reporting.report import (
+    Extent,
+    PipelineSums,
+    Place,
+    ReportRow,
+    Sums,
+    read_pipeline_sums,
+    read_rows,
+    read_sums,
+)
 from watcher_server.web.reporting.query import ReportView, read_place
 
 # The first look covers this number of pipelines times days.
 _LOOKED_AT_ONCE = 3_000
 # With more pipelines times days than this, the summary is loaded after the page.
 _SUMMED_AT_ONCE = 10_000
+MOST_TOTALS = 200
 
 
 class ReportPage(NamedTuple):
@@ -61,10 +71,28 @@ async def _gather(
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineTotal:
+    """What one pipeline did in the period, and in the one before: None when it did not run in one of them."""
+
+    pipeline_id: int
+    shown: str
+    type_name: str
+    now: Sums | None
+    before: Sums | None
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """The days of the report on which something ran, the earliest first."""
+    """The days of the report on which something ran, the earliest first; what it comes to for each pipeline.
+
+    ``first_before`` and ``last_before`` are the ends of the period before, and ``before`` is what that came to.
+    """
 
     days: Sequence[tuple[date, Sums]]
+    first_before: date
+    last_before: date
+    before: Sums
+    pipelines: Sequence[PipelineTotal]
 
     @property
     def total(self) -> Sums:
@@ -88,5 +116,33 @@ def is_quick(view: ReportView, extent: Extent) -> bool:
 
 async def read_summary(session: AsyncSession, view: ReportView, extent: Extent) -> Summary:
     """The summary of the whole filtered report, whatever page of it is shown."""
-    days = view.period(extent.today)
-    return Summary(await read_sums(session, view.names(), (days[-1], days[0])) if days else [])
+    days, names = view.period(extent.today), view.names()
+    span, earlier = (days[-1], days[0]) if days else None, view.period_before(extent.today)
+    now = await read_pipeline_sums(session, names, span) if span else []
+    before = await read_pipeline_sums(session, names, earlier)
+    return Summary(
+        await read_sums(session, names, span) if span else [],
+        *earlier,
+        Sums.together([each.sums for each in before]),
+        _totals(now, before),
+    )
+
+
+def _totals(now: Sequence[PipelineSums], before: Sequence[PipelineSums]) -> list[PipelineTotal]:
+    """Those that failed most first, then those that ran most; at most as many as one table can show."""
+    sums, former = ({each.pipeline_id: each for each in found} for found in (now, before))
+    totals = [
+        PipelineTotal(
+            each.pipeline_id,
+            each.pipeline_shown,
+            each.pipeline_type_name,
+            sums[each.pipeline_id].sums if each.pipeline_id in sums else None,
+            former[each.pipeline_id].sums if each.pipeline_id in former else None,
+        )
+        for each in {**former, **sums}.values()
+    ]
+    return sorted(totals, key=_weight, reverse=True)[:MOST_TOTALS]
+
+
+def _weight(total: PipelineTotal) -> tuple[int, int]:
+    return (total.now.failed_executions, total.now.total_executions) if total.now else (-1, 0)

@@ -15,7 +15,7 @@ from watcher_server.web.pages import back_to, render
 from watcher_server.web.paging import url_builder
 from watcher_server.web.reporting.download import file_name, write_days
 from watcher_server.web.reporting.query import DEFAULT_PAGE_SIZE, ReportView
-from watcher_server.web.reporting.reading import ReportPage, is_quick, read_page, read_summary
+from watcher_server.web.reporting.reading import MOST_TOTALS, ReportPage, is_quick, read_page, read_summary
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
 
@@ -34,6 +34,7 @@ async def show_reporting(request: Request, session: Session, view: View) -> HTML
         "reporting/index.html",
         view=view,
         url=url,
+        span=view.span(extent.today),
         extent=extent,
         summary=await read_summary(session, view, extent) if quick else None,
         page=page,
@@ -42,6 +43,7 @@ async def show_reporting(request: Request, session: Session, view: View) -> HTML
         download_url=_download_url(view),
         type_names=await reporting.list_pipeline_type_names(session),
         has_pipelines=bool(page.rows) or await reporting.has_pipelines(session),
+        most_totals=MOST_TOTALS,
         every_days=(7, 14, 30),
         every_size=(25, DEFAULT_PAGE_SIZE, 100, 250),
     )
@@ -52,7 +54,15 @@ async def show_summary(request: Request, session: Session, view: View) -> HTMLRe
     """The summary alone."""
     extent = await read_extent(session, view.names())
     summary = await read_summary(session, view, extent)
-    return render(request, "reporting/_summary.html", view=view, url=_url(view), extent=extent, summary=summary)
+    return render(
+        request,
+        "reporting/_summary.html",
+        view=view,
+        url=_url(view),
+        extent=extent,
+        summary=summary,
+        most_totals=MOST_TOTALS,
+    )
 
 
 @router.get("/reporting/names")

@@ -17,6 +17,7 @@ from watcher_server.auth.service import (
     list_tokens,
 )
 from watcher_server.http.body import JsonRoute
+from watcher_server.http.own_address import own_address
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import BIGINT_MAX, Id
@@ -132,7 +133,7 @@ async def _connect(
     error: str | None = None,
     status_code: int = 200,
 ) -> HTMLResponse:
-    base = (app_state(request).settings.public_url or str(request.base_url)).rstrip("/")
+    base = own_address(request)
     connection = await session.connection()
     names = {each.name for each in await connection.run_sync(list_tokens)} if may_administer(request) else set()
     return render(

@@ -13,6 +13,7 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
  * @property {boolean} [points] whether each value has a mark
  * @property {boolean} [hidden] drawn by nothing but a band
  * @property {boolean} [stepped] holds its value until the next
+ * @property {boolean} [spans] goes on across moments without a value
  * @property {(value: number | null) => string} [format] of the legend
  */
 
@@ -41,6 +42,8 @@ export function color(token) {
   return getComputedStyle(document.documentElement).getPropertyValue(token).trim();
 }
 
+const LEAST_SPAN_SECONDS = 300;
+
 const compact = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 const plain = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 
@@ -57,7 +60,7 @@ function series(line) {
     points: { show: line.points ?? false, size: 5, fill: () => color(line.color) },
     paths: line.stepped ? uPlot.paths.stepped?.({ align: 1 }) : undefined,
     value: (/** @type {unknown} */ _chart, /** @type {number | null} */ value) => (line.format ?? full)(value),
-    spanGaps: false,
+    spanGaps: line.spans ?? false,
   };
 }
 
@@ -89,6 +92,16 @@ function powersOfTen(_chart, _place, _least, most) {
  * @param {number[]} ticks
  */
 const everyTick = (_chart, ticks) => ticks;
+
+/**
+ * The span of the axis of time, so long that one moment is a point of it.
+ * @param {unknown} _chart
+ * @param {number} from
+ * @param {number} until
+ */
+function longEnough(_chart, from, until) {
+  return [Math.min(from, until - LEAST_SPAN_SECONDS), until];
+}
 
 /** @param {ChartOptions} options */
 function axes(options) {
@@ -122,6 +135,7 @@ function plotOptions(options, width) {
     cursor: options.sync ? { sync: { key: options.sync } } : {},
     legend: { live: true },
     scales: {
+      x: { range: longEnough },
       y: {
         ...(options.wide ? { distr: 4, asinh: 10 } : {}),
         range: { min: { soft: options.least ?? 0, mode: 1, pad: 0.05 }, max: { mode: 1, pad: 0.1 } },

@@ -47,6 +47,8 @@ export function askFirst() {
     (event) => {
       const form = event.target;
       if (!(form instanceof HTMLFormElement) || !form.dataset.confirm) return;
+      // A button that only looks, such as one for a preview, changes nothing.
+      if (event.submitter?.getAttribute("formmethod") === "get") return;
       if (form.dataset.confirmed) {
         delete form.dataset.confirmed;
         return;

@@ -5,6 +5,7 @@
 import { askFirst } from "./confirm.js";
 import { watchConnection } from "./connection.js";
 import { keepLive } from "./live.js";
+import { focusSearch } from "./search.js";
 import { writeTimes } from "./time.js";
 
 const REWRITE_MILLISECONDS = 1000;
@@ -15,3 +16,4 @@ document.addEventListener("htmx:afterSettle", () => writeTimes(document));
 askFirst();
 watchConnection();
 keepLive();
+focusSearch();

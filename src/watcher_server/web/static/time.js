@@ -29,6 +29,11 @@ export function localTime(moment) {
   return `${part.year}-${part.month}-${part.day} ${part.hour}:${part.minute}`;
 }
 
+/** The viewer's zone, in which the page's times are. */
+export function zoneName() {
+  return clock.resolvedOptions().timeZone;
+}
+
 /**
  * Seconds in their two largest units, as the server writes them: `3h 20m`.
  * @param {number} seconds

@@ -28,7 +28,7 @@ async def create_rule(session: AsyncSession, pipeline_id: int, form: Mapping[str
         NotFoundError: no such pipeline.
         ConflictError: the metric has a rule already.
     """
-    body = _read(RulePost, form, pipeline_id=pipeline_id)
+    body = read_rule(RulePost, form, pipeline_id=pipeline_id)
     if await session.scalar(_rule_id(pipeline_id, AnomalyDetectionRule.metric_field == body.metric_field)) is not None:
         raise ConflictError(f"This pipeline has a rule for {body.metric_field} already: change that one.")
     await service.sync_rule(session, body)
@@ -41,15 +41,15 @@ async def change_rule(session: AsyncSession, pipeline_id: int, rule_id: int, for
         FormError: a field is wrong.
         NotFoundError: the pipeline has no such rule.
     """
-    body = _read(RulePatch, form, id=rule_id)
+    body = read_rule(RulePatch, form, id=rule_id)
     await _find_rule(session, pipeline_id, rule_id)
     await service.patch_rule(session, body)
 
 
 async def forget_new_normal(session: AsyncSession, pipeline_id: int, rule_id: int) -> None:
-    """Have the runs from before the new normal count again; raises as :func:`change_rule` does."""
+    """Have the normal from before the new one hold again; raises as :func:`change_rule` does."""
     await _find_rule(session, pipeline_id, rule_id)
-    await service.patch_rule(session, RulePatch(id=rule_id, normal_from=None))
+    await service.take_back_normal(session, rule_id)
 
 
 async def _find_rule(session: AsyncSession, pipeline_id: int, rule_id: int) -> None:
@@ -61,10 +61,20 @@ def _rule_id(pipeline_id: int, which: Any) -> Any:
     return select(AnomalyDetectionRule.id).where(AnomalyDetectionRule.pipeline_id == pipeline_id, which)
 
 
-def _read(kind: type[Body], form: Mapping[str, Any], **about: int) -> Body:
-    """The fields of a rule that the form carries. An empty one is left out, or null where that means never."""
+_EMPTY_SAYS: dict[str, Any] = {"new_normal_after": None, "alarms_per_month": None, "holidays": []}
+
+
+def read_rule(kind: type[Body], form: Mapping[str, Any], **about: int) -> Body:
+    """The fields of a rule that the form carries. An empty one is left out, or says never or none where it may.
+
+    Raises:
+        FormError: a field is wrong.
+    """
     given = {name: str(form[name]).strip() for name in FIELDS if name in form}
-    filled = {name: value or None for name, value in given.items() if value or name == "new_normal_after"}
+    filled: dict[str, Any] = {name: value for name, value in given.items() if value}
+    filled |= {name: empty for name, empty in _EMPTY_SAYS.items() if given.get(name) == ""}
+    if given.get("holidays"):
+        filled["holidays"] = given["holidays"].replace(",", " ").split()
     try:
         return kind.model_validate({**filled, **about})
     except ValidationError as error:

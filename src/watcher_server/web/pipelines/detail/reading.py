@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies import service as anomalies
 from watcher_server.anomalies.flagged import read_anomaly
-from watcher_server.anomalies.rules import Direction, Method, Seasonality
+from watcher_server.anomalies.progress import read_known
+from watcher_server.anomalies.rules import Direction, Method, Metric, Seasonality
 from watcher_server.database.rows import find
 from watcher_server.executions.recent import LOOKED_THROUGH, Outcome, RunOutcome, read_latest_runs, read_runs
 from watcher_server.incidents.explaining import explain_incident
@@ -21,7 +22,7 @@ from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.reading import IncidentFilter, list_incidents
 from watcher_server.kit.fields import Id, UtcDatetime
 from watcher_server.kit.listing import Page
-from watcher_server.lineage.places import MOST_PLACES, Reach, read_places, read_reach
+from watcher_server.lineage.places import MOST_PLACES, Reach, read_places, read_reach, read_touched
 from watcher_server.pipelines.findings import Finding, read_findings
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.pipelines.status import WRONG, Status, read_conditions
@@ -30,7 +31,8 @@ from watcher_server.timeliness.service import read_severities
 from watcher_server.web.incidents.wording import WORDS as INCIDENT_WORDS
 from watcher_server.web.paging import PAGE_SIZE
 from watcher_server.web.pipelines.detail.log import read_log
-from watcher_server.web.pipelines.detail.series import MOST_BANDS, read_series
+from watcher_server.web.pipelines.detail.series import read_series
+from watcher_server.web.pipelines.detail.trying import suggest_form
 from watcher_server.web.pipelines.detail.watermarks import compare_moves
 from watcher_server.web.pipelines.detail.wording import METRIC_NAMES
 
@@ -122,6 +124,7 @@ class Done(StrEnum):
     """What was just done, for the page to say so."""
 
     UNFLAGGED = "unflagged"
+    REFLAGGED = "reflagged"
     ACCEPTED = "accepted"
     RULE_CREATED = "rule-created"
     RULE_CHANGED = "rule-changed"
@@ -132,6 +135,7 @@ class Done(StrEnum):
 class State(BaseModel):
     """The query string: ``before`` and ``after`` are executions, ``until`` a moment, from which a list goes on.
 
+    ``metric`` is the one that a rule is to be made for, or whose flag was just taken off the ``run``.
     ``at`` is the moment for which the page says who would be told; now without it.
     """
 
@@ -144,6 +148,8 @@ class State(BaseModel):
     at: Annotated[UtcDatetime | None, BeforeValidator(lambda typed: typed or None)] = None
     anomaly: Id | None = None
     edit: Id | None = None
+    metric: Annotated[Metric | None, BeforeValidator(lambda given: given if given in {*Metric} else None)] = None
+    run: Id | None = None
     done: Done | None = None
 
 
@@ -202,14 +208,14 @@ async def _charts(session: AsyncSession, pipeline_id: int, state: State) -> dict
     return {
         "series": await read_series(session, pipeline_id, rules, state.runs),
         "counts": list(RunCount),
-        "most_bands": MOST_BANDS,
         "anomaly": None if state.anomaly is None else await read_anomaly(session, pipeline_id, state.anomaly),
     }
 
 
 async def _lineage(session: AsyncSession, pipeline_id: int) -> dict[str, Any]:
     sources, targets = await read_places(session, pipeline_id)
-    return {"sources": sources, "targets": targets, "most": MOST_PLACES}
+    touched, statuses = await read_touched(session, pipeline_id)
+    return {"sources": sources, "targets": targets, "most": MOST_PLACES, "touched": touched, "statuses": statuses}
 
 
 async def _incidents(session: AsyncSession, pipeline_id: int) -> dict[str, Any]:
@@ -223,10 +229,17 @@ async def _incidents(session: AsyncSession, pipeline_id: int) -> dict[str, Any]:
 async def _rules(session: AsyncSession, pipeline_id: int, state: State) -> dict[str, Any]:
     rules = await anomalies.list_rules(session, Page(), pipeline_id=pipeline_id, metric_field=None, active=None)
     ruled = {rule.metric_field for rule in rules}
+    without = [metric for metric in METRIC_NAMES if metric not in ruled]
+    wanted = state.metric.value if state.metric and state.metric.value in without else without[0] if without else None
+    suggested = await suggest_form(session, pipeline_id, wanted) if wanted else {}
     return {
+        **suggested,
+        "wanted": wanted,
+        "known": await read_known(session, [rule.id for rule in rules if rule.learning]),
+        "preview": None,
         "rules": sorted(rules, key=lambda rule: list(METRIC_NAMES).index(rule.metric_field)),
         "edited": next((rule for rule in rules if rule.id == state.edit), None),
-        "without_rule": [metric for metric in METRIC_NAMES if metric not in ruled],
+        "without_rule": without,
         "methods": list(Method),
         "seasonalities": list(Seasonality),
         "directions": list(Direction),

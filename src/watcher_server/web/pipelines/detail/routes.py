@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from watcher_server.anomalies import corrections
 from watcher_server.anomalies.flagged import read_anomaly
-from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
+from watcher_server.anomalies.reflagging import reflag
+from watcher_server.anomalies.schemas import AcceptNewNormal, Reflag, Unflag
 from watcher_server.auth.access import may_write
 from watcher_server.http.body import JsonRoute, read_form
 from watcher_server.http.session import Session
@@ -22,6 +23,7 @@ from watcher_server.web.paging import url_builder
 from watcher_server.web.pipelines.detail import changes
 from watcher_server.web.pipelines.detail.reading import Done, State, Tab, read_standing, read_tab
 from watcher_server.web.pipelines.detail.recipes import ping_recipes
+from watcher_server.web.pipelines.detail.trying import preview_form
 from watcher_server.web.pipelines.detail.wording import WORDS
 
 router = APIRouter(route_class=JsonRoute, include_in_schema=False)
@@ -116,7 +118,11 @@ async def unflag(
 ) -> Response:
     """Take the flag of a metric off a run."""
     await corrections.unflag_anomaly(session, Unflag(**verdict.about(pipeline_id)))
-    return _done(request, pipeline_id, Tab.CHARTS, Done.UNFLAGGED, verdict.back)
+    if verdict.back.startswith("/ui/"):
+        return back_to(request, verdict.back)
+    url = url_builder(_path(pipeline_id))
+    cleared = {"run": verdict.execution_id, "metric": verdict.metric}
+    return back_to(request, url(tab=Tab.CHARTS.value, done=Done.UNFLAGGED.value, **cleared))
 
 
 @router.post("/ui/pipelines/{pipeline_id}/accept")
@@ -126,6 +132,15 @@ async def accept(
     """Take the level of a metric from a run on as the new normal."""
     await corrections.accept_new_normal(session, AcceptNewNormal(**verdict.about(pipeline_id)))
     return _done(request, pipeline_id, Tab.CHARTS, Done.ACCEPTED, verdict.back)
+
+
+@router.post("/ui/pipelines/{pipeline_id}/reflag")
+async def put_flag_back(
+    request: Request, pipeline_id: PipelineId, verdict: Annotated[Verdict, Form()], session: Session
+) -> Response:
+    """Put the flag of a metric back that was taken off a run."""
+    await reflag(session, Reflag(**verdict.about(pipeline_id)))
+    return _done(request, pipeline_id, Tab.CHARTS, Done.REFLAGGED, verdict.back)
 
 
 @router.post("/ui/pipelines/{pipeline_id}/ping-url")
@@ -139,6 +154,21 @@ async def renew_ping_url(request: Request, pipeline_id: PipelineId, session: Ses
 async def create_rule(request: Request, pipeline_id: PipelineId, session: Session) -> Response:
     """Have another metric judged."""
     return await _write_rule(request, session, pipeline_id, None)
+
+
+@router.get("/ui/pipelines/{pipeline_id}/rules/preview")
+async def preview_rule(
+    request: Request, pipeline_id: PipelineId, session: Session, rule_id: Id | None = None
+) -> Response:
+    """What the rule that was filled in would have flagged; nothing is saved."""
+    form = dict(request.query_params)
+    metric = form.get("metric_field")
+    state = State.model_validate({"tab": Tab.RULES, "edit": rule_id, "metric": metric})
+    try:
+        shown = await preview_form(session, pipeline_id, form)
+    except changes.FormError as error:
+        return await _show(request, session, pipeline_id, state, status_code=422, error=str(error), filled=form)
+    return await _show(request, session, pipeline_id, state, filled=form, **shown)
 
 
 @router.post("/ui/pipelines/{pipeline_id}/rules/{rule_id}")

@@ -12,9 +12,6 @@ from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetec
 from watcher_server.executions.recent import ListedRun, read_newest_runs
 from watcher_server.web.pipelines.detail.wording import METRIC_NAMES
 
-# A band costs the server some milliseconds: with more runs it is worked out when the viewer asks for it.
-MOST_BANDS = 60
-
 
 @dataclass(frozen=True, slots=True)
 class Chart:

@@ -33,6 +33,8 @@ FIELDS = {
     "seasonality": "Compared with",
     "direction": "Anomalous when",
     "z_threshold": "Z-score",
+    "alarms_per_month": "Alarms a month at most",
+    "holidays": "Holidays",
     "lookback_days": "Looks back",
     "minimum_executions": "At least",
     "minimum_std_percent": "Least deviation in percent",

@@ -15,14 +15,16 @@ import { groupIcon, placeIcon } from "./icons.js";
  * @property {Record<string, string>} status by word
  */
 
-export const CARD = { width: 216, height: 48, left: 32, icon: 10, top: 17, bottom: 26, footer: 196, line: 16 };
+export const CARD = { left: 32, icon: 10, top: 17, bottom: 26, line: 16, right: 10, most: 460, usual: 216 };
 export const FONT = 'system-ui, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif';
 export const NAME_SIZE = 12.5;
+export const LINE_HEIGHT = 15;
 // The distance from a card to the name of a pipeline.
 export const LABEL_OFFSET = 64;
 const SMALL_SIZE = 11;
-const NAME_WIDTH = CARD.width - CARD.left - 10;
-const TYPE_WIDTH = CARD.footer - 22;
+// A card with less has no room for its status.
+const LEAST_ROOM = 104;
+const NAME_FONT = `600 ${NAME_SIZE}px ${FONT}`;
 
 // The end of a name gets more room, because many names share their beginning.
 const HEAD_SHARE = 0.4;
@@ -39,6 +41,7 @@ const STATUSES = [
   "running",
   "ok",
   "unknown",
+  "affected",
 ];
 const ESCAPES = /** @type {const} */ ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" });
 
@@ -117,9 +120,101 @@ function elided(signs, kept) {
   return `${signs.slice(0, head).join("")}…${signs.slice(signs.length - (kept - head)).join("")}`;
 }
 
-/** @param {string} name */
-export function shortName(name) {
-  return elide(name, `600 ${NAME_SIZE}px ${FONT}`, NAME_WIDTH);
+/**
+ * @typedef {object} Size of the cards of a drawing
+ * @property {number} width
+ * @property {number} lines of a name
+ */
+
+/** @param {Size} size */
+export function heightOf({ lines }) {
+  return CARD.bottom + CARD.line + 6 + (lines - 1) * LINE_HEIGHT;
+}
+
+/**
+ * Where the last line of a card begins, from its top.
+ * @param {{lines: number}} size
+ */
+export function footerTop({ lines }) {
+  return CARD.bottom + (lines - 1) * LINE_HEIGHT;
+}
+
+/**
+ * Where the middle of its name is, from its top: of one that needs one line, over both.
+ * @param {{lines: number}} size
+ */
+export function nameMiddle({ lines }) {
+  return CARD.top + ((lines - 1) * LINE_HEIGHT) / 2;
+}
+
+/**
+ * The places at which a name may go on in a second line: behind a dot, a slash, or what else joins words.
+ * @param {string} name
+ */
+function joints(name) {
+  return [...name.matchAll(/[./\\:_ -]+(?=[^./\\:_ -])/g)].map((found) => found.index + found[0].length);
+}
+
+/**
+ * The lines of a name, none longer than the room that there is where its words allow it.
+ * @param {string} name
+ * @param {number} room
+ */
+function wrap(name, room) {
+  const lines = [];
+  let [start, last] = [0, 0];
+  for (const end of [...joints(name), name.length]) {
+    if (last > start && widthOf(name.slice(start, end), NAME_FONT) > room) {
+      lines.push(name.slice(start, last));
+      start = last;
+    }
+    last = end;
+  }
+  return [...lines, name.slice(start)];
+}
+
+/**
+ * The least room in which a name stands whole in that many lines.
+ * @param {string} name
+ * @param {number} most
+ */
+function roomFor(name, most) {
+  let enough = Math.ceil(widthOf(name, NAME_FONT));
+  let tooLittle = Math.min(LEAST_ROOM, enough) - 1;
+  while (most > 1 && enough - tooLittle > 2) {
+    const middle = (enough + tooLittle) >> 1;
+    const lines = wrap(name, middle);
+    const fits = lines.length <= most && lines.every((line) => widthOf(line, NAME_FONT) <= middle);
+    if (fits) enough = middle;
+    else tooLittle = middle;
+  }
+  return enough;
+}
+
+/**
+ * How wide the cards have to be for these names to stand on them whole.
+ * @param {string[]} names
+ * @param {number} lines
+ */
+export function widthFor(names, lines) {
+  const room = Math.max(LEAST_ROOM, ...names.map((name) => roomFor(name, lines)));
+  return room + CARD.left + CARD.right;
+}
+
+/**
+ * The name as it stands on a card: whole where it fits, in the lines that there are.
+ * @param {string} name
+ * @param {Size} size
+ */
+export function nameOn(name, { width, lines }) {
+  const room = width - CARD.left - CARD.right;
+  const wrapped = lines === 1 ? [name] : wrap(name, room);
+  const kept = wrapped.slice(0, lines - 1);
+  const rest = wrapped.slice(lines - 1).join("");
+  return [...kept, rest]
+    .filter((line) => line)
+    .map((line) => elide(line, NAME_FONT, room))
+    .join("\n");
 }
 
 /** @param {string} name of a pipeline */
@@ -128,18 +223,20 @@ export function edgeName(name) {
 }
 
 /**
- * The second line: icon and word of the status, and the type.
- * @param {string} status
- * @param {string} type
+ * The last line: icon and word of the status, whether what lies above it affects it, and the type.
+ * @param {{status: string, type: string, affected: boolean}} node
+ * @param {number} width
  * @param {Tones} tones
  * @param {import("./icons.js").Icons} icons
  */
-export function footer(status, type, tones, icons) {
-  const color = tones.status[status] ?? tones.muted;
+export function footer({ status, type, affected }, width, tones, icons) {
+  const tone = affected ? "affected" : status;
+  const said = affected ? `${status}, affected` : status;
+  const color = tones.status[tone] ?? tones.muted;
   const small = `${SMALL_SIZE}px ${FONT}`;
-  const rest = TYPE_WIDTH - widthOf(`${status} · `, `600 ${small}`);
-  const icon = placeIcon(icons.get(status) ?? icons.get("unknown") ?? "", { x: 1, y: 2, size: 12, color });
-  const word = `<tspan font-weight="600" fill="${color}">${status}</tspan>`;
+  const rest = width - 22 - widthOf(`${said} · `, `600 ${small}`);
+  const icon = placeIcon(icons.get(tone) ?? icons.get("unknown") ?? "", { x: 1, y: 2, size: 12, color });
+  const word = `<tspan font-weight="600" fill="${color}">${said}</tspan>`;
   const kind = `<tspan fill="${tones.muted}"> · ${escapeXml(elide(type, small, rest))}</tspan>`;
   const family = escapeXml(FONT);
   return `${icon}<text x="22" y="12" xml:space="preserve" font-family="${family}" font-size="${SMALL_SIZE}">${word}${kind}</text>`;

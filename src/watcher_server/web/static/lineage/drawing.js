@@ -4,9 +4,10 @@
 
 import cytoscape from "../vendor/cytoscape/cytoscape.esm.min.js";
 import dagre from "../vendor/cytoscape-dagre/cytoscape-dagre.esm.min.js";
-import { readTones } from "./card.js";
+import { CARD, readTones } from "./card.js";
 import { cardId, makeElements } from "./elements.js";
-import { layOut, placeStubs } from "./layout.js";
+import { layOut, placeStubs, zoomOf } from "./layout.js";
+import { plansFor } from "./plan.js";
 import { makeStyle } from "./style.js";
 
 cytoscape.use(dagre);
@@ -14,8 +15,11 @@ cytoscape.use(dagre);
 /** @typedef {import("./elements.js").LineageData} LineageData */
 
 const PADDING = 24;
-// Names cannot be read at a smaller zoom, so a wide graph is shown around its centre and not as a whole.
-const LEAST_READABLE = 0.42;
+// Names are read without effort at this zoom.
+const WELL_READABLE = 0.95;
+const MOST_ZOOM = 1.25;
+// Names cannot be read at a smaller zoom, so of very many addresses those around the centre are shown first.
+const LEAST_READABLE = 0.75;
 const ZOOM_STEP = 1.3;
 
 export class Drawing {
@@ -28,6 +32,8 @@ export class Drawing {
     this.tones = readTones();
     /** @type {LineageData | undefined} */
     this.view = undefined;
+    /** @type {import("./plan.js").Plan} */
+    this.plan = { direction: "LR", gap: 140, size: { width: CARD.usual, lines: 1 } };
     this.cy = cytoscape({
       container,
       style: makeStyle(this.tones),
@@ -41,12 +47,12 @@ export class Drawing {
   /**
    * Draw a view for the first time.
    * @param {LineageData} view
+   * @param {import("./plan.js").Plan} [plan] the one that fits best without it
    */
-  async begin(view) {
+  async begin(view, plan) {
     this.view = view;
-    const elements = [...makeElements(view, this.tones, this.icons).values()];
-    this.cy.add(elements.map(({ data, classes }) => ({ data, classes })));
-    await layOut(this.cy);
+    this.cy.add([...this.#elements(view).values()].map(({ data, classes }) => ({ data, classes })));
+    await this.#arrange(view, plan);
     this.frame();
   }
 
@@ -56,17 +62,48 @@ export class Drawing {
    * @param {number} [anchor] the address that stays where it is; without one, everything is shown anew
    */
   async change(view, anchor) {
+    const standsOut = (/** @type {LineageData | undefined} */ of) => of?.nodes.filter(({ faded }) => !faded).length;
+    const isNarrowed = standsOut(view) !== standsOut(this.view);
     this.view = view;
-    const wanted = makeElements(view, this.tones, this.icons);
-    const { fresh, moved } = this.#merge(wanted);
-    if (!moved) placeStubs(this.cy);
-    else if (anchor === undefined) {
-      await layOut(this.cy);
+    const { fresh, moved } = this.#merge(this.#elements(view));
+    if (!moved) {
+      placeStubs(this.cy);
+      if (isNarrowed) this.frame();
+    } else if (anchor === undefined) {
+      await this.#arrange(view);
       this.frame();
     } else {
       const isShown = this.cy.getElementById(cardId(anchor)).nonempty();
-      await layOut(this.cy, { anchor: cardId(isShown ? anchor : view.centre), fresh });
+      await layOut(this.cy, this.plan, { anchor: cardId(isShown ? anchor : view.centre), fresh });
     }
+  }
+
+  /** Whether a name does not stand whole on its card. */
+  get isCut() {
+    return this.cy.nodes(".address").some((card) => card.data("label").includes("…"));
+  }
+
+  /** @param {LineageData} view */
+  #elements(view) {
+    return makeElements(view, { tones: this.tones, icons: this.icons, size: this.plan.size });
+  }
+
+  /**
+   * Lay everything out by the first plan by which it fits and can be read, else by the one that leaves it the largest.
+   * @param {LineageData} view
+   * @param {import("./plan.js").Plan} [given]
+   */
+  async #arrange(view, given) {
+    const plans = given ? [given] : plansFor(view.nodes.map(({ name }) => name));
+    let best = -1;
+    for (const plan of plans.length > 1 ? plans : []) {
+      const zoom = Math.min(zoomOf(this.cy, plan, PADDING), WELL_READABLE);
+      if (zoom > best) [best, this.plan] = [zoom, plan];
+      if (zoom === WELL_READABLE) break;
+    }
+    if (plans.length === 1) this.plan = /** @type {import("./plan.js").Plan} */ (plans[0]);
+    this.#merge(this.#elements(view));
+    await layOut(this.cy, this.plan);
   }
 
   /** @param {Map<string, import("./elements.js").Element>} wanted */
@@ -90,7 +127,9 @@ export class Drawing {
     if (element.empty()) return;
     const { id: _id, source: _source, target: _target, ...changeable } = data;
     element.data(changeable);
-    const kept = ["routed", "far", "back", "chosen", "near"].filter((name) => element.hasClass(name));
+    const kept = ["routed", "down", "far", "back", "unnamed", "chosen", "near"].filter((name) =>
+      element.hasClass(name),
+    );
     element.classes([...classes, ...kept]);
   }
 
@@ -98,7 +137,7 @@ export class Drawing {
   recolor() {
     this.tones = readTones();
     this.cy.style(makeStyle(this.tones));
-    if (this.view) this.#merge(makeElements(this.view, this.tones, this.icons));
+    if (this.view) this.#merge(this.#elements(this.view));
     placeStubs(this.cy);
   }
 
@@ -124,11 +163,12 @@ export class Drawing {
     if (outside) this.cy.center(card);
   }
 
-  /** Show everything, or what can be read of it around the centre. */
+  /** Show everything that stands out; of very many addresses, what can be read around the centre. */
   frame() {
-    this.cy.fit(undefined, PADDING);
-    if (this.cy.zoom() > 1) this.cy.zoom(1).center();
-    if (this.cy.zoom() >= LEAST_READABLE || !this.view) return;
+    const shown = this.cy.nodes().not(".faded");
+    this.cy.fit(shown.nonempty() ? shown : undefined, PADDING);
+    if (this.cy.zoom() > MOST_ZOOM) this.cy.zoom(MOST_ZOOM).center(shown);
+    if (this.cy.zoom() >= LEAST_READABLE || !this.view?.isLarge) return;
     this.cy.zoom(LEAST_READABLE);
     this.cy.center(this.cy.getElementById(cardId(this.view.centre)));
   }

@@ -2,7 +2,7 @@
  * The view as elements of cytoscape.
  */
 
-import { CARD, edgeName, footer, groupMark, picture, shortName } from "./card.js";
+import { CARD, edgeName, footer, groupMark, heightOf, nameOn, picture } from "./card.js";
 
 /**
  * @typedef {object} LineageNode
@@ -11,6 +11,8 @@ import { CARD, edgeName, footer, groupMark, picture, shortName } from "./card.js
  * @property {string} type
  * @property {string} group
  * @property {string} status
+ * @property {boolean} affected by an address upstream to which no data comes
+ * @property {boolean} faded because another status is looked for
  * @property {number | null} hops
  * @property {number} hiddenUpstream
  * @property {number} hiddenDownstream
@@ -25,6 +27,7 @@ import { CARD, edgeName, footer, groupMark, picture, shortName } from "./card.js
  * @property {string} name
  * @property {number | null} selected
  * @property {number[]} path
+ * @property {boolean} isLarge
  * @property {LineageNode[]} nodes
  * @property {LineageEdge[]} edges
  * @property {Record<string, {name: string, active: boolean}>} pipelines
@@ -38,18 +41,20 @@ const STUB_WIDTHS = { sign: 6.5, rest: 18 };
 export const cardId = (address) => `a${address}`;
 
 /**
+ * @typedef {{tones: import("./card.js").Tones, icons: import("./icons.js").Icons, size: import("./card.js").Size}} Look
+ *
  * @param {LineageData} view
- * @param {import("./card.js").Tones} tones
- * @param {import("./icons.js").Icons} icons
+ * @param {Look} look
  * @returns {Map<string, Element>} by id
  */
-export function makeElements(view, tones, icons) {
+export function makeElements(view, look) {
   const path = pathOf(view.path);
   const crowds = countEnds(view.edges);
+  const faded = new Set(view.nodes.filter((node) => isFaded(node, path)).map(({ id }) => id));
   const elements = [
-    ...view.nodes.map((node) => makeCard(node, view, path, tones, icons)),
-    ...view.edges.map((edge) => makeEdge(edge, view, path, crowds)),
-    ...view.nodes.flatMap((node) => makeStubs(node, path)),
+    ...view.nodes.map((node) => makeCard(node, view, faded, look)),
+    ...view.edges.map((edge) => makeEdge(edge, view, path, faded, crowds)),
+    ...view.nodes.flatMap((node) => makeStubs(node, faded)),
   ];
   return new Map(elements.map((element) => [element.data.id, element]));
 }
@@ -67,30 +72,43 @@ function pathOf(path) {
 
 /**
  * @param {LineageNode} node
- * @param {LineageData} view
  * @param {Path} path
- * @param {import("./card.js").Tones} tones
- * @param {import("./icons.js").Icons} icons
+ */
+function isFaded({ id, faded }, path) {
+  return faded || (path.given && !path.addresses.has(id));
+}
+
+/**
+ * @param {LineageNode} node
+ * @param {LineageData} view
+ * @param {Set<number>} faded
+ * @param {Look} look
  * @returns {Element}
  */
-function makeCard(node, view, path, tones, icons) {
-  const second = footer(node.status, node.type, tones, icons);
+function makeCard(node, view, faded, { tones, icons, size }) {
+  const footerWidth = size.width - 2 * CARD.icon;
+  const last = footer(node, footerWidth, tones, icons);
   const mark = groupMark(node.group, tones);
   const data = {
     id: cardId(node.id),
     address: node.id,
     name: node.name,
-    label: shortName(node.name),
-    color: tones.status[node.status] ?? tones.muted,
+    label: nameOn(node.name, size),
+    width: size.width,
+    height: heightOf(size),
+    lines: size.lines,
+    color: tones.status[node.affected ? "affected" : node.status] ?? tones.muted,
     hops: node.hops,
+    footerWidth,
     markMarkup: mark,
-    footerMarkup: second,
+    footerMarkup: last,
     mark: picture(mark, 14, 14),
-    footer: picture(second, CARD.footer, CARD.line),
+    footer: picture(last, footerWidth, CARD.line),
   };
   const classes = ["address"];
   if (node.id === view.centre) classes.push("centre");
-  if (path.given && !path.addresses.has(node.id)) classes.push("faded");
+  if (node.affected) classes.push("affected");
+  if (faded.has(node.id)) classes.push("faded");
   return { data, classes };
 }
 
@@ -112,10 +130,11 @@ function countEnds(edges) {
  * @param {LineageEdge} edge
  * @param {LineageData} view
  * @param {Path} path
+ * @param {Set<number>} faded
  * @param {Map<string, number>} crowds
  * @returns {Element}
  */
-function makeEdge(edge, view, path, crowds) {
+function makeEdge(edge, view, path, faded, crowds) {
   const id = `e${edge.source}-${edge.target}`;
   const pipelines = edge.pipelines.map((number) => view.pipelines[number]).filter((pipeline) => pipeline !== undefined);
   const [first] = pipelines;
@@ -129,21 +148,23 @@ function makeEdge(edge, view, path, crowds) {
     label,
     atSource: isAtSource ? label : "",
     atTarget: isAtSource ? "" : label,
+    name: pipelines.map(({ name }) => name).join(", "),
     pipelines: edge.pipelines,
   };
   const classes = [];
   if (!pipelines.some(({ active }) => active)) classes.push("inactive");
-  if (path.given) classes.push(path.steps.has(id) ? "path" : "faded");
+  if (path.steps.has(id)) classes.push("path");
+  else if (path.given || faded.has(edge.source) || faded.has(edge.target)) classes.push("faded");
   return { data, classes };
 }
 
 /**
  * The element for neighbours that are not shown.
  * @param {LineageNode} node
- * @param {Path} path
+ * @param {Set<number>} faded
  * @returns {Element[]}
  */
-function makeStubs(node, path) {
+function makeStubs(node, faded) {
   const sides = /** @type {const} */ ([
     ["u", node.hiddenUpstream],
     ["d", node.hiddenDownstream],
@@ -155,7 +176,7 @@ function makeStubs(node, path) {
       const width = label.length * STUB_WIDTHS.sign + STUB_WIDTHS.rest;
       const data = { id: `s${node.id}${side}`, card: cardId(node.id), address: node.id, side, label, width };
       const classes = ["stub", "waiting"];
-      if (path.given) classes.push("faded");
+      if (faded.has(node.id)) classes.push("faded");
       return { data, classes };
     });
 }

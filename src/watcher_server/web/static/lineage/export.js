@@ -2,28 +2,53 @@
  * Saving the drawing as a file.
  */
 
+import { Drawing } from "./drawing.js";
+import { wholePlan } from "./plan.js";
 import { writeSvg } from "./svg.js";
 
 // The largest picture that browsers support.
 const MOST_PIXELS = 8000;
 const SHARPNESS = 2;
 
-/** @param {import("./drawing.js").Drawing} drawing */
-export async function savePng(drawing) {
-  const { w, h } = drawing.cy.elements().boundingBox({});
-  const scale = Math.min(SHARPNESS, MOST_PIXELS / Math.max(w, h));
-  const bg = drawing.tones.panel;
-  save(drawing, "png", await drawing.cy.png({ output: "blob-promise", full: true, scale, bg }));
+/** @param {Drawing} drawing */
+export function savePng(drawing) {
+  return withWholeNames(drawing, async ({ cy, tones }) => {
+    const { w, h } = cy.elements().boundingBox({});
+    const scale = Math.min(SHARPNESS, MOST_PIXELS / Math.max(w, h));
+    save(drawing, "png", await cy.png({ output: "blob-promise", full: true, scale, bg: tones.panel }));
+  });
 }
 
-/** @param {import("./drawing.js").Drawing} drawing */
+/** @param {Drawing} drawing */
 export function saveSvg(drawing) {
-  const svg = writeSvg(drawing.cy, drawing.tones, `Lineage of ${drawing.view?.name ?? ""}`);
-  save(drawing, "svg", new Blob([svg], { type: "image/svg+xml" }));
+  return withWholeNames(drawing, async ({ cy, tones }) => {
+    const svg = writeSvg(cy, tones, `Lineage of ${drawing.view?.name ?? ""}`);
+    save(drawing, "svg", new Blob([svg], { type: "image/svg+xml" }));
+  });
 }
 
 /**
- * @param {import("./drawing.js").Drawing} drawing
+ * Use the drawing, or where it cuts names, one of the same view that does not.
+ * @param {Drawing} drawing
+ * @param {(whole: Drawing) => Promise<void>} use
+ */
+async function withWholeNames(drawing, use) {
+  if (!drawing.isCut || !drawing.view) return use(drawing);
+  const place = document.createElement("div");
+  place.className = "lineage-aside";
+  document.body.append(place);
+  const whole = new Drawing(place, drawing.icons);
+  try {
+    await whole.begin(drawing.view, wholePlan(drawing.view.nodes.map(({ name }) => name)));
+    await use(whole);
+  } finally {
+    whole.cy.destroy();
+    place.remove();
+  }
+}
+
+/**
+ * @param {Drawing} drawing
  * @param {string} kind
  * @param {Blob} content
  */

@@ -1,14 +1,18 @@
 /**
- * The layout of the addresses: by dagre, from left to right. Addresses shown before keep their places where possible.
+ * The layout of the addresses by dagre. Addresses shown before keep their places where possible.
  */
 
-import { CARD } from "./card.js";
+import { heightOf } from "./card.js";
+import { namesEdges } from "./plan.js";
 
+/** @typedef {import("./plan.js").Plan} Plan */
 /** @typedef {import("cytoscape").Core} Core */
 /** @typedef {import("cytoscape").Position} Position */
 
-const OPTIONS = { name: "dagre", rankDir: "LR", ranker: "tight-tree", nodeSep: 18, edgeSep: 10, rankSep: 140 };
-const STUB_ASIDE = 19;
+const OPTIONS = { name: "dagre", ranker: "tight-tree", nodeSep: 18, edgeSep: 10 };
+// A "+N more" stands below its card, so there is room for it.
+const STUB_HEIGHT = 18;
+const STUB_ASIDE = 3;
 // The name under which the browser's tools and the tests measure a layout.
 const MEASURE = "lineage layout";
 // With more cards than this, their movement is not animated.
@@ -18,11 +22,15 @@ const MOVING_MILLISECONDS = 250;
 /**
  * Lay everything out anew; resolves when every card is in its place.
  * @param {Core} cy
+ * @param {Plan} plan
  * @param {{anchor?: string, fresh?: Set<string>}} [about] the card that must stay where it is, and those that are new
  */
-export async function layOut(cy, about = {}) {
+export async function layOut(cy, plan, about = {}) {
   const before = positions(cy);
-  run(cy);
+  run(cy, plan);
+  cy.batch(() => {
+    for (const edge of cy.edges().toArray()) route(edge, plan);
+  });
   const anchor = about.anchor && before.has(about.anchor) ? about.anchor : undefined;
   if (anchor) await settle(cy, before, anchor, about.fresh ?? new Set());
   placeStubs(cy);
@@ -36,19 +44,38 @@ function positions(cy) {
   return places;
 }
 
-/** @param {Core} cy */
-function run(cy) {
+/**
+ * @param {Core} cy
+ * @param {Plan} plan
+ */
+function run(cy, { direction, gap, size }) {
+  const room = cy.nodes(".stub").nonempty() ? STUB_HEIGHT + STUB_ASIDE : 0;
   cy.startBatch();
+  cy.nodes(".address").data({ width: size.width, height: heightOf(size) });
   const shown = cy.elements(".address, edge");
+  const isWide = direction === "LR";
+  const gaps = { nodeSep: OPTIONS.nodeSep + (isWide ? room : 0), rankSep: gap + (isWide ? 0 : room) };
   /** @type {any} */
-  const options = { ...OPTIONS, fit: false, animate: false, sort: byHeight, useDagreEdgeControlPoints: true };
+  const options = { ...OPTIONS, ...gaps, rankDir: direction, fit: false, animate: false, sort: byHeight };
   performance.mark(MEASURE);
-  shown.layout(options).run();
+  shown.layout({ ...options, useDagreEdgeControlPoints: true }).run();
   performance.measure(MEASURE, MEASURE);
   cy.endBatch();
-  cy.batch(() => {
-    for (const edge of cy.edges().toArray()) route(edge);
-  });
+}
+
+/**
+ * At which zoom the whole fits into its space when it is drawn by the plan.
+ * @param {Core} cy
+ * @param {Plan} plan
+ * @param {number} padding around it
+ */
+export function zoomOf(cy, plan, padding) {
+  run(cy, plan);
+  const places = cy.nodes(".address").map((card) => card.position());
+  const [xs, ys] = [places.map(({ x }) => x), places.map(({ y }) => y)];
+  const width = Math.max(...xs) - Math.min(...xs) + plan.size.width;
+  const height = Math.max(...ys) - Math.min(...ys) + heightOf(plan.size) + STUB_HEIGHT;
+  return Math.min((cy.width() - 2 * padding) / width, (cy.height() - 2 * padding) / height);
 }
 
 /**
@@ -62,33 +89,39 @@ function byHeight(one, other) {
 }
 
 /**
- * Lead an edge from the right of one card to the left of another: in an S to a neighbour, else as dagre kept the way
+ * Lead an edge from the end of one card to the beginning of another: in an S to a neighbour, else as dagre kept the way
  * free of cards. An edge that leads back, in a cycle, goes around the cards.
  * @param {import("cytoscape").EdgeSingular} edge
+ * @param {Plan} plan
  */
-function route(edge) {
+function route(edge, plan) {
+  const isDown = plan.direction === "TB";
   const [from, to] = [edge.source().position(), edge.target().position()];
-  const width = to.x - from.x - CARD.width;
+  const across = { x: to.x - from.x, y: to.y - from.y };
+  const [ahead, aside] = isDown ? [across.y - heightOf(plan.size), across.x] : [across.x - plan.size.width, across.y];
   const weights = edge.scratch("controlPointWeights");
-  const isRouted = width > 0;
+  const isRouted = ahead > 0;
   const isFar = isRouted && weights?.length > 1;
   if (isFar) edge.data({ weights, distances: edge.scratch("controlPointDistances") });
-  else if (isRouted) edge.data(bend(width, to.y - from.y));
+  else if (isRouted) edge.data(bend(ahead, aside, isDown ? -1 : 1));
   edge.toggleClass("routed", isRouted);
+  edge.toggleClass("down", isRouted && isDown);
   edge.toggleClass("back", !isRouted && edge.isSimple());
-  edge.toggleClass("far", isFar);
+  edge.toggleClass("far", isFar || (isRouted && isDown));
+  edge.toggleClass("unnamed", !namesEdges(plan));
 }
 
 /**
- * An S that leaves and arrives level: two control points, as shares of the straight way and distances from it.
- * @param {number} width
- * @param {number} height
+ * An S that leaves and arrives straight: two control points, as shares of the straight way and distances from it.
+ * @param {number} length in the direction of the drawing
+ * @param {number} aside
+ * @param {1 | -1} turn
  */
-function bend(width, height) {
-  const length = Math.hypot(width, height);
-  const ahead = width ** 2 / 2 / length ** 2;
-  const aside = (width * height) / 2 / length;
-  return { weights: [ahead, 1 - ahead], distances: [-aside, aside] };
+function bend(length, aside, turn) {
+  const way = Math.hypot(length, aside);
+  const ahead = length ** 2 / 2 / way ** 2;
+  const away = (turn * length * aside) / 2 / way;
+  return { weights: [ahead, 1 - ahead], distances: [-away, away] };
 }
 
 /**
@@ -130,19 +163,18 @@ async function move(cards, targets) {
 }
 
 /**
- * Put each "+N more" beside its card.
+ * Put each "+N more" below its card, at the side that it is about: there it covers nothing.
  * @param {Core} cy
  */
 export function placeStubs(cy) {
   cy.batch(() => {
     for (const stub of cy.nodes(".stub").toArray()) {
       const card = cy.getElementById(stub.data("card"));
-      const isUpstream = stub.data("side") === "u";
       const { x, y } = card.position();
-      const distance = CARD.width / 2 + 5 + stub.data("width") / 2;
-      // Below the middle on a side with edges, so that it does not cover their ends.
-      const isBusy = (isUpstream ? card.incomers("edge") : card.outgoers("edge")).nonempty();
-      stub.position({ x: x + (isUpstream ? -distance : distance), y: y + (isBusy ? STUB_ASIDE : 0) });
+      const { width, height } = card.data();
+      const aside = (width - stub.data("width")) / 2;
+      const below = (height + STUB_HEIGHT) / 2 + STUB_ASIDE;
+      stub.position({ x: x + (stub.data("side") === "u" ? -aside : aside), y: y + below });
     }
     cy.nodes(".stub").removeClass("waiting");
   });

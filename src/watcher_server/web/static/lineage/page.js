@@ -2,18 +2,20 @@
  * The lineage of one address: the drawing, the panel and the tables show one view, and the URL holds it.
  */
 
+import { root } from "../root.js";
 import { writeTimes } from "../time.js";
 import { Drawing } from "./drawing.js";
 import { savePng, saveSvg } from "./export.js";
 import { readIcons } from "./icons.js";
 import { nextAddress } from "./keys.js";
 import { placeStubs } from "./layout.js";
+import { Minimap } from "./minimap.js";
 import { completeSearch } from "./search.js";
 
 /** @typedef {import("./elements.js").LineageData} LineageData */
 
 const PARTS = ["lineage-bar", "lineage-details", "lineage-list"];
-const VIEW = "/lineage-graph";
+const VIEW = `${root}/lineage-graph`;
 const REFRESH_MILLISECONDS = 30_000;
 
 /** @param {string} id */
@@ -24,6 +26,8 @@ const canvas = byId("lineage-graph");
 let chosen;
 /** @type {Drawing} */
 let drawing;
+/** @type {Minimap} */
+let minimap;
 
 /**
  * @param {ParentNode} root
@@ -86,7 +90,8 @@ async function load(url, { anchor, push = true } = {}) {
   if (push) history.pushState({ lineage: true }, "", url);
   replaceParts(fresh, PARTS);
   await drawing.change(view, anchor);
-  mark(view.selected ?? view.centre);
+  minimap.show();
+  mark(view.selected ?? view.centre, anchor !== undefined);
   showNeighbours(chosen);
 }
 
@@ -97,6 +102,7 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(part, "text/html");
   replaceParts(fresh, PARTS);
   await drawing.change(readData(fresh), chosen);
+  minimap.show();
   mark(chosen, false);
   showNeighbours(chosen);
 }
@@ -199,8 +205,8 @@ function listenToGraph() {
   drawing.cy.on("tap", "node.stub", ({ target }) =>
     follow(target.data("address"), `a[data-more=${target.data("side")}]`),
   );
-  drawing.cy.on("mouseover mouseout", "node", ({ type, target }) => {
-    canvas.style.cursor = type === "mouseover" ? "pointer" : "";
+  drawing.cy.on("mouseover mouseout", "node, edge", ({ type, target }) => {
+    canvas.style.cursor = type === "mouseover" && target.isNode() ? "pointer" : "";
     canvas.title = type === "mouseover" ? (target.data("name") ?? "") : "";
   });
   drawing.cy.on("drag", "node.address", () => placeStubs(drawing.cy));
@@ -300,7 +306,10 @@ async function begin() {
   const view = readData(document);
   drawing = new Drawing(canvas, await readIcons(canvas.dataset.icons ?? ""));
   await drawing.begin(view);
-  mark(view.selected ?? view.centre);
+  minimap = new Minimap(byId("lineage-map"), drawing);
+  minimap.begin();
+  minimap.show();
+  mark(view.selected ?? view.centre, view.selected !== view.centre);
   showNeighbours(chosen);
   listenToGraph();
   listenToKeys();

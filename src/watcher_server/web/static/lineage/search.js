@@ -2,7 +2,10 @@
  * Completing the name of an address while it is typed: a combobox with a list of the addresses found.
  */
 
+import { root } from "../root.js";
+
 const WAIT_MILLISECONDS = 120;
+const PATH_STATE = ["source_address_id", "from", "to", "direction", "depth"];
 
 /** @typedef {{id: number, name: string, type_name: string}} Found */
 
@@ -35,9 +38,22 @@ class Combobox {
     input.addEventListener("input", () => this.#type());
     input.addEventListener("keydown", (event) => this.#press(event));
     input.addEventListener("focusout", () => this.#close());
+    input.form?.addEventListener("submit", () => this.#keepPath());
     // Without this, pressing the button would take the focus away and close the list before the click.
     this.list.addEventListener("pointerdown", (event) => event.preventDefault());
     this.list.addEventListener("click", (event) => this.#click(event));
+  }
+
+  /** Send what the address of the page says of the path: it may have been begun since the page was loaded. */
+  #keepPath() {
+    const url = new URL(location.href);
+    for (const old of this.input.form?.querySelectorAll("input[type=hidden]") ?? []) old.remove();
+    for (const name of seeksEnd(url) ? PATH_STATE : []) {
+      const value = url.searchParams.get(name);
+      if (value === null) continue;
+      const kept = Object.assign(document.createElement("input"), { type: "hidden", name, value });
+      this.input.form?.append(kept);
+    }
   }
 
   #type() {
@@ -152,5 +168,22 @@ function remark(text) {
 
 /** @param {HTMLElement} option */
 function open(option) {
-  location.assign(`/lineage-graph?source_address_id=${option.dataset.address}`);
+  location.assign(destination(option.dataset.address ?? ""));
+}
+
+/**
+ * Where a found address leads: to its lineage, or while a path has only one end, to the path that it completes.
+ * @param {string} address
+ */
+function destination(address) {
+  const url = new URL(location.href);
+  if (!seeksEnd(url)) return `${root}/lineage-graph?source_address_id=${address}`;
+  url.searchParams.set(url.searchParams.has("from") ? "to" : "from", address);
+  url.searchParams.set("selected", address);
+  return url.href;
+}
+
+/** @param {URL} url */
+function seeksEnd({ searchParams }) {
+  return searchParams.has("source_address_id") && searchParams.has("from") !== searchParams.has("to");
 }

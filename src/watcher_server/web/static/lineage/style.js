@@ -2,7 +2,7 @@
  * The look of the drawing, in the colours of the page.
  */
 
-import { CARD, FONT, LABEL_OFFSET, NAME_SIZE } from "./card.js";
+import { CARD, FONT, footerTop, LABEL_OFFSET, LINE_HEIGHT, NAME_SIZE, nameMiddle } from "./card.js";
 
 /**
  * @param {import("./card.js").Tones} tones
@@ -20,8 +20,8 @@ function nodeStyle(tones) {
       style: {
         shape: "round-rectangle",
         "corner-radius": 7,
-        width: CARD.width,
-        height: CARD.height,
+        width: "data(width)",
+        height: "data(height)",
         "background-color": tones.panel,
         "border-width": 1.5,
         "border-color": "data(color)",
@@ -32,19 +32,24 @@ function nodeStyle(tones) {
         "font-weight": 600,
         "text-halign": "right",
         "text-valign": "center",
-        "text-margin-x": -(CARD.width - CARD.left),
-        "text-margin-y": -CARD.height / 2 + CARD.top,
+        "text-wrap": "wrap",
+        "text-max-width": 2 * CARD.most,
+        "text-justification": "left",
+        "line-height": LINE_HEIGHT / NAME_SIZE,
+        "text-margin-x": (/** @type {any} */ card) => CARD.left - card.data("width"),
+        "text-margin-y": (/** @type {any} */ card) => nameMiddle(card.data()) - card.data("height") / 2,
         "text-events": "no",
         "background-image": (/** @type {any} */ card) => [card.data("mark"), card.data("footer")],
         "background-fit": "none",
-        "background-width": ["14px", `${CARD.footer}px`],
+        "background-width": (/** @type {any} */ card) => ["14px", `${card.data("footerWidth")}px`],
         "background-height": ["14px", `${CARD.line}px`],
         "background-position-x": [`${CARD.icon}px`, `${CARD.icon}px`],
-        "background-position-y": ["9px", `${CARD.bottom}px`],
+        "background-position-y": (/** @type {any} */ card) => ["9px", `${footerTop(card.data())}px`],
         "background-clip": "none",
         "overlay-opacity": 0,
       },
     },
+    { selector: "node.affected", style: { "border-style": "dashed" } },
     { selector: "node.centre", style: { "border-width": 3.5 } },
     {
       selector: "node.chosen",
@@ -116,6 +121,7 @@ function edgeStyle(tones) {
         "target-endpoint": "-50% 0",
       },
     },
+    { selector: "edge.down", style: { "source-endpoint": "0 50%", "target-endpoint": "0 -50%" } },
     {
       selector: "edge.back",
       style: { "curve-style": "unbundled-bezier", "control-point-weights": [0.5], "control-point-distances": [110] },
@@ -125,6 +131,7 @@ function edgeStyle(tones) {
       style: { "curve-style": "bezier", "control-point-step-size": 90, "loop-direction": "0deg" },
     },
     { selector: "edge.far", style: { label: "data(label)", "source-label": "", "target-label": "" } },
+    { selector: "edge.unnamed", style: { label: "", "source-label": "", "target-label": "" } },
     { selector: "edge.inactive", style: { "line-style": "dashed", "line-dash-pattern": [5, 4] } },
     {
       selector: "edge.path",

@@ -2,7 +2,7 @@
  * The drawing as SVG, written from the positions of its elements: the published plugin is GPL and unmaintained.
  */
 
-import { CARD, escapeXml, FONT, LABEL_OFFSET, NAME_SIZE } from "./card.js";
+import { CARD, escapeXml, FONT, footerTop, LABEL_OFFSET, LINE_HEIGHT, NAME_SIZE, nameMiddle } from "./card.js";
 
 /** @typedef {import("cytoscape").Position} Position */
 /** @typedef {import("./card.js").Tones} Tones */
@@ -56,17 +56,30 @@ function fading(element) {
  */
 function writeCard(card, tones) {
   const { x, y } = card.position();
-  const [left, top] = [round(x - CARD.width / 2), round(y - CARD.height / 2)];
-  const width = card.hasClass("centre") ? 3.5 : 1.5;
-  const size = `width="${CARD.width}" height="${CARD.height}"`;
-  const { color, label, name, markMarkup, footerMarkup } = card.data();
+  const { color, label, name, markMarkup, footerMarkup, width, height } = card.data();
+  const [left, top] = [round(x - width / 2), round(y - height / 2)];
+  const stroke = `stroke="${color}" stroke-width="${card.hasClass("centre") ? 3.5 : 1.5}"`;
+  const dashes = card.hasClass("affected") ? ' stroke-dasharray="4 3"' : "";
   return [
     `<g transform="translate(${left} ${top})"${fading(card)}><title>${escapeXml(name)}</title>`,
-    `<rect ${size} rx="7" fill="${tones.panel}" stroke="${color}" stroke-width="${width}"/>`,
+    `<rect width="${width}" height="${height}" rx="7" fill="${tones.panel}" ${stroke}${dashes}/>`,
     `<g transform="translate(${CARD.icon} 9)">${markMarkup}</g>`,
-    `<text x="${CARD.left}" y="${CARD.top + 4}" font-size="${NAME_SIZE}" font-weight="600" fill="${tones.text}">${escapeXml(label)}</text>`,
-    `<g transform="translate(${CARD.icon} ${CARD.bottom})">${footerMarkup}</g></g>`,
+    `<text font-size="${NAME_SIZE}" font-weight="600" fill="${tones.text}">${writeName(label, nameMiddle(card.data()))}</text>`,
+    `<g transform="translate(${CARD.icon} ${footerTop(card.data())})">${footerMarkup}</g></g>`,
   ].join("");
+}
+
+/**
+ * The lines of a name, around their middle.
+ * @param {string} label
+ * @param {number} middle
+ */
+function writeName(label, middle) {
+  const lines = label.split("\n");
+  const first = middle + 4 - ((lines.length - 1) * LINE_HEIGHT) / 2;
+  return lines
+    .map((line, place) => `<tspan x="${CARD.left}" y="${first + place * LINE_HEIGHT}">${escapeXml(line)}</tspan>`)
+    .join("");
 }
 
 /**
@@ -98,7 +111,9 @@ function writeEdge(edge, tones) {
   return [
     `<g${fading(edge)}><path d="${curve(from, controls, to)}" fill="none" ${look}${dashes}/>`,
     `<polygon points="${arrow(controls.at(-1) ?? from, to)}" fill="${color}"/>`,
-    writeLabel(edge, labelPlace(edge, from, controls, to), isPath ? tones.text : tones.muted, tones),
+    edge.hasClass("unnamed")
+      ? ""
+      : writeLabel(edge, labelPlace(edge, from, controls, to), isPath ? tones.text : tones.muted, tones),
     "</g>",
   ].join("");
 }

@@ -4,6 +4,7 @@
  */
 
 const SELECTED = "#list [name=selected]";
+const TICKED = "#list [name=selected], #list [name=everything]";
 
 function editor() {
   const dialog = document.getElementById("editor");
@@ -38,13 +39,15 @@ function checkboxes() {
 
 function showSelection() {
   const all = checkboxes();
-  const count = all.filter((box) => box.checked).length;
+  const everything = document.querySelector("#list [name=everything]:checked");
+  const ticked = all.filter((box) => box.checked).length;
+  const count = everything instanceof HTMLElement ? Number(everything.dataset.total) : ticked;
   const shown = document.getElementById("selected-count");
   if (shown) shown.textContent = String(count);
   const selectAll = document.getElementById("select-all");
   if (!(selectAll instanceof HTMLInputElement)) return;
-  selectAll.checked = count > 0 && count === all.length;
-  selectAll.indeterminate = count > 0 && count < all.length;
+  selectAll.checked = ticked > 0 && ticked === all.length;
+  selectAll.indeterminate = ticked > 0 && ticked < all.length;
 }
 
 /** @param {Event} event */
@@ -52,7 +55,7 @@ function select(event) {
   const box = event.target;
   if (!(box instanceof HTMLInputElement)) return;
   if (box.id === "select-all") for (const one of checkboxes()) one.checked = box.checked;
-  if (box.id === "select-all" || box.name === "selected") showSelection();
+  if (box.id === "select-all" || ["selected", "everything"].includes(box.name)) showSelection();
 }
 
 function showChange() {
@@ -63,7 +66,7 @@ function showChange() {
     location.reload();
     return;
   }
-  for (const box of checkboxes()) box.checked = false;
+  for (const box of document.querySelectorAll(TICKED)) if (box instanceof HTMLInputElement) box.checked = false;
   const list = document.getElementById("list");
   if (list) htmx.trigger(list, "live");
 }

@@ -3,6 +3,8 @@
  * page asks every few seconds, as every live part does.
  */
 
+import { root } from "../root.js";
+
 const FINAL = new Set(["SUCCESS", "FAILURE", "REVOKED"]);
 
 /** Load the part of the page about the task again. */
@@ -13,7 +15,7 @@ function refresh() {
 
 /** @param {string} id */
 function follow(id) {
-  const stream = new EventSource(`/tasks/${encodeURIComponent(id)}/events`);
+  const stream = new EventSource(`${root}/tasks/${encodeURIComponent(id)}/events`);
   let known = document.getElementById("task")?.dataset.state;
   stream.addEventListener("task", (event) => {
     const { state } = JSON.parse(event.data);

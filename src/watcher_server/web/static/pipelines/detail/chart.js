@@ -58,8 +58,9 @@ export class MetricChart {
       data: columns(this.series.runs, this.metric, null),
       lines: [
         { label: "Value", color: "--accent", points: this.series.runs.ids.length <= 60 },
-        { label: "Upper", color: "--accent", hidden: true },
-        { label: "Lower", color: "--accent", hidden: true },
+        // Across failed runs, which are not judged.
+        { label: "Upper", color: "--accent", hidden: true, spans: true },
+        { label: "Lower", color: "--accent", hidden: true, spans: true },
       ],
       bands: [{ upper: 2, lower: 3, color: "--band" }],
       format: (value) => amount(this.metric, value, compact).replace(" rows", ""),
@@ -137,18 +138,17 @@ export class MetricChart {
     if (link instanceof HTMLElement) link.click();
   }
 
-  /** @param {number} executions */
-  async expect(executions) {
+  async expect() {
     const said = document.querySelector(`[data-expectation="${this.metric}"]`);
     if (!(said instanceof HTMLElement)) return;
     try {
-      this.baseline = await fetchBaseline(this.series.pipeline, this.metric, executions);
+      this.baseline = await fetchBaseline(this.series.pipeline, this.metric, this.series.runs.ids.length);
     } catch (error) {
       said.textContent = error instanceof Error ? error.message : String(error);
       return;
     }
     this.chart.setData(columns(this.series.runs, this.metric, this.baseline));
-    said.replaceChildren(this.expectation(this.baseline), ...this.more(executions));
+    said.textContent = this.expectation(this.baseline);
   }
 
   /** @param {Baseline} baseline */
@@ -159,24 +159,5 @@ export class MetricChart {
     const from = `from ${execution_count} runs`;
     const off = state === "inactive" ? ", but the rule is off" : "";
     return `Of a run now, ${this.range(lower_bound, upper_bound)} is expected, ${from}${off}.`;
-  }
-
-  /**
-   * A button for the bands that were not asked for.
-   * @param {number} executions
-   */
-  more(executions) {
-    const all = this.series.runs.ids.length;
-    if (executions >= all) return [];
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "quiet link";
-    button.textContent = `Show all ${all}`;
-    button.addEventListener("click", () => {
-      button.disabled = true;
-      button.textContent = "Working them out …";
-      this.expect(all);
-    });
-    return [` The range is drawn for the latest ${executions}. `, button];
   }
 }

@@ -2,6 +2,8 @@
  * What the charts of a pipeline are drawn from: the series that came with the page, and the bands that are fetched.
  */
 
+import { root } from "../../root.js";
+
 /**
  * @typedef {{ id: number, lower: number, upper: number }} Anomaly
  * @typedef {object} Runs columns of equal length, the oldest run first
@@ -12,7 +14,7 @@
  * @property {Record<string, Record<string, Anomaly>>} anomalies by metric and run
  */
 
-/** @typedef {{ pipeline: number, bands: number, runs: Runs }} Series */
+/** @typedef {{ pipeline: number, runs: Runs }} Series */
 
 /**
  * @typedef {object} Baseline as the API answers it
@@ -32,8 +34,7 @@ export function readSeries() {
 }
 
 /**
- * The columns of a chart: moments, values, the upper and the lower bound. Until bands are there, those of the anomalies
- * are known.
+ * The columns of a chart: moments, values, the upper and the lower bound; after the runs comes now, where the axis ends.
  * @param {Runs} runs
  * @param {string} metric
  * @param {Baseline | null} baseline
@@ -41,15 +42,13 @@ export function readSeries() {
  */
 export function columns(runs, metric, baseline) {
   const bands = new Map(baseline?.executions.map((run) => [run.id, run]));
-  const now = baseline && baseline.upper_bound !== null ? [baseline] : [];
+  const now = baseline ? Date.parse(baseline.at) / 1000 : Date.now() / 1000;
   /** @param {"lower_bound" | "upper_bound"} bound */
-  const bounds = (bound) => [
-    ...runs.ids.map((id) => bands.get(id)?.[bound] ?? null),
-    ...now.map((expected) => expected[bound]),
-  ];
+  const bounds = (bound) => [...runs.ids.map((id) => bands.get(id)?.[bound] ?? null), baseline?.[bound] ?? null];
   return [
-    [...runs.starts, ...now.map((expected) => Date.parse(expected.at) / 1000)],
-    [...(runs.values[metric] ?? []), ...now.map(() => null)],
+    // The clock of a viewer may be behind the server's.
+    [...runs.starts, Math.max(now, (runs.starts.at(-1) ?? 0) + 1)],
+    [...(runs.values[metric] ?? []), null],
     bounds("upper_bound"),
     bounds("lower_bound"),
   ];
@@ -63,7 +62,7 @@ export function columns(runs, metric, baseline) {
  * @returns {Promise<Baseline>}
  */
 export async function fetchBaseline(pipeline, metric, executions) {
-  const answer = await fetch(`/pipeline/${pipeline}/baseline?metric=${metric}&executions=${executions}`);
+  const answer = await fetch(`${root}/pipeline/${pipeline}/baseline?metric=${metric}&executions=${executions}`);
   if (!answer.ok) throw new Error(`The expected ranges could not be loaded (status ${answer.status}).`);
   return answer.json();
 }

@@ -2,6 +2,7 @@
  * The charts of a pipeline: drawn when they come into view, at first without what was expected, which takes longer.
  */
 
+import { zoneName } from "../../time.js";
 import { MetricChart } from "./chart.js";
 import { readSeries } from "./data.js";
 
@@ -13,7 +14,7 @@ import { readSeries } from "./data.js";
  */
 function show(element, series) {
   const chart = new MetricChart(element, series);
-  if (element.dataset.ruled === "yes") chart.expect(Math.min(series.bands, series.runs.ids.length));
+  if (element.dataset.ruled === "yes") chart.expect();
 }
 
 /** @param {Series} series */
@@ -52,5 +53,6 @@ function openOne({ target: opened }) {
 
 const series = readSeries();
 if (series) drawInView(series);
+for (const zone of document.querySelectorAll("[data-zone]")) zone.textContent = zoneName();
 // One anomaly at a time: what was open is closed, and the focus goes to the numbers.
 document.addEventListener("htmx:afterSettle", openOne);
