@@ -1,20 +1,16 @@
 """What an entry says of a change, and what it never says."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.audit.test_routes import entries
 from tests.conftest import MakeClient
 from tests.support.factories import end, make_pipeline, start
-from tests.support.rows import add_pipeline
 from watcher_server.audit.acting import Actor, ActorKind, acting_as
 from watcher_server.audit.service import Change, record
 from watcher_server.auth.service import create_token, revoke_token
@@ -180,25 +176,3 @@ def test_entries_are_never_changed(engine: Engine) -> None:
         record(connection, Change("create", "token", 1, "nightly"))
     with pytest.raises(DatabaseError, match="never changed"), engine.begin() as connection:
         connection.execute(text("UPDATE audit_entry SET actor = 'bob'"))
-
-
-@contextmanager
-def _statements(engine: AsyncEngine) -> Iterator[list[str]]:
-    seen: list[str] = []
-
-    def note(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine.sync_engine, "before_cursor_execute", note)
-
-
-async def test_a_pipeline_that_is_as_it_was_costs_one_statement(client: httpx.AsyncClient, engine: Engine) -> None:
-    with engine.begin() as connection:
-        add_pipeline(connection, "other")
-    await make_pipeline(client)
-    query_engine: AsyncEngine = client._transport.app.state.query_engine  # type: ignore[attr-defined]  # noqa: SLF001
-    with _statements(query_engine) as seen:
-        await make_pipeline(client)
-    assert [statement.split()[0] for statement in seen] == ["SELECT"]

@@ -257,7 +257,9 @@ def _buttons(page: str) -> Iterator[tuple[str, str]]:
     for form in re.findall(r'<form [^>]*method="post".*?</form>', page, re.DOTALL):
         action = re.search(r'action="([^"]*)"', form)
         if action is not None and action[1] not in {"/login", "/logout"}:
-            yield from ((action[1], button) for button in re.findall(r"<button[^>]*>", form))
+            yield from (
+                (action[1], button) for button in re.findall(r"<button[^>]*>", form) if 'formmethod="get"' not in button
+            )
 
 
 @pytest.mark.parametrize("host", ["[", "a b@evil.test/x", "x" * 5000, ""])

@@ -65,7 +65,7 @@ async def _incidents(client: httpx.AsyncClient) -> Said:
 async def _overview(client: httpx.AsyncClient) -> Said:
     html = await _page(client, "/ui")
     table = html.partition('aria-label="What is wrong"')[2].partition("</table>")[0]
-    (status,) = _texts(table, r'<td>((?:<a [^>]*>)?<span class="status.*?)</td>\s*<th scope="row">.*?one</a>')
+    (status,) = _texts(table, r'<td class="state">((?:<a [^>]*>)?<span class="status.*?)</td>\s*<th [^>]*>.*?one</a>')
     tiles = re.findall(r'href="/ui/pipelines\?state=(\w+)"><span class="number">1<', html)
     return Said(status, [word for word in tiles if word != status])
 

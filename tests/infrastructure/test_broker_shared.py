@@ -38,6 +38,7 @@ class Site:
     """A worker with its relay and keeper, on a database of its own."""
 
     engine: Engine
+    database_url: str
     broker_url: str
     log: Path
 
@@ -54,7 +55,7 @@ class Site:
 
     def ready(self) -> int | None:
         """What waits in the queues of the broker, as the pages show it."""
-        settings = load_settings(database_url=str(self.engine.url), broker_url=self.broker_url)
+        settings = load_settings(database_url=self.database_url, broker_url=self.broker_url)
         with self.engine.connect() as connection:
             return measure_queues(connection, settings).total.ready
 
@@ -78,7 +79,7 @@ def site(name: str, broker_url: str, folder: Path, worker_id: str) -> Iterator[S
     }
     log = folder / f"{name}.log"
     with watcher_process(["worker", "--concurrency", "1", "--queues", "celery,scheduled"], environment, log):
-        yield Site(engine, broker_url, log)
+        yield Site(engine, database_url, broker_url, log)
 
 
 def wait_until_it_ran(place: Site, task: str) -> None:

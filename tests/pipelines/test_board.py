@@ -185,7 +185,7 @@ async def test_a_page_has_some_of_those_that_fit_and_the_counts_are_of_all(
         [3, 1], 1, 3, 3, {"failing": 1, "attention": 1, "unknown": 2, "muted": 1}
     )
     assert await _choose(session, parts=["orders"], page=9) == Chosen(
-        [2], 2, 3, 3, {"failing": 1, "unknown": 2, "muted": 1}
+        [2], 2, 3, 3, {"failing": 1, "attention": 1, "unknown": 2, "muted": 1}
     )
     found = await _choose(session, parts=["orders"], word="muted")
     assert (found.ids, found.total, found.in_any_state) == ([2], 1, 3)

@@ -28,7 +28,7 @@ def shape(target: str) -> str:
 def crawl(client: httpx.Client, root: str, begin: Iterable[str]) -> tuple[set[str], list[str]]:
     """Ask for one address of each kind that can be reached; what kinds there were, and what is wrong with them.
 
-    Where forms lead is not asked, for it might change something.
+    Where forms lead is not asked, for it might change something; nor where a button leads with the fields of its form.
     """
     waiting, seen, wrong = [("href", f"{root}{path}") for path in begin], set[str](), list[str]()
     while waiting:
@@ -39,7 +39,7 @@ def crawl(client: httpx.Client, root: str, begin: Iterable[str]) -> tuple[set[st
         if shape(target) in seen:
             continue
         seen.add(shape(target))
-        if name in {"action", "hx-post"}:
+        if name in {"action", "formaction", "hx-post"}:
             continue
         headers = {"Accept": "text/html", **({"HX-Request": "true"} if name.startswith("hx-") else {})}
         answer = client.get(target, headers=headers)

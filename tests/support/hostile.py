@@ -75,6 +75,7 @@ def add_hostile_scene(connection: Connection) -> Ids:
         "failed_id": failed,
         "change": "set",
         "path": "watcher.css",
+        "document": "runs",
     }
 
 

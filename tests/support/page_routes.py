@@ -25,7 +25,7 @@ class PageRoute:
 
     def at(self, **values: object) -> str:
         """Its path with these values in the place of its parameters."""
-        return self.path.replace("{path:path}", "{path}").format(**values)
+        return self.path.replace(":path}", "}").format(**values)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

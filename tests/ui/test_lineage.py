@@ -188,7 +188,8 @@ async def test_the_drawing_is_saved_as_pictures_named_after_the_address(
     svg = (tmp_path / "svg").read_text(encoding="utf-8")
     ET.fromstring(svg)  # noqa: S314 - our own file
     assert "mart_daily_performance</title>" in svg
-    assert "…" not in svg
+    # Cards are whole; the name of a pipeline on its edge has the room between two cards.
+    assert "…" not in re.sub(r"<g><path .*?</g>", "", svg)
 
 
 def _address(site: Site, name: str) -> int:

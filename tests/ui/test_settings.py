@@ -1,5 +1,7 @@
 """What somebody sees on the page of settings."""
 
+import re
+
 from playwright.async_api import expect
 
 from tests.ui.conftest import OpenPage
@@ -8,7 +10,7 @@ from tests.ui.support.site import Site
 
 async def test_what_is_in_force(open_page: OpenPage) -> None:
     page = await open_page("/ui/settings")
-    database = page.get_by_role("row", name="WATCHER_DATABASE_URL")
+    database = page.get_by_role("row", name=re.compile("^WATCHER_DATABASE_URL "))
     await expect(database).to_contain_text("postgresql://")
     await expect(page.get_by_role("region", name="Schedules")).to_contain_text("freshness")
     await expect(page.get_by_role("region", name="Rate limits")).to_contain_text("15/s")

@@ -445,6 +445,7 @@ def test_while_the_database_is_away_tasks_go_on(
     backend: TaskBackend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("watcher_server.tasking.history.backend.sync_engine", lambda: AWAY)
+    monkeypatch.setattr("watcher_server.database.engine.sync_engine", lambda: AWAY)
     task = str(uuid4())
 
     assert backend.begin(request(task), PROGRESS)

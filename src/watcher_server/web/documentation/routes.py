@@ -18,8 +18,13 @@ def show_contents(request: Request) -> HTMLResponse:
     return show_document(request, CONTENTS)
 
 
-@router.get("/ui/documentation/{path:path}")
-def show_document(request: Request, path: str) -> HTMLResponse:
+@router.get("/ui/documentation/{document:path}")
+def show_document(request: Request, document: str) -> HTMLResponse:
     """One document."""
-    document = read_document(path)
-    return render(request, "documentation/index.html", name=path, document=document, contents=list_contents())
+    return render(
+        request,
+        "documentation/index.html",
+        name=document,
+        document=read_document(document),
+        contents=list_contents(),
+    )

@@ -1,9 +1,10 @@
 """The page of one pipeline."""
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Path, Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
 from watcher_server.anomalies import corrections
@@ -162,6 +163,9 @@ async def preview_rule(
 ) -> Response:
     """What the rule that was filled in would have flagged; nothing is saved."""
     form = dict(request.query_params)
+    if not form.keys() - {"rule_id"}:
+        # Its address alone, without the fields of the form.
+        return RedirectResponse(f"/ui/pipelines/{pipeline_id}?tab=rules", status_code=HTTPStatus.SEE_OTHER)
     metric = form.get("metric_field")
     state = State.model_validate({"tab": Tab.RULES, "edit": rule_id, "metric": metric})
     try:

@@ -222,6 +222,21 @@ export function edgeName(name) {
   return elide(name, `${SMALL_SIZE}px ${FONT}`, 120);
 }
 
+/** @param {{status: string, affected: boolean}} node */
+function saidOf({ status, affected }) {
+  return affected ? `${status}, affected` : status;
+}
+
+/**
+ * How wide the cards have to be for their last lines to stand on them whole.
+ * @param {{status: string, type: string, affected: boolean}[]} nodes
+ */
+export function widthForFooters(nodes) {
+  const small = `${SMALL_SIZE}px ${FONT}`;
+  const lines = nodes.map((node) => widthOf(`${saidOf(node)} · `, `600 ${small}`) + widthOf(node.type, small));
+  return Math.ceil(Math.max(0, ...lines)) + 22 + 2 * CARD.icon;
+}
+
 /**
  * The last line: icon and word of the status, whether what lies above it affects it, and the type.
  * @param {{status: string, type: string, affected: boolean}} node
@@ -231,7 +246,7 @@ export function edgeName(name) {
  */
 export function footer({ status, type, affected }, width, tones, icons) {
   const tone = affected ? "affected" : status;
-  const said = affected ? `${status}, affected` : status;
+  const said = saidOf({ status, affected });
   const color = tones.status[tone] ?? tones.muted;
   const small = `${SMALL_SIZE}px ${FONT}`;
   const rest = width - 22 - widthOf(`${said} · `, `600 ${small}`);

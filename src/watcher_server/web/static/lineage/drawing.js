@@ -4,7 +4,7 @@
 
 import cytoscape from "../vendor/cytoscape/cytoscape.esm.min.js";
 import dagre from "../vendor/cytoscape-dagre/cytoscape-dagre.esm.min.js";
-import { CARD, readTones } from "./card.js";
+import { CARD, readTones, widthForFooters } from "./card.js";
 import { cardId, makeElements } from "./elements.js";
 import { layOut, placeStubs, zoomOf } from "./layout.js";
 import { plansFor } from "./plan.js";
@@ -78,9 +78,10 @@ export class Drawing {
     }
   }
 
-  /** Whether a name does not stand whole on its card. */
+  /** Whether a name or a type does not stand whole on its card. */
   get isCut() {
-    return this.cy.nodes(".address").some((card) => card.data("label").includes("…"));
+    const isNameCut = this.cy.nodes(".address").some((card) => card.data("label").includes("…"));
+    return isNameCut || widthForFooters(this.view?.nodes ?? []) > this.plan.size.width;
   }
 
   /** @param {LineageData} view */

@@ -39,7 +39,7 @@ async function withWholeNames(drawing, use) {
   document.body.append(place);
   const whole = new Drawing(place, drawing.icons);
   try {
-    await whole.begin(drawing.view, wholePlan(drawing.view.nodes.map(({ name }) => name)));
+    await whole.begin(drawing.view, wholePlan(drawing.view.nodes));
     await use(whole);
   } finally {
     whole.cy.destroy();

@@ -2,7 +2,7 @@
  * How a view is drawn so that it fits: which way it runs, how wide its cards are, and how much room lies between them.
  */
 
-import { CARD, widthFor } from "./card.js";
+import { CARD, widthFor, widthForFooters } from "./card.js";
 
 /**
  * @typedef {object} Plan
@@ -47,10 +47,14 @@ export function plansFor(names) {
 }
 
 /**
- * The plan of an export: every name whole, and every pipeline named.
- * @param {string[]} names
+ * The plan of an export: every name and type whole, and every pipeline named.
+ * @param {{name: string, status: string, type: string, affected: boolean}[]} nodes
  * @returns {Plan}
  */
-export function wholePlan(names) {
-  return { direction: "LR", gap: WIDE, size: { width: widthFor(names, 1), lines: 1 } };
+export function wholePlan(nodes) {
+  const forNames = widthFor(
+    nodes.map(({ name }) => name),
+    1,
+  );
+  return { direction: "LR", gap: WIDE, size: { width: Math.max(forNames, widthForFooters(nodes)), lines: 1 } };
 }
