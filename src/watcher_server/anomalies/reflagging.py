@@ -85,7 +85,7 @@ async def lock_unflagged(session: AsyncSession, rule_id: int, unflagged_at: date
 
 
 async def reflag(session: AsyncSession, body: Reflag) -> None:
-    """Put back the named flags that were cleared on an execution, with their results and events. Nobody is alerted.
+    """Put back the named flags that were cleared on an execution, with their results and events. No alert is sent.
 
     Raises:
         NotFoundError: the pipeline has no such execution, or none of the flags was cleared on it.

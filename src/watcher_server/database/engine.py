@@ -144,7 +144,7 @@ def _leave_if_read_only(context: ExceptionContext) -> Exception | None:
 
 
 def require_writable(connection: Connection) -> None:
-    """Pass if the session of this connection can write: a lock of a server that is no longer the primary leads nobody.
+    """Pass if the session of this connection can write: a lock on a former primary keeps no process from leading.
 
     Raises:
         DisconnectionError: it cannot.

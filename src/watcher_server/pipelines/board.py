@@ -124,7 +124,7 @@ def count_statuses(connection: Connection) -> dict[str, int]:
     return {status.value: counted.get(status, 0) for status in Status}
 
 
-# The word of every pipeline that needs attention, whatever is wrong with it.
+# The word of every pipeline that needs attention.
 ATTENTION: Final = "attention"
 
 # What a list can be ordered by; the latest run by ix_pipeline_execution_pipeline_id_start_date.

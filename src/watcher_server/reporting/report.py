@@ -159,7 +159,7 @@ class Sums:
 _SUMMED = ", ".join(f"sum({field.name}) AS {field.name}" for field in fields(Sums) if field.name != "report_rows")
 
 # Summed days by the primary key of the sums; pairs that have changed since, from the executions by
-# ix_pipeline_execution_pipeline_id_start_date; later days, and earlier ones that nobody summed, by
+# ix_pipeline_execution_pipeline_id_start_date; later days, and earlier ones that were not summed, by
 # ix_pipeline_execution_start_date.
 _FIGURES_OF_DAYS = f"""figures AS (
     SELECT metric.date_recorded, metric.pipeline_id, {FIGURE_COLUMNS}

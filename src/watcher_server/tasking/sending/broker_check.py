@@ -252,7 +252,7 @@ def _commands(key: str, channels: str) -> list[tuple[str | int, ...]]:
         *(("HDEL", table, "field"), ("ZADD", ordered, 1, "member"), ("ZRANGE", ordered, 0, -1)),
         *(("ZREM", ordered, "member"), ("SADD", several, 1), ("SMEMBERS", several), ("SREM", several, 1)),
         *(("SET", key, 1, "PX", 1000), ("GET", key), ("PEXPIRE", key, 1000), ("EXISTS", key)),
-        # Nobody reads an empty message.
+        # An empty message reaches no process that acts on it.
         *(("PUBLISH", f"{channels}celery.pidbox", ""), ("PUBLISH", f"{channels}celeryev/worker.probe", "")),
         ("DEL", key, waiting, table, ordered, several),
     ]
