@@ -1,4 +1,4 @@
-"""Which tables are Watcher's, and in which schema, whoever else uses the database."""
+"""Which tables are Watcher's, and in which schema, beside other programs in the same database."""
 
 from collections.abc import Iterator
 from urllib.parse import quote

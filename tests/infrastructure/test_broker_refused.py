@@ -19,7 +19,7 @@ from watcher_server.tasking.sending.broker_check import UnfitBrokerError, requir
 
 @dataclass(frozen=True)
 class Brokers:
-    """Brokers by what is special about them; ``files`` has certificates: of all brokers, and of nobody."""
+    """Brokers by what is special about them; ``files`` has their certificates and one of an unknown authority."""
 
     servers: dict[str, RedisServer]
     certificate: Pair

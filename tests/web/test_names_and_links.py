@@ -1,4 +1,4 @@
-"""Names break where their parts meet, and addresses of the web are links, whoever wrote them."""
+"""Names break where their parts meet, and addresses of the web are links."""
 
 import pytest
 

@@ -35,7 +35,7 @@ WHERE result.rule_id = ANY(CAST(:rule_ids AS bigint[]))
 
 
 def read_unaccepted(connection: Connection, rules: Sequence[Rule], runs: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """The results of these rules and runs that say of a level that it has collapsed, and that nobody accepted."""
+    """The results of these rules and runs that say of a level that it has collapsed, and that were not accepted."""
     flagged = [run.id for run in runs if True in run.anomaly_flags.values()]
     if not flagged:
         return []
