@@ -43,7 +43,7 @@ test-fast: $(TESTED) ## Run the tests but those of pages, faults and commands
 	@$(BIN)/python -m pytest -n 2 --ignore tests/ui --ignore tests/faults --ignore tests/cli
 
 test-faults: $(VENV)/.ready-dev ## Run the tests that kill processes and engines; `make test` runs them too
-	@$(BIN)/python -m pytest -n 2 tests/faults
+	@$(BIN)/python -m pytest -n 0 tests/faults
 
 test-infrastructure: $(VENV)/.ready-dev debian-packages ## Run the tests against poolers, replicas, Sentinels and proxies, the long ones too
 	@WATCHER_TEST_LONG=1 $(BIN)/python -m pytest -n 0 -s tests/infrastructure

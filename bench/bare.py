@@ -1,12 +1,15 @@
 """The limits on the server's side: an empty handler, and a bare handler with the same statements.
 
-Neither checks anything: no validation, no routing, no authentication, no outbox relay.
+Neither checks anything: no validation, no routing, no authentication, no outbox relay. The bare handler has psycopg's
+own pool, as anyone would write it, and not the one that Watcher has for its requests.
 """
 
 import json
 import os
 from datetime import datetime
 from typing import Any
+
+from psycopg_pool import AsyncConnectionPool
 
 from watcher_server.database.engine import create_ingest_pool
 from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
@@ -57,10 +60,17 @@ async def empty(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Bare:
-    """Runs the product's own statements and nothing else."""
+    """Runs the product's own statements and nothing else, on a pool of psycopg's with the same connections."""
 
     def __init__(self) -> None:
-        self._pool = create_ingest_pool(get_settings())
+        made = create_ingest_pool(get_settings())
+        self._pool = AsyncConnectionPool(
+            kwargs=made.kwargs,
+            min_size=made.min_size,
+            max_size=made.max_size,
+            configure=made._configure,  # noqa: SLF001 - the sessions are to be planned alike
+            open=False,
+        )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":

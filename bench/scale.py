@@ -5,8 +5,7 @@ import asyncio
 import re
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,10 +14,11 @@ import psycopg
 from psycopg.types.numeric import Int8Dumper
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine
 
 from bench.engines import empty_tables, engines, settle
 from bench.history import fill_executions
+from tests.support.statements import watched_statements
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.executions.ingest import end_execution, start_execution
@@ -76,35 +76,6 @@ class Spent:
         return statistics.median(self.milliseconds)
 
 
-@dataclass
-class _Statements:
-    """The statements of a connection, as they are sent, and the seconds until their results were there."""
-
-    sent: list[tuple[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-@contextmanager
-def _watched(connection: Connection) -> Iterator[_Statements]:
-    statements, began = _Statements(), [0.0]
-
-    def before(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        statements.sent.append((statement, parameters))
-        began[0] = time.perf_counter()
-
-    def after(*_: Any) -> None:
-        statements.seconds += time.perf_counter() - began[0]
-
-    listeners = (("before_cursor_execute", before), ("after_cursor_execute", after))
-    for name, listener in listeners:
-        event.listen(connection, name, listener)
-    try:
-        yield statements
-    finally:
-        for name, listener in listeners:
-            event.remove(connection, name, listener)
-
-
 def _scans(plan: list[str]) -> list[str]:
     """What a plan reads of the executions, how many pages in all, and how long it took."""
     found = []
@@ -119,11 +90,12 @@ def _scans(plan: list[str]) -> list[str]:
     return [*found, buffers]
 
 
-def _explain(connection: Connection, statements: _Statements) -> list[str]:
+def _explain(connection: Connection, statements: Sequence[tuple[type[psycopg.Cursor[Any]], str, Any]]) -> list[str]:
+    driver: Any = connection.connection.driver_connection
     lines = []
-    for statement, parameters in statements.sent:
+    for cursor, statement, parameters in statements:
         if "pipeline_execution" in statement:
-            explained = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
+            explained = cursor(driver).execute(f"EXPLAIN (ANALYZE, BUFFERS) {statement}", parameters)
             lines += _scans([row[0] for row in explained])
     return lines
 
@@ -136,13 +108,13 @@ def judge(engine: Engine, runs: Sequence[tuple[int, int]]) -> Spent:
     watched = []
     with engine.connect() as connection:
         for pipeline_id, execution_id in runs:
-            with _watched(connection) as statements:
+            with watched_statements() as statements:
                 detect_anomalies(connection, pipeline_id, execution_id, alert_max_age_hours=24)
                 connection.commit()
             watched.append(statements)
-        plan = _explain(connection, watched[-1])
+        plan = _explain(connection, [sent[:3] for sent in watched[-1]])
         connection.rollback()
-    return Spent([1_000 * statements.seconds for statements in watched[_WARM_UP:]], plan)
+    return Spent([1_000 * sum(sent.seconds for sent in statements) for statements in watched[_WARM_UP:]], plan)
 
 
 def _add_judged(database_url: str, *, pipelines: int, judgements: int, history: int) -> list[tuple[int, int]]:
@@ -195,9 +167,10 @@ _END = dict.fromkeys(("updates", "soft_deletes", "execution_metadata", "context"
 def _explain_cycle(engine: Engine, pipeline_id: int) -> tuple[list[str], list[str]]:
     with engine.connect() as connection:
         execution_id = connection.exec_driver_sql(START_STATEMENT, {**_START, "pipeline_id": pipeline_id}).scalar_one()
-        start = _Statements([(START_STATEMENT, {**_START, "pipeline_id": pipeline_id})])
+        start = [(psycopg.Cursor[Any], START_STATEMENT, {**_START, "pipeline_id": pipeline_id})]
         numbers = {"id": execution_id, "inserts": 1, "total_rows": 1, "completed_successfully": True}
-        end = _Statements([(END_STATEMENT, {**_END, **numbers, "end_date": datetime.now(UTC) + timedelta(seconds=1)})])
+        ended = {**_END, **numbers, "end_date": datetime.now(UTC) + timedelta(seconds=1)}
+        end = [(psycopg.Cursor[Any], END_STATEMENT, ended)]
         plans = _explain(connection, start), _explain(connection, end)
         connection.rollback()
     return plans

@@ -4,7 +4,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -145,20 +146,41 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_SECONDS))
 
 
+# Each of these shares a fixture that takes long: a cluster of processes, a browser with the demo's data.
+TOGETHER = ("tests/faults/", "tests/ui/")
+
+
+def scope_of(nodeid: str) -> str:
+    """The folder or the file whose tests run one after another on one test worker."""
+    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have test workers begin with what takes longest, so that none waits for another at the end.
+
+    The tests of faults mostly wait for processes: beside others they cost little, and alone at the end they would leave
+    the machine idle.
+    """
+    if hasattr(config, "workerinput"):
+        sizes = Counter(scope_of(item.nodeid) for item in items)
+        items.sort(key=lambda item: _turn(scope_of(item.nodeid), sizes))
+
+
+def _turn(scope: str, sizes: Mapping[str, int]) -> tuple[bool, bool, int, str]:
+    return scope not in TOGETHER, not scope.startswith(SLOW), -sizes[scope], scope
+
+
 class TogetherScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Run tests that share an expensive fixture on one test worker, so that it is built once."""
+    """Run tests that share an expensive fixture on one test worker, so that it is built once; in the order above."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/ui/"):
-            return "tests/ui"
-        # Tests of faults take long, so they go one by one to the test worker that has time.
-        if nodeid.startswith("tests/faults/"):
-            return nodeid
-        return nodeid.partition("::")[0]
+        return scope_of(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherScheduling:
     """Have the tests distributed by :class:`TogetherScheduling`."""
+    # xdist would begin with the file of the most tests, which are the quickest ones.
+    config.option.loadscopereorder = False
     return TogetherScheduling(config, log)
 
 

@@ -13,6 +13,7 @@ SRC = Path(__file__).parents[1] / "src"
 FLOORS = (
     "kit",
     "settings_files",
+    "settings_urls",
     "settings",
     "telemetry",
     "database",

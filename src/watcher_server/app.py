@@ -37,8 +37,7 @@ from watcher_server.http.request_id import NamedRequestsApp
 from watcher_server.http.state import AppState
 from watcher_server.http.streams import StreamSlots
 from watcher_server.incidents.duties import keeper_duties
-from watcher_server.incidents.explain_routes import router as explain_router
-from watcher_server.incidents.queue_routes import router as queue_check_router
+from watcher_server.incidents.routes import explain_router, queue_check_router
 from watcher_server.incidents.routes import router as incidents_router
 from watcher_server.lineage.landmarks import Landmarks
 from watcher_server.lineage.routes import ingest_router as lineage_ingest_router

@@ -8,39 +8,33 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
-from urllib.parse import urlsplit
 
 from celery.schedules import crontab
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from watcher_server.kit.broker_url import parse_broker_url
-from watcher_server.kit.libpq import libpq_parameters
 from watcher_server.kit.public_url import check_public_url, root_of
 from watcher_server.settings_files import FileSettingsSource, SettingsFileError
+from watcher_server.settings_urls import check_broker_url, check_database_url, check_issuer, check_url
 
 
 class SettingsError(Exception):
     """A setting has a value that cannot work; the message names it and says what would."""
 
 
-_SYSTEM_HOME = Path("/var/lib/watcher")
-
-
 def _default_home() -> Path:
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        # The embedded PostgreSQL runs as a user of its own, who may not enter root's home.
-        return _SYSTEM_HOME
-    try:
-        return Path.home() / ".local" / "share" / "watcher"
-    except RuntimeError:
-        # A user id without an account, as containers have it: only `watcher up` needs a folder, and says so.
-        return _SYSTEM_HOME
+    # The embedded PostgreSQL runs as a user of its own, who may not enter root's home.
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    # A user id without an account, as containers have it: only `watcher up` needs a folder, and says so.
+    with suppress(RuntimeError):
+        if not is_root:
+            return Path.home() / ".local" / "share" / "watcher"
+    return Path("/var/lib/watcher")
 
 
 def _expand_home(home: Path) -> Path:
@@ -48,43 +42,6 @@ def _expand_home(home: Path) -> Path:
         return home.expanduser()
     except RuntimeError:
         raise ValueError("begins with ~, which stands for no folder: write the whole path") from None
-
-
-def _check_url(*schemes: str) -> AfterValidator:
-    def check(url: SecretStr | None) -> SecretStr | None:
-        if url is None:
-            return None
-        try:
-            parts = urlsplit(url.get_secret_value())
-            _ = parts.port
-        except ValueError:
-            # The error would quote a part of the password.
-            raise ValueError("is not a URL; a password with special characters must be percent-encoded") from None
-        _check_scheme(parts.scheme, schemes)
-        return url
-
-    return AfterValidator(check)
-
-
-def _check_scheme(scheme: str, schemes: Sequence[str]) -> None:
-    if scheme not in schemes:
-        *others, last = [f"{known}://" for known in schemes]
-        listed = f"{', '.join(others)} or {last}" if others else last
-        raise ValueError(f"must start with {listed}, not {scheme or 'nothing'}://")
-
-
-def _check_database_url(url: SecretStr | None) -> SecretStr | None:
-    if url is not None:
-        scheme, separator, _ = url.get_secret_value().partition("://")
-        _check_scheme(scheme if separator else "", ("postgresql", "postgres", "postgresql+psycopg"))
-        libpq_parameters(url.get_secret_value())
-    return url
-
-
-def _check_broker(url: SecretStr | None) -> SecretStr | None:
-    if url is not None:
-        parse_broker_url(url.get_secret_value())
-    return url
 
 
 def _check_cron(expression: str) -> str:
@@ -109,14 +66,6 @@ def _check_hosts(hosts: str | None) -> str | None:
     return hosts
 
 
-def _check_issuer(issuer: str | None) -> str | None:
-    parts = urlsplit(issuer or "https://none")
-    schemes = {"https", "http"} if parts.hostname in {"localhost", "127.0.0.1", "::1"} else {"https"}
-    if not parts.hostname or parts.query or parts.fragment or parts.scheme not in schemes:
-        raise ValueError("must begin with https:// (or, on this machine, http://) and have no query")
-    return issuer
-
-
 def _check_networks(networks: str | None) -> str | None:
     try:
         split_networks(networks)
@@ -138,22 +87,16 @@ def split_hosts(hosts: str | None) -> frozenset[str]:
     return frozenset(host.strip().lower() for host in (hosts or "").split(",") if host.strip())
 
 
-# A shorter one can be guessed; `openssl rand -base64 32` makes one of 44 characters.
-_SHORTEST_KEY = 32
-
-
 def split_keys(keys: SecretStr | None) -> list[str]:
     """The keys of WATCHER_SECRET_KEY, the one that encrypts first."""
     return [key.strip() for key in (keys.get_secret_value() if keys else "").split(",") if key.strip()]
 
 
 def _check_secret_keys(keys: SecretStr | None) -> SecretStr | None:
-    if any(len(key) < _SHORTEST_KEY for key in split_keys(keys)):
-        raise ValueError(f"needs {_SHORTEST_KEY} characters at least in each key; `openssl rand -base64 32` makes one")
+    # A shorter one can be guessed.
+    if any(len(key) < 32 for key in split_keys(keys)):  # noqa: PLR2004 - as the message says
+        raise ValueError("needs 32 characters at least in each key; `openssl rand -base64 32` makes one")
     return keys
-
-
-_SECONDS_PER = {"s": 1, "m": 60, "h": 3600}
 
 
 def rate_per_second(limit: str) -> float | None:
@@ -166,7 +109,7 @@ def rate_per_second(limit: str) -> float | None:
         return None
     number, _, unit = limit.strip().lower().partition("/")
     try:
-        rate = float(number) / _SECONDS_PER[unit]
+        rate = float(number) / {"s": 1, "m": 60, "h": 3600}[unit]
     except (ValueError, KeyError):
         rate = 0.0
     # Beyond 100,000 per second the pacing costs more than the tasks, and `none` says the same.
@@ -222,7 +165,7 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[str | None, AfterValidator(_check_hosts)] = None
     """Names and addresses by which the api may be called (the Host header), separated by commas; localhost and loopback
     addresses always may."""
-    oidc_issuer: Annotated[str | None, AfterValidator(_check_issuer)] = None
+    oidc_issuer: Annotated[str | None, AfterValidator(check_issuer)] = None
     """The provider that people log in with (OpenID Connect), such as `https://login.example/realms/data`: its issuer,
     to the letter. Needs `WATCHER_PUBLIC_URL`, and a client with the redirect URI `PUBLIC_URL/login/callback`."""
     oidc_client_id: str | None = None
@@ -252,22 +195,22 @@ class Settings(BaseSettings):
 
     database_url: Annotated[
         SecretStr | None,
-        AfterValidator(_check_database_url),
+        AfterValidator(check_database_url),
         Field(validation_alias=AliasChoices("WATCHER_DATABASE_URL", "DATABASE_URL")),
     ] = None
     """`postgresql://…`, PostgreSQL 16 or newer, with everything that libpq takes; `DATABASE_URL` is read too."""
-    database_direct_url: Annotated[SecretStr | None, AfterValidator(_check_database_url)] = None
+    database_direct_url: Annotated[SecretStr | None, AfterValidator(check_database_url)] = None
     """The same database past the pooler, where `WATCHER_DATABASE_URL` leads through one in transaction mode."""
     broker_url: Annotated[
         SecretStr | None,
-        AfterValidator(_check_broker),
+        AfterValidator(check_broker_url),
         Field(validation_alias=AliasChoices("WATCHER_BROKER_URL", "REDIS_URL")),
     ] = None
     """`redis://…`, `rediss://…`, `redis+socket://…`, `sentinel://…` or `sentinels://…`: Valkey, or Redis 6.2 or newer;
     `REDIS_URL` is read too."""
     slack_webhook_url: Annotated[
         SecretStr | None,
-        _check_url("https", "http"),
+        check_url("https", "http"),
         Field(validation_alias=AliasChoices("WATCHER_SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL")),
     ] = None
     """Where alerts go; `SLACK_WEBHOOK_URL` is read too."""
@@ -284,7 +227,7 @@ class Settings(BaseSettings):
     secret_key: Annotated[SecretStr | None, AfterValidator(_check_secret_keys)] = None
     """Encrypts the secrets of channels that are entered over HTTP; several, separated by commas, while it changes: the
     first encrypts, all of them decrypt."""
-    heartbeat_url: Annotated[SecretStr | None, _check_url("https", "http")] = None
+    heartbeat_url: Annotated[SecretStr | None, check_url("https", "http")] = None
     """Called once a minute while Watcher is well, so that somebody else notices when it is not."""
     apprise: bool = False
     """Channels of the type apprise may be used; needs the extra `apprise`."""

@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text, update
+from sqlalchemy import Engine, text, update
 
 from tests.anomalies.conftest import JUDGED_END, Judge, judged_after
 from tests.support.rows import add_history, add_pipeline, add_rule, add_run, ago, alerts, flags, now, rows
+from tests.support.statements import watched_statements
 from watcher_server.anomalies import detection
 from watcher_server.anomalies.detection import detect_anomalies
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule
@@ -373,13 +374,12 @@ def test_a_usual_run_is_judged_in_two_statements_that_wait_for_nobody(engine: En
     judge(pipeline_id, first)
     with engine.begin() as connection:
         run = add_run(connection, pipeline_id, total_rows=1000, end_date=JUDGED_END + timedelta(minutes=1))
-    sent: list[str] = []
 
     with engine.connect() as holder, engine.connect() as reader:
         holder.execute(text("SELECT FROM pipeline_execution FOR UPDATE"))
         connection = reader.execution_options(isolation_level="AUTOCOMMIT")
-        event.listen(connection, "before_cursor_execute", lambda *about: sent.append(about[2]))
-        judgement = detection.judge(connection, pipeline_id, run, lock=False)
+        with watched_statements() as sent:
+            judgement = detection.judge(connection, pipeline_id, run, lock=False)
 
     assert judgement is not None
     assert not judgement.has_consequences

@@ -1,7 +1,6 @@
 """How PostgreSQL runs the statements that measure a history, with the plan that it keeps for any parameters."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from tests.support.rows import add_pipeline
-from watcher_server.anomalies.baseline import MEANS, MEDIANS
-from watcher_server.anomalies.rules import Metric
+from watcher_server.anomalies.baseline import Window, measurement
+from watcher_server.anomalies.rules import Method, Metric
 
 # Half a year of two pipelines that run every hour, and once moved a thousand times as much.
 HISTORY = """
@@ -36,13 +35,12 @@ def pipeline_id(engine: Engine) -> int:
     return ids[0]
 
 
-def explain(connection: Connection, statement: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
+def explain(connection: Connection, kind: Window, parameters: dict[str, str]) -> list[dict[str, Any]]:
     """All nodes of the plan for any parameters, with how often each ran for these: SQL literals by name."""
-    names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", statement)))
-    numbered = re.sub(r"(?<!:):(\w+)", lambda found: f"${names.index(found[1]) + 1}", statement)
+    prepared = measurement(kind)
     connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
-    connection.exec_driver_sql(f"PREPARE measure AS {numbered}")
-    values = ", ".join(parameters[name] for name in names)
+    connection.exec_driver_sql(f"PREPARE measure AS {prepared.sql.decode()}")
+    values = ", ".join(parameters[name] for name in prepared.names)
     try:
         explained = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE measure({values})"
         return list(_nodes(connection.exec_driver_sql(explained).scalar_one()[0]["Plan"]))
@@ -56,7 +54,7 @@ def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(child)
 
 
-def window(pipeline_id: int, hours: range, weekday: str = "NULL") -> dict[str, str]:
+def window(pipeline_id: int, hours: range) -> dict[str, str]:
     since = "'2026-04-01'::timestamptz"
     limits = {
         f"{metric}_{limit}": value
@@ -65,8 +63,9 @@ def window(pipeline_id: int, hours: range, weekday: str = "NULL") -> dict[str, s
     }
     return limits | {
         "pipeline_id": str(pipeline_id),
+        "hour": "0",
         "hours": f"ARRAY{list(hours)}",
-        "weekday": weekday,
+        "weekday": "1",
         "holidays": "'{}'::date[]",
         "earliest": since,
         "ended_at": "'2026-06-30'::timestamptz",
@@ -74,19 +73,25 @@ def window(pipeline_id: int, hours: range, weekday: str = "NULL") -> dict[str, s
     }
 
 
-@pytest.mark.parametrize("statement", [MEANS, MEDIANS], ids=["means", "medians"])
-@pytest.mark.parametrize(("hours", "weekday"), [(range(1), "NULL"), (range(24), "NULL"), (range(24), "1")])
-def test_a_history_is_found_by_its_index_and_measured(
-    engine: Engine, pipeline_id: int, statement: str, hours: range, weekday: str
-) -> None:
+KINDS = [
+    Window(method, tuple(Metric), hourly=hourly, daily=daily, alike=alike)
+    for method in (Method.ZSCORE, Method.MAD)
+    for hourly, daily in ((True, False), (False, False), (False, True))
+    for alike in (True, False)
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_history_is_found_by_its_index_and_measured(engine: Engine, pipeline_id: int, kind: Window) -> None:
+    hours = range(1) if kind.hourly else range(24)
     with engine.connect() as connection:
-        nodes = explain(connection, statement, window(pipeline_id, hours, weekday))
+        nodes = explain(connection, kind, window(pipeline_id, hours))
 
     read = [node for node in nodes if node.get("Relation Name") == "pipeline_execution"]
     assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"ix_pipeline_execution_baseline"}
     assert {node["Node Type"] for node in read} <= {"Index Scan", "Bitmap Heap Scan"}
     # The mean is measured once more without the outlier.
-    assert len(read) == (2 if statement == MEANS else 1)
+    assert len(read) == (2 if kind.method == Method.ZSCORE else 1)
     assert all(node["Actual Loops"] <= len(hours) for node in read)
     aggregates = [node for node in nodes if node["Node Type"] == "Aggregate"]
     assert aggregates
@@ -98,7 +103,23 @@ def test_a_history_is_found_by_its_index_and_measured(
 def test_a_history_without_outliers_is_read_once(engine: Engine, pipeline_id: int) -> None:
     with engine.connect() as connection:
         connection.execute(text("UPDATE pipeline_execution SET anomaly_flags = :flags WHERE inserts > 10000"), FLAGS)
-        nodes = explain(connection, MEANS, window(pipeline_id, range(24)))
+        kind = Window(Method.ZSCORE, tuple(Metric), hourly=False, daily=False, alike=True)
+        nodes = explain(connection, kind, window(pipeline_id, range(24)))
 
     read = [node["Actual Loops"] for node in nodes if node.get("Relation Name") == "pipeline_execution"]
     assert sorted(read) == [0, 24]
+
+
+def test_few_runs_of_an_hour_are_measured_by_the_plan_that_is_kept(engine: Engine, pipeline_id: int) -> None:
+    kind = Window(Method.ZSCORE, tuple(Metric), hourly=True, daily=False, alike=True)
+    prepared, values = measurement(kind), window(pipeline_id, range(1))
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PREPARE measure AS {prepared.sql.decode()}")
+        for _ in range(7):
+            connection.exec_driver_sql(f"EXECUTE measure({', '.join(values[name] for name in prepared.names)})")
+        plans = connection.exec_driver_sql(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = 'measure'"
+        ).one()
+        connection.exec_driver_sql("DEALLOCATE measure")
+
+    assert plans == (2, 5)

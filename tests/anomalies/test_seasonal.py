@@ -10,8 +10,9 @@ from sqlalchemy import Engine, text
 
 from tests.support.rows import add_pipeline, add_rule
 from watcher_server.anomalies.detection import detect_anomalies
+from watcher_server.anomalies.forecasting import forecast
 from watcher_server.anomalies.recording import Anomaly
-from watcher_server.anomalies.seasonal import Band, Observation, expected_band
+from watcher_server.anomalies.seasonal import Band, Observation
 
 Judge = Callable[[int, int], list[Anomaly]]
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -32,9 +33,9 @@ def hourly(days: int, *, change: Callable[[datetime, float], float] = lambda _, 
 def band_after(history: list[Observation], hours: int = 0) -> tuple[Band, float]:
     """The band of a run so many hours after the last, and what that run would have loaded."""
     at = history[-1].started_at + timedelta(hours=1 + hours)
-    band = expected_band(history, at, 3.0)
-    assert band is not None
-    return band, rows_of(at)
+    found = forecast(history, at)
+    assert found is not None
+    return found.band(3.0), rows_of(at)
 
 
 @pytest.mark.parametrize("hours", range(0, 168, 7))
@@ -120,12 +121,12 @@ def test_a_constant_is_expected_again(value: float) -> None:
 
 
 def test_it_learns_for_a_week_and_twenty_one_runs() -> None:
-    assert expected_band(hourly(6), MONDAY + timedelta(days=6), 3.0) is None
-    assert expected_band(hourly(7), MONDAY + timedelta(days=7), 3.0) is not None
+    assert forecast(hourly(6), MONDAY + timedelta(days=6)) is None
+    assert forecast(hourly(7), MONDAY + timedelta(days=7)) is not None
     daily = hourly(30)[::24]
-    assert expected_band(daily[:20], daily[20].started_at, 3.0) is None
-    assert expected_band(daily[:21], daily[21].started_at, 3.0) is not None
-    assert expected_band([], MONDAY, 3.0) is None
+    assert forecast(daily[:20], daily[20].started_at) is None
+    assert forecast(daily[:21], daily[21].started_at) is not None
+    assert forecast([], MONDAY) is None
 
 
 def fill(engine: Engine, minutes: int, days: int) -> tuple[int, list[int]]:

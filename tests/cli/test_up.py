@@ -47,8 +47,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def published_children(home: Path) -> dict[str, int]:
-    beat, api, worker = json.loads((home / "run" / "services.json").read_text())["children"]
-    return {"beat": beat, "api": api, "worker": worker}
+    api, worker = json.loads((home / "run" / "services.json").read_text())["children"]
+    return {"api": api, "worker": worker}
 
 
 def test_ctrl_c_ends_everything_and_the_data_is_there_again_at_the_next_start(watcher: Watcher) -> None:
@@ -97,8 +97,8 @@ def test_a_second_start_names_the_first(watcher: Watcher) -> None:
 def test_a_child_that_dies_is_started_again(watcher: Watcher) -> None:
     up = watcher.up()
     before = published_children(watcher.home)
-    os.kill(before["beat"], signal.SIGKILL)
-    up.wait_for("The beat ended unexpectedly (signal SIGKILL) and was started again.")
+    os.kill(before["worker"], signal.SIGKILL)
+    up.wait_for("The worker ended unexpectedly (signal SIGKILL) and was started again.")
     os.kill(before["api"], signal.SIGKILL)
     up.wait_for("The api ended unexpectedly (signal SIGKILL) and was started again.")
     assert up.stop() == 0
@@ -109,12 +109,12 @@ def test_a_child_that_dies_is_started_again(watcher: Watcher) -> None:
 def test_a_child_that_keeps_dying_ends_it_with_a_sentence(watcher: Watcher) -> None:
     up = watcher.up()
     for deaths in range(1, 5):
-        os.kill(published_children(watcher.home)["beat"], signal.SIGKILL)
+        os.kill(published_children(watcher.home)["worker"], signal.SIGKILL)
         up.wait_for_count("was started again", deaths)
-    os.kill(published_children(watcher.home)["beat"], signal.SIGKILL)
+    os.kill(published_children(watcher.home)["worker"], signal.SIGKILL)
     up.process.wait(timeout=LIMIT_SECONDS)
     assert up.process.returncode == 1
-    assert up.text.rstrip().endswith("or run `watcher beat` by itself.")
+    assert up.text.rstrip().endswith("or run `watcher worker` by itself.")
     assert watcher.processes() == []
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from watcher_server.diagnostics.masking import mask_statement
+from watcher_server.diagnostics.sessions import mask_statement
 
 
 @pytest.mark.parametrize(

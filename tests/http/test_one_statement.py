@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
-from psycopg import AsyncRawCursor, RawCursor
+from psycopg import RawCursor
 from psycopg.types.numeric import Int8Dumper
 from sqlalchemy import Engine, event, text
 
@@ -16,6 +16,7 @@ from tests.support.factories import end, make_pipeline, start
 from tests.support.rows import add_history, now
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task
 from watcher_server.database import statements
+from watcher_server.database.ingest_pool import IngestConnection
 from watcher_server.executions.statements import END_STATEMENT, START_STATEMENT
 from watcher_server.pipelines.usual import FIND, MOVE_BY
 
@@ -52,16 +53,16 @@ def served_app(_shared_app: FastAPI) -> FastAPI:
 def sent(app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sent]:
     noted = Sent()
 
-    class Noting(AsyncRawCursor[Any]):
-        async def execute(self, query: Any, params: Any = None, **options: Any) -> Any:
-            noted.direct.append((query, params))
-            return await super().execute(query, params, **options)
+    async def fetch_first(self: IngestConnection, sql: bytes, values: list[Any]) -> Any:
+        noted.direct.append((sql, values))
+        return await found(self, sql, values)
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         noted.by_engine(statement)
 
     assert client
-    monkeypatch.setattr(statements, "AsyncRawCursor", Noting)
+    found = IngestConnection.fetch_first
+    monkeypatch.setattr(IngestConnection, "fetch_first", fetch_first)
     engine = app.state.query_engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     yield noted

@@ -4,7 +4,8 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, get_args
+from types import NoneType
+from typing import NamedTuple, get_args, get_type_hints
 
 import pytest
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from tests.support.hostile import MARKUP
 from tests.support.rows import add_pipeline, add_run, ago
 from watcher_server.alerts.levels import Level
 from watcher_server.alerts.service import NewAlert, Subject, raise_alert
-from watcher_server.cli import incident_commands
+from watcher_server.cli import incidents as commands
 from watcher_server.cli.main import main
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.reading import WantedState
@@ -55,8 +56,8 @@ def failing(engine: Engine) -> int:
 
 
 def test_the_words_of_the_options_are_those_of_incidents() -> None:
-    assert set(get_args(incident_commands.Kind)) == {kind.value for kind in Kind}
-    assert set(get_args(incident_commands.State)) == {state.value for state in WantedState} | {"all"}
+    assert set(get_args(get_type_hints(commands.show_all)["kind"])) == {Kind, NoneType}
+    assert set(get_args(commands.State)) == {state.value for state in WantedState} | {"all"}
 
 
 def test_the_list_has_a_line_for_each_incident(engine: Engine, failing: int, run: Run) -> None:

@@ -12,7 +12,7 @@ from tests.conftest import MakeClient
 from watcher_server.app import create_app
 from watcher_server.auth import service
 from watcher_server.settings import load_settings
-from watcher_server.web.api_reference.examples import EXAMPLES
+from watcher_server.web.api_reference.document import EXAMPLES
 
 DOCUMENT = create_app(load_settings(relay_enabled=False)).openapi()
 OPERATIONS = [

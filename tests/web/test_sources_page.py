@@ -17,7 +17,7 @@ from tests.conftest import MakeClient
 from tests.support.openlineage import Event, apply_waiting, dataset, output, put, run_event, send
 from watcher_server.auth.service import create_token, find_token
 from watcher_server.openlineage.applying import inbox
-from watcher_server.openlineage.sources import read_version
+from watcher_server.openlineage.counting import read_version
 from watcher_server.web.sources.recipes import java_url, python_url, recipes
 
 HTML = {"Accept": "text/html"}

@@ -94,10 +94,7 @@ async def post_address_type(body: AddressTypePost, session: Session, response: R
 
 @router.get("/address_type", response_model=list[AddressTypeResponse])
 async def list_address_types(
-    session: Session,
-    page: Annotated[Page, Depends(read_page)],
-    name: NamePart = None,
-    group: Group = None,
+    session: Session, page: Annotated[Page, Depends(read_page)], name: NamePart = None, group: Group = None
 ) -> Sequence[AddressType]:
     """Every address type, by id."""
     return await list_rows(session, AddressType, page, name=name, group_name=group or None)

@@ -1,5 +1,6 @@
 """The HTTP shapes of addresses and their types."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -17,11 +18,7 @@ CASE_SENSITIVE_GROUPS = ("file", "stream")
 
 
 def check_case_sensitive(field: str, group_name: str, *, wanted: bool) -> None:
-    """Names of addresses can only differ by case in some groups.
-
-    Raises:
-        ValueError: in this group they cannot.
-    """
+    """Names of addresses can only differ by case in some groups. Raises ValueError: in this group they cannot."""
     if wanted and group_name not in CASE_SENSITIVE_GROUPS:
         raise ValueError(
             f"{field}: only types in the groups {' and '.join(CASE_SENSITIVE_GROUPS)} can be case-sensitive"
@@ -81,9 +78,9 @@ class AddressResponse(ResponseBody):
 _SHOWN = tuple(AddressResponse.model_fields)
 
 
-def shown_fields(row: Row[Any]) -> dict[str, Any]:
-    """The fields of :class:`AddressResponse` from a row of a list, which the database keeps valid."""
-    return pick(row, _SHOWN)
+def shown_fields(rows: Sequence[Row[Any]]) -> Iterator[dict[str, Any]]:
+    """The fields of :class:`AddressResponse` from each row of a list, which the database keeps valid."""
+    return pick(rows, _SHOWN)
 
 
 class AddressFound(ResponseBody):

@@ -54,11 +54,7 @@ async def _write(session: AsyncSession, row: Address | AddressType, changes: Map
 
 
 async def find_address(session: AsyncSession, address_id: int) -> Address:
-    """The address with that id.
-
-    Raises:
-        NotFoundError: there is none, or it is forgotten.
-    """
+    """The address with that id. Raises NotFoundError: there is none, or it is forgotten."""
     address = await find(session, Address, address_id)
     if address.forgotten_at is not None:
         raise NotFoundError(f"No address has the id {address_id}.")
@@ -77,7 +73,11 @@ async def patch_address(session: AsyncSession, body: AddressPatch) -> Address:
     type_id = changes.get("address_type_id", address.address_type_id)
     if "address_type_id" in changes or "name" in changes:
         address_type = await find(session, AddressType, type_id)
-        changes |= _renamed(changes.get("name"), address_type)
+        name = changes.get("name")
+        if name is not None:
+            spelling = display_of(name)
+            is_spelt = address_type.case_sensitive and spelling is not None
+            changes |= {"name": spelling, "display_name": None} if is_spelt else {"display_name": spelling}
     await _write(session, address, changes)
     return address
 
@@ -89,15 +89,6 @@ async def _find_address(session: AsyncSession, body: AddressPatch) -> Address:
         with suppress(NotFoundError):
             return await find_for_update(session, Address, None, spelling)
     return await find_for_update(session, Address, body.id, body.name)
-
-
-def _renamed(name: str | None, address_type: AddressType) -> dict[str, Any]:
-    spelling = display_of(name)
-    if name is None:
-        return {}
-    if address_type.case_sensitive and spelling is not None:
-        return {"name": spelling, "display_name": None}
-    return {"name": name, "display_name": spelling}
 
 
 async def sync_address_type(session: AsyncSession, body: AddressTypePost) -> tuple[AddressType, bool]:

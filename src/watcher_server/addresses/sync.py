@@ -109,15 +109,11 @@ WHERE address.name = declared.name AND stored_type.id = address.address_type_id
 """
 
 
-async def revive_addresses(session: AsyncSession, address_ids: Sequence[int]) -> None:
-    """Take these out of the archive, because a pipeline names them again."""
-    if not address_ids:
-        return
-    statement = "UPDATE address SET archived_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))"
-    await session.execute(text(statement), {"ids": list(address_ids)})
-    await enqueue_async(session, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=list(address_ids))
-
-
+# What a body can say of an address.
+_COLUMNS = """
+SELECT id, name, address_type_id, database_name, schema_name, table_name, primary_key, address_metadata
+FROM address WHERE name = ANY(CAST(:names AS text[]))
+"""
 # By the unique index on address_type.name.
 _CASE_SENSITIVE_TYPES = "SELECT name, case_sensitive FROM address_type WHERE name = ANY(CAST(:names AS text[]))"
 
@@ -136,7 +132,9 @@ async def sync_addresses(
     names = await _names_in_store(session, bodies)
     carried: dict[str, dict[str, Any]] = {}
     for name, body in zip(names, bodies, strict=True):
-        carried.setdefault(name, {"name": name, "display_name": _display_of(name, body)}).update(_besides_name(body))
+        display = display_of(body.name)
+        fields = carried.setdefault(name, {"name": name, "display_name": None if display == name else display})
+        fields.update(_besides_name(body))
     declared = {name: _declare(fields) for name, fields in carried.items()}
     stored = await _read_stored(session, declared)
     created: set[str] = set()
@@ -150,10 +148,16 @@ async def sync_addresses(
         changed = [row for row in differing if row["name"] in stored]
         await session.execute(text(_LOCK_CHANGED), {"names": [row["name"] for row in changed]})
         if before is not None and changed:
-            before.update(await read_columns(session, [row["name"] for row in changed]))
+            rows = (await session.execute(text(_COLUMNS), {"names": [row["name"] for row in changed]})).mappings()
+            before.update({row["name"]: dict(row) for row in rows})
         await session.execute(text(_UPDATE_ADDRESSES), {"declared": json.dumps(changed)})
         stored = await _read_stored(session, declared)
-    await revive_addresses(session, [row.id for row in stored.values() if row.archived])
+    # These leave the archive, because a pipeline names them again.
+    archived = [row.id for row in stored.values() if row.archived]
+    if archived:
+        revive = "UPDATE address SET archived_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))"
+        await session.execute(text(revive), {"ids": archived})
+        await enqueue_async(session, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=archived)
     return [SyncedAddress(stored[name].id, name in created) for name in names]
 
 
@@ -188,18 +192,6 @@ def spellings(body: AddressPost) -> list[tuple[str, str]]:
     return [(name, fingerprint({"name": name, **fields})) for name in names]
 
 
-_COLUMNS = """
-SELECT id, name, address_type_id, database_name, schema_name, table_name, primary_key, address_metadata
-FROM address WHERE name = ANY(CAST(:names AS text[]))
-"""
-
-
-async def read_columns(session: AsyncSession, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """What a body can say of these addresses, by their names."""
-    rows = (await session.execute(text(_COLUMNS), {"names": list(names)})).mappings()
-    return {row["name"]: dict(row) for row in rows}
-
-
 async def _names_in_store(session: AsyncSession, bodies: Sequence[AddressPost]) -> list[str]:
     """The name of each: its spelling where its type is case-sensitive, or will be once this call creates it."""
     types = {body.address_type_name for body in bodies if display_of(body.name)}
@@ -211,11 +203,6 @@ async def _names_in_store(session: AsyncSession, bodies: Sequence[AddressPost]) 
     return [
         (display_of(body.name) or body.name) if sensitive.get(body.address_type_name) else body.name for body in bodies
     ]
-
-
-def _display_of(name: str, body: AddressPost) -> str | None:
-    display = display_of(body.name)
-    return None if display == name else display
 
 
 def _besides_name(body: AddressPost) -> dict[str, Any]:
@@ -235,11 +222,10 @@ async def _create_types(session: AsyncSession, differing: Sequence[dict[str, Any
 def _dotted_parts(name: str) -> dict[str, str]:
     """Database, schema and table of a name with three dotted parts; empty for any other name."""
     parts = [part.strip() for part in name.split(".")]
-    if len(parts) != len(("database", "schema", "table")):
+    names = ("database_name", "schema_name", "table_name")
+    if len(parts) != len(names) or not all(0 < len(part) <= longest_part() for part in parts):
         return {}
-    if not all(0 < len(part) <= longest_part() for part in parts):
-        return {}
-    return dict(zip(("database_name", "schema_name", "table_name"), parts, strict=True))
+    return dict(zip(names, parts, strict=True))
 
 
 def _declare(carried: dict[str, Any]) -> dict[str, Any]:
@@ -257,5 +243,4 @@ def _declare(carried: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _read_stored(session: AsyncSession, names: Iterable[str]) -> dict[str, Row[Any]]:
-    rows = await session.execute(text(_READ_STORED), {"names": list(names)})
-    return {row.name: row for row in rows}
+    return {row.name: row for row in await session.execute(text(_READ_STORED), {"names": list(names)})}

@@ -1,30 +1,23 @@
 """What waits for a channel, and what of it is said next."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Connection, text
 
 # More openings than this within five minutes are a storm: they are gathered into one message.
 MOST_OPENINGS = 50
-# While a storm lasts, openings are gathered for this many seconds before they are told.
 _GATHER_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A notification that was not sent.
+    """A notification that was not sent; of two about one incident that with the lower ``id`` comes first.
 
-    Attributes:
-        id: its id; of two about one incident the lower one comes first.
-        due_seconds: since when it may be sent; negative when it may not yet.
-        held: it would have been sent by now, had the channel taken it.
-        critical: whether its alert is.
-        opening: whether it says that incidents opened.
-        refused: the channel did not take this message, and may take others.
-        incidents: those that it is about.
+    ``due_seconds`` is since when it may be sent, negative when it may not yet. ``held``: it would have been sent by
+    now, had the channel taken it. ``opening``: it says that incidents opened. ``refused``: the channel did not take
+    this message, and may take others.
     """
 
     id: int
@@ -92,14 +85,12 @@ ORDER BY notification.id
 
 def read_backlog(connection: Connection, channel: str, max_age_hours: int) -> Backlog:
     """What waits for the channel and is not too old to be told."""
-    values = {"channel": channel, "max_age_hours": max_age_hours}
-    rows = connection.execute(text(_BACKLOG), values).mappings().all()
-    return Backlog([_waiting(row) for row in rows], rows[0]["told_openings"] if rows else 0)
-
-
-def _waiting(row: Mapping[Any, Any]) -> Waiting:
-    columns = ("id", "due_seconds", "held", "critical", "opening", "refused")
-    return Waiting(**{name: row[name] for name in columns}, incidents=frozenset(row["incidents"]))
+    rows = connection.execute(text(_BACKLOG), {"channel": channel, "max_age_hours": max_age_hours}).all()
+    waiting = [
+        Waiting(row.id, row.due_seconds, row.held, row.critical, row.opening, row.refused, frozenset(row.incidents))
+        for row in rows
+    ]
+    return Backlog(waiting, rows[0].told_openings if rows else 0)
 
 
 def choose(backlog: Backlog) -> Next | Storm | None:
@@ -107,41 +98,29 @@ def choose(backlog: Backlog) -> Next | Storm | None:
 
     None while nothing is due. What an earlier notification about one of its incidents waits for, it waits for too.
     """
-    of_incidents = _by_incident(backlog.waiting)
+    of_incidents: dict[int, list[Waiting]] = defaultdict(list)
+    for each in backlog.waiting:
+        for incident in each.incidents:
+            of_incidents[incident].append(each)
     openings = [each for each in backlog.waiting if _may_be_gathered(each, of_incidents)]
     is_storm = len(openings) > 1 and backlog.told_openings + len(openings) > MOST_OPENINGS
-    if is_storm and _is_gathered(openings):
+    # While a storm lasts, openings are gathered for a minute before they are told, unless there are enough.
+    if is_storm and (len(openings) > MOST_OPENINGS or max(each.due_seconds for each in openings) >= _GATHER_SECONDS):
         return Storm([each.id for each in openings])
     held_back = {each.id for each in openings} if is_storm else set()
-    for candidate in _by_urgency(backlog.waiting, of_incidents):
+    # What comes before something critical about the same incident is as urgent: the critical one waits for it.
+    urgent = {incident for incident, told in of_incidents.items() if any(each.critical for each in told)}
+    by_urgency = sorted(backlog.waiting, key=lambda each: (not (each.critical or each.incidents & urgent), each.id))
+    for candidate in by_urgency:
         if candidate.is_due and candidate.id not in held_back and not _before(candidate, of_incidents):
             return _newest_state(candidate, of_incidents)
     return None
-
-
-def _by_incident(waiting: Iterable[Waiting]) -> Mapping[int, Sequence[Waiting]]:
-    found: dict[int, list[Waiting]] = defaultdict(list)
-    for each in waiting:
-        for incident in each.incidents:
-            found[incident].append(each)
-    return found
 
 
 def _may_be_gathered(each: Waiting, of_incidents: Mapping[int, Sequence[Waiting]]) -> bool:
     """Whether it is an opening that is due, and the only thing that waits to be said of its incidents."""
     is_alone = all(len(of_incidents[incident]) == 1 for incident in each.incidents)
     return each.opening and each.is_due and not each.refused and is_alone
-
-
-def _is_gathered(openings: Sequence[Waiting]) -> bool:
-    """Whether enough openings are there, or the oldest has waited for others long enough."""
-    return len(openings) > MOST_OPENINGS or max(each.due_seconds for each in openings) >= _GATHER_SECONDS
-
-
-def _by_urgency(waiting: Sequence[Waiting], of_incidents: Mapping[int, Sequence[Waiting]]) -> list[Waiting]:
-    # What comes before something critical about the same incident is as urgent: the critical one waits for it.
-    urgent = {incident for incident, told in of_incidents.items() if any(each.critical for each in told)}
-    return sorted(waiting, key=lambda each: (not (each.critical or each.incidents & urgent), each.id))
 
 
 def _before(each: Waiting, of_incidents: Mapping[int, Sequence[Waiting]]) -> set[Waiting]:

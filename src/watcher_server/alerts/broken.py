@@ -8,9 +8,6 @@ from sqlalchemy import Connection, text
 
 from watcher_server.alerts.config.schemas import DEFAULT
 
-# What nobody tells for so long is told elsewhere.
-_BROKEN_MINUTES = 10
-
 
 class BrokenChannel(NamedTuple):
     """A channel that is gone, or has failed for ten minutes."""
@@ -21,15 +18,13 @@ class BrokenChannel(NamedTuple):
     last_error: str | None
 
 
-_BROKEN = """
-SELECT name, coalesce(failing_since, now()) AS since, gone, last_error FROM channel
-WHERE gone OR failing_since < now() - make_interval(mins => :minutes) ORDER BY name
-"""
-
-
 def find_broken(connection: Connection) -> list[BrokenChannel]:
-    """The channels that are broken, by name."""
-    return [BrokenChannel._make(row) for row in connection.execute(text(_BROKEN), {"minutes": _BROKEN_MINUTES})]
+    """The channels that are broken, by name: what nobody tells for ten minutes is told elsewhere."""
+    statement = """
+        SELECT name, coalesce(failing_since, now()) AS since, gone, last_error FROM channel
+        WHERE gone OR failing_since < now() - interval '10 minutes' ORDER BY name
+    """
+    return [BrokenChannel._make(row) for row in connection.execute(text(statement))]
 
 
 # A lane may have left a row of a channel that was removed; it says the rest by the settings, as ``default`` does.

@@ -47,7 +47,9 @@ def compose(connection: Connection, notification_id: int, instead_of: Sequence[i
     details = [(str(label), str(value)) for label, value in alert.details]
     if instead_of:
         changes = connection.execute(text(_CHANGES), {"ids": list(instead_of)}).all()
-        details.append(("Meanwhile", _meanwhile(changes)))
+        named = [f"{each.change} {moment_text(each.created_at)}" for each in changes[:_NAMED]]
+        others = [f"and {len(changes) - _NAMED} more"] if len(changes) > _NAMED else []
+        details.append(("Meanwhile", ", ".join([*named, *others])))
     incidents = [read_about(row, settings) for row in connection.execute(text(_ABOUT), {"alert_id": alert.alert_id})]
     parents = [] if alert.stands_alone else _parents(connection, notification_id, alert.channel, incidents)
     return Snapshot(
@@ -71,12 +73,6 @@ def _text(alert: Row[Any], details: Sequence[Sequence[str]]) -> str:
     return alert_text(
         level=alert.level, title=alert.title, message=alert.message, details=details, created_at=alert.created_at
     )
-
-
-def _meanwhile(changes: Sequence[Row[Any]]) -> str:
-    named = [f"{each.change} {moment_text(each.created_at)}" for each in changes[:_NAMED]]
-    others = len(changes) - len(named)
-    return ", ".join([*named, f"and {others} more"] if others else named)
 
 
 def read_about(row: Row[Any], settings: Settings) -> About:
@@ -126,6 +122,5 @@ def _parents(connection: Connection, notification_id: int, channel: str, inciden
     ids = [about.id for about in incidents]
     if not ids:
         return []
-    values = {"incidents": ids, "channel": channel, "id": notification_id}
-    rows = connection.execute(text(_PARENTS), values)
+    rows = connection.execute(text(_PARENTS), {"incidents": ids, "channel": channel, "id": notification_id})
     return [Parent(row.ref, _text(row, row.details), row.is_over) for row in rows]

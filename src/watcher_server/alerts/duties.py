@@ -32,11 +32,7 @@ def keeper_duties(settings: Settings) -> list[Duty]:
             lambda engine: deliver_late_alerts(engine, settings, late_seconds=_LATE_SECONDS, seconds=_ROUND_SECONDS),
             every(seconds=1),
         ),
-        Duty(
-            "tell Alertmanager what is open",
-            lambda engine: tell_alertmanagers(engine, settings),
-            each_minute,
-        ),
+        Duty("tell Alertmanager what is open", lambda engine: tell_alertmanagers(engine, settings), each_minute),
         Duty(
             "give up old alerts",
             in_transaction(lambda connection: give_up_old(connection, settings.alert_max_age_hours)),

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection
 
 from watcher_server.alerts.levels import Level
-from watcher_server.alerts.service import NewAlert, raise_alert
+from watcher_server.alerts.service import NewAlert, minute_text, raise_alert
 from watcher_server.auth.service import find_ending_tokens
 
 
@@ -12,21 +12,13 @@ def warn_of_ending_tokens(connection: Connection) -> None:
     for token in find_ending_tokens(connection):
         details = [("Expires", f"{token.expires_at:%Y-%m-%d %H:%M} UTC"), ("Scope", token.scope)]
         details += [("Purpose", token.purpose)] if token.purpose else []
-        used = f"{token.last_used_at:%Y-%m-%d %H:%M} UTC" if token.last_used_at else "never"
-        raise_alert(
-            connection,
-            NewAlert(
-                dedupe_key=f"token expires:{token.name}:{token.expires_at:%Y-%m-%dT%H:%M:%S}",
-                level=Level.WARNING,
-                title="Token Expires Soon",
-                message=f"What shows the token '{token.name}' stops working when it expires.",
-                details=[
-                    *details,
-                    ("Last used", used),
-                    (
-                        "What to do",
-                        f"`watcher token rotate '{token.name}' --overlap 24h`, and give its programs the new one",
-                    ),
-                ],
-            ),
+        details.append(("Last used", minute_text(token.last_used_at) if token.last_used_at else "never"))
+        rotate = f"`watcher token rotate '{token.name}' --overlap 24h`, and give its programs the new one"
+        alert = NewAlert(
+            dedupe_key=f"token expires:{token.name}:{token.expires_at:%Y-%m-%dT%H:%M:%S}",
+            level=Level.WARNING,
+            title="Token Expires Soon",
+            message=f"What shows the token '{token.name}' stops working when it expires.",
+            details=[*details, ("What to do", rotate)],
         )
+        raise_alert(connection, alert)

@@ -8,8 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, text
 
@@ -61,20 +60,17 @@ def tell(engine: Engine, channel: str, settings: Settings, *, seconds: float) ->
     return told
 
 
-# Nothing is sent to a channel that somebody has the lease of, or that is left alone.
-_FREE = """
-SELECT NOT EXISTS (
-    SELECT FROM channel WHERE name = :channel AND (lease IS NOT NULL AND leased_until > now() OR paused_until > now())
-)
-"""
-
-
 def is_due(engine: Engine, channel: str, settings: Settings) -> bool:
     """Whether something can be sent to the channel now, and nobody does."""
+    # Nothing is sent to a channel that somebody has the lease of, or that is left alone.
+    taken = """
+        SELECT FROM channel
+        WHERE name = :channel AND (lease IS NOT NULL AND leased_until > now() OR paused_until > now())
+    """
     with engine.connect() as connection:
-        return bool(connection.scalar(text(_FREE), {"channel": channel})) and (
-            choose(read_backlog(connection, channel, settings.alert_max_age_hours)) is not None
-        )
+        if connection.execute(text(taken), {"channel": channel}).first() is not None:
+            return False
+        return choose(read_backlog(connection, channel, settings.alert_max_age_hours)) is not None
 
 
 _TAKE = """
@@ -99,12 +95,6 @@ UPDATE channel SET leased_until = now() + make_interval(secs => :seconds)
 WHERE name = :channel AND lease = :lease
 """
 
-_CHANNEL = "SELECT name, type, spec, secrets FROM channel WHERE name = :channel"
-
-_GIVE_BACK = "UPDATE channel SET lease = NULL, leased_until = NULL WHERE name = :channel AND lease = :lease"
-
-_CLAIM = "UPDATE notification SET state = 'sending', attempts = attempts + 1 WHERE id = :id RETURNING attempts"
-
 
 class Lane:
     """The lane of one channel, in the hands of this process once it was taken."""
@@ -113,12 +103,12 @@ class Lane:
         self._engine = engine
         self._channel = channel
         self._settings = settings
-        self._lease: UUID = uuid4()
+        self._holder = {"channel": channel, "lease": uuid4(), "seconds": LEASE_SECONDS}
 
     def take(self) -> bool:
         """Take the lane, unless another process has it or the channel is left alone; whether that worked."""
         with self._engine.begin() as connection:
-            if connection.scalar(text(_TAKE), self._values(seconds=LEASE_SECONDS)) is None:
+            if connection.scalar(text(_TAKE), self._holder) is None:
                 return False
             connection.execute(text(_LAPSE), {"channel": self._channel})
             give_up_old(connection, self._settings.alert_max_age_hours)
@@ -140,25 +130,22 @@ class Lane:
         return told
 
     def claim(self) -> Claim | None:
-        """Claim what is said next; None when nothing is due.
-
-        Raises:
-            LeaseLostError: another process has the lane.
-        """
+        """Claim what is said next; None when nothing is due. Raises LeaseLostError: another process has the lane."""
         with self._engine.begin() as connection:
             self._renew(connection)
             following = self._choose(connection)
             if following is None:
                 return None
-            attempts = int(connection.scalar(text(_CLAIM), {"id": following.id}) or 0)
+            claim = """
+                UPDATE notification SET state = 'sending', attempts = attempts + 1 WHERE id = :id RETURNING attempts
+            """
+            attempts = int(connection.scalar(text(claim), {"id": following.id}) or 0)
             if attempts == 1:
                 spend(connection, self._channel)
             snapshot = compose(connection, following.id, following.instead_of, self._settings)
-            return Claim(following.id, self._read_channel(connection), snapshot, following.instead_of, attempts)
-
-    def _read_channel(self, connection: Connection) -> ChannelRow:
-        row = connection.execute(text(_CHANNEL), self._values()).one()
-        return ChannelRow(row.name, row.type, row.spec, row.secrets)
+            channel = "SELECT name, type, spec, secrets FROM channel WHERE name = :channel"
+            row = connection.execute(text(channel), {"channel": self._channel}).one()
+            return Claim(following.id, ChannelRow._make(row), snapshot, following.instead_of, attempts)
 
     def _choose(self, connection: Connection) -> Next | None:
         tell_held(connection, self._channel)
@@ -179,21 +166,21 @@ class Lane:
             self._renew(connection)
             if outcome.sent_to is None:
                 return _record_failure(connection, self._channel, claim, outcome)
-            _record_success(connection, self._channel, claim, outcome)
+            values = {"sent_to": outcome.sent_to, "error": outcome.error, "ref": outcome.ref}
+            connection.execute(text(_SENT), {"id": claim.id, "instead_of": list(claim.instead_of), **values})
+            note_success(connection, self._channel)
             return 0.0
 
     def give_back(self) -> None:
         """Let another process take the lane."""
         with self._engine.begin() as connection:
-            connection.execute(text(_GIVE_BACK), self._values())
+            give_back = "UPDATE channel SET lease = NULL, leased_until = NULL WHERE name = :channel AND lease = :lease"
+            connection.execute(text(give_back), self._holder)
 
     def _renew(self, connection: Connection) -> None:
         # This locks the row of the channel: no other process can take the lane before this transaction ends.
-        if connection.execute(text(_RENEW), self._values(seconds=LEASE_SECONDS)).rowcount == 0:
+        if connection.execute(text(_RENEW), self._holder).rowcount == 0:
             raise LeaseLostError
-
-    def _values(self, **values: Any) -> dict[str, Any]:
-        return {"channel": self._channel, "lease": self._lease, **values}
 
 
 # What a message that arrived says too: what it was sent instead of, and what it gathered before it was given up.
@@ -218,13 +205,6 @@ UPDATE channel SET failures = 0, failing_since = NULL, gone = false, last_error 
 WHERE name = :channel
 """
 
-
-def _record_success(connection: Connection, channel: str, claim: Claim, outcome: Outcome) -> None:
-    values = {"sent_to": outcome.sent_to, "error": outcome.error, "ref": outcome.ref}
-    connection.execute(text(_SENT), {"id": claim.id, "instead_of": list(claim.instead_of), **values})
-    note_success(connection, channel)
-
-
 # What it would have said for others they do not say by themselves before it is tried again.
 _FAILED = """
 WITH others AS (
@@ -238,23 +218,21 @@ UPDATE notification SET state = 'waiting', last_error = :error, perhaps_sent = p
 WHERE id = :id
 """
 
-_CHANNEL_FAILED = """
-UPDATE channel SET failures = failures + 1, failing_since = coalesce(failing_since, clock_timestamp()),
-    gone = gone OR :gone, last_error = :error
-WHERE name = :channel RETURNING failures
-"""
-
-_LEAVE_ALONE = """
-UPDATE channel SET paused_until = clock_timestamp() + make_interval(secs => :seconds) WHERE name = :channel
-"""
-
 
 def note_failure(connection: Connection, channel: str, outcome: Outcome) -> float:
     """Keep that the channel did not take something; the seconds for which it is left alone now."""
+    failed = """
+        UPDATE channel SET failures = failures + 1, failing_since = coalesce(failing_since, clock_timestamp()),
+            gone = gone OR :gone, last_error = :error
+        WHERE name = :channel RETURNING failures
+    """
     values = {"channel": channel, "gone": outcome.gone, "error": outcome.error}
-    pause = channel_seconds(outcome, int(connection.scalar(text(_CHANNEL_FAILED), values) or 0))
+    pause = channel_seconds(outcome, int(connection.scalar(text(failed), values) or 0))
     if pause:
-        connection.execute(text(_LEAVE_ALONE), {"channel": channel, "seconds": pause})
+        leave_alone = """
+            UPDATE channel SET paused_until = clock_timestamp() + make_interval(secs => :seconds) WHERE name = :channel
+        """
+        connection.execute(text(leave_alone), {"channel": channel, "seconds": pause})
     return pause
 
 
@@ -267,9 +245,7 @@ def _record_failure(connection: Connection, channel: str, claim: Claim, outcome:
     # A message that is refused once more says nothing new about the channel. Several that are refused one after the
     # other do.
     tells_of_channel = not outcome.refused or claim.attempts == 1
-    pause = 0.0
-    if tells_of_channel:
-        pause = note_failure(connection, channel, outcome)
+    pause = note_failure(connection, channel, outcome) if tells_of_channel else 0.0
     values = {
         "id": claim.id,
         "instead_of": list(claim.instead_of),

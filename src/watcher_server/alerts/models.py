@@ -21,8 +21,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
 
-_WAITING = text("state IN ('waiting', 'sending')")
-
 
 class Alert(Base):
     """One message to people. The unique ``dedupe_key`` is what makes a task that runs twice alert once.
@@ -129,7 +127,7 @@ class Notification(Base):
     __table_args__ = (
         UniqueConstraint("alert_id", "channel"),
         CheckConstraint("state IN ('waiting', 'sending', 'sent', 'merged', 'given_up', 'skipped')", name="state"),
-        Index("ix_notification_waiting", "channel", "id", postgresql_where=_WAITING),
+        Index("ix_notification_waiting", "channel", "id", postgresql_where=text("state IN ('waiting', 'sending')")),
         Index(None, "sent_in", postgresql_where=text("sent_in IS NOT NULL")),
         Index(None, "ref", postgresql_where=text("ref IS NOT NULL")),
     )

@@ -14,17 +14,13 @@ LONGEST_PAUSE_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a try ended: it arrived at ``sent_to``, or ``error`` says in words without secrets why not.
+    """How a try ended: it arrived at ``sent_to``, such as slack or log, or ``error`` says without secrets why not.
 
-    Attributes:
-        sent_to: the kind of place, such as slack or log; None when it did not arrive.
-        error: why not; of a message that arrived, what of it did not.
-        perhaps_sent: the message was handed over and the answer was lost.
-        pause_seconds: the other side asked for this pause, before any other message is sent.
-        gone: the other side knows the channel no more.
-        refused: the other side did not take this message; it may take others.
-        ref: what the other side calls the message, for those that come after it.
-        arrived: the parts of a message that have arrived although the whole did not, such as recipients.
+    Of a message that arrived, ``error`` says what of it did not. ``perhaps_sent``: it was handed over and the answer
+    was lost. ``pause_seconds``: the other side asked for this pause, before any other message is sent. ``gone``: it
+    knows the channel no more. ``refused``: it did not take this message, and may take others. ``ref`` is what it calls
+    the message, for those that come after. ``arrived`` has the parts of a message that have arrived although the whole
+    did not, such as recipients.
     """
 
     sent_to: str | None = None

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.models import Alert, AlertSubject, Notification
@@ -101,24 +101,19 @@ async def read_subjects(session: AsyncSession, alert_ids: Collection[int]) -> Ma
 
 async def read_alerts_of_pipeline(session: AsyncSession, pipeline_id: int, since: datetime) -> Sequence[ToldOf]:
     """The alerts about a pipeline raised since a moment, the oldest first, by ix_alert_subject_pipeline_id."""
-    statement = _told(AlertSubject.execution_id).join(AlertSubject, AlertSubject.alert_id == Alert.id)
-    of_pipeline = statement.where(AlertSubject.pipeline_id == pipeline_id, Alert.created_at >= since)
-    return _told_of((await session.execute(of_pipeline.order_by(Alert.id))).all())
+    return await _read_told(session, (AlertSubject.pipeline_id == pipeline_id) & (Alert.created_at >= since))
 
 
 async def read_alerts_of_executions(session: AsyncSession, execution_ids: Collection[int]) -> Sequence[ToldOf]:
     """The alerts about these executions, the oldest first, by ix_alert_subject_execution_id."""
-    if not execution_ids:
-        return []
-    statement = _told(AlertSubject.execution_id).join(AlertSubject, AlertSubject.alert_id == Alert.id)
-    of_executions = statement.where(AlertSubject.execution_id.in_(execution_ids))
-    return _told_of((await session.execute(of_executions.order_by(Alert.id))).all())
+    return await _read_told(session, AlertSubject.execution_id.in_(execution_ids)) if execution_ids else []
 
 
-def _told_of(rows: Sequence[Any]) -> list[ToldOf]:
+async def _read_told(session: AsyncSession, about: ColumnElement[bool]) -> list[ToldOf]:
     """Each alert once for each execution, although it may be about several incidents of that."""
+    statement = _told(AlertSubject.execution_id).join(AlertSubject, AlertSubject.alert_id == Alert.id).where(about)
     found = {
         (alert.id, execution_id): ToldOf(execution_id, Told(alert, notification))
-        for alert, notification, execution_id in rows
+        for alert, notification, execution_id in await session.execute(statement.order_by(Alert.id))
     }
     return list(found.values())

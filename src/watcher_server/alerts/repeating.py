@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from watcher_server.alerts.channels.account import UnknownSecretError
 from watcher_server.alerts.channels.alertmanager import send_open
@@ -36,17 +36,16 @@ ORDER BY incident.id
 def tell_alertmanagers(engine: Engine, settings: Settings) -> None:
     """Tell each Alertmanager among the channels of the open incidents that were sent there."""
     with engine.connect() as connection:
-        rows = connection.execute(text(_CHANNELS)).all()
-        channels = [ChannelRow(row.name, row.type, row.spec, row.secrets) for row in rows]
-        open_there = {channel.name: _read_open(connection, channel.name, settings) for channel in channels}
-    for channel in channels:
-        incidents = open_there[channel.name]
-        if incidents:
-            _note(engine, channel, _tell(channel, incidents, settings))
-
-
-def _read_open(connection: Connection, channel: str, settings: Settings) -> Sequence[About]:
-    return [read_about(row, settings) for row in connection.execute(text(_OPEN), {"channel": channel})]
+        channels = [ChannelRow._make(row) for row in connection.execute(text(_CHANNELS))]
+        rows = [connection.execute(text(_OPEN), {"channel": channel.name}).all() for channel in channels]
+    for channel, is_open in zip(channels, rows, strict=True):
+        if is_open:
+            outcome = _tell(channel, [read_about(row, settings) for row in is_open], settings)
+            with engine.begin() as connection:
+                if outcome.sent_to is None:
+                    note_failure(connection, channel.name, outcome)
+                else:
+                    note_success(connection, channel.name)
 
 
 def _tell(channel: ChannelRow, incidents: Sequence[About], settings: Settings) -> Outcome:
@@ -56,11 +55,3 @@ def _tell(channel: ChannelRow, incidents: Sequence[About], settings: Settings) -
         return error.outcome
     except UnknownSecretError as error:
         return Outcome(error=str(error))
-
-
-def _note(engine: Engine, channel: ChannelRow, outcome: Outcome) -> None:
-    with engine.begin() as connection:
-        if outcome.sent_to is None:
-            note_failure(connection, channel.name, outcome)
-        else:
-            note_success(connection, channel.name)

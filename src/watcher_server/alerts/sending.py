@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from watcher_server.alerts.channels import (
     alertmanager,
@@ -30,8 +29,7 @@ logger.setLevel(logging.WARNING)
 Send = Callable[[Snapshot, Account, Settings], Outcome]
 
 
-@dataclass(frozen=True)
-class ChannelRow:
+class ChannelRow(NamedTuple):
     """A channel as the database has it."""
 
     name: str
@@ -40,11 +38,7 @@ class ChannelRow:
     secrets: bytes | None
 
     def open(self, settings: Settings) -> Account:
-        """The channel with its secrets.
-
-        Raises:
-            UnknownSecretError: this process cannot read one of them.
-        """
+        """The channel with its secrets. Raises UnknownSecretError: this process cannot read one of them."""
         return open_account(self.name, self.type, self.spec, self.secrets, settings)
 
 

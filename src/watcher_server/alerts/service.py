@@ -11,14 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from watcher_server.alerts.levels import Level
 from watcher_server.alerts.models import Alert
 from watcher_server.alerts.routing.deciding import Delivery, Occasion, decide
-from watcher_server.alerts.routing.superseding import supersede
-from watcher_server.tasking.sending.outbox import enqueue, enqueue_call
+from watcher_server.tasking.sending.outbox import enqueue_call
 from watcher_server.tasking.wire import ALERTS_QUEUE
 
 # Slack cuts a text at 40,000 characters; a text this long is still read.
 _LONGEST_TEXT = 3_500
-
-
 SYMBOLS = {"INFO": "ℹ️", "WARNING": "⚠️", "ERROR": "❌", "CRITICAL": "🚨", "RESOLVED": "✅"}  # noqa: RUF001 - the symbol of the contract
 
 
@@ -70,8 +67,30 @@ FROM unnest(
 ) AS told (channel, not_before, reason, route, skip)
 """
 
-
-_COLUMNS = ("channel", "not_before", "reason", "route", "skip")
+# What is held back about no other incident is said by the new message; what is about others too is said before it. By
+# ix_notification_waiting and ix_alert_subject_alert_id.
+_SUPERSEDE = """
+WITH fresh AS (
+    SELECT id, channel, ARRAY(
+        SELECT incident_id FROM alert_subject WHERE alert_id = :alert_id AND incident_id IS NOT NULL
+    ) AS incidents
+    FROM notification WHERE alert_id = :alert_id AND state = 'waiting' AND reason IS NULL
+), held AS (
+    SELECT notification.id, fresh.id AS said_in, about.incidents <@ fresh.incidents AS is_said
+    FROM fresh JOIN notification USING (channel)
+    CROSS JOIN LATERAL (
+        SELECT ARRAY(
+            SELECT incident_id FROM alert_subject AS subject
+            WHERE subject.alert_id = notification.alert_id AND incident_id IS NOT NULL
+        )
+    ) AS about (incidents)
+    WHERE notification.id < fresh.id AND notification.state = 'waiting' AND notification.reason IS NOT NULL
+        AND about.incidents && fresh.incidents
+)
+UPDATE notification SET state = CASE WHEN is_said THEN 'merged' ELSE 'waiting' END, reason = NULL,
+    sent_in = CASE WHEN is_said THEN said_in END, next_try_at = now(), created_at = now()
+FROM held WHERE notification.id = held.id
+"""
 
 
 def raise_alert(connection: Connection, alert: NewAlert) -> int | None:
@@ -93,44 +112,30 @@ def raise_alert(connection: Connection, alert: NewAlert) -> int | None:
     alert_id: int | None = connection.scalar(statement)
     if alert_id is None:
         return None
-    deliveries = alert.deliveries or decide(connection, _occasion(alert), alert.subjects)
+    occasion = Occasion(alert.level.value, alert.kind, alert.change)
+    deliveries = alert.deliveries or decide(connection, occasion, alert.subjects)
     parameters = {
         "alert_id": alert_id,
         "wait_seconds": alert.wait_seconds,
-        **{f"{name}s": [getattr(each, name) for each in deliveries] for name in _COLUMNS},
+        **{
+            f"{name}s": [getattr(each, name) for each in deliveries]
+            for name in ("channel", "not_before", "reason", "route", "skip")
+        },
         "incidents": [subject.incident_id for subject in alert.subjects],
         "pipelines": [subject.pipeline_id for subject in alert.subjects],
         "executions": [subject.execution_id for subject in alert.subjects],
         "tasks": [subject.task_id for subject in alert.subjects],
     }
     connection.execute(text(_NOTIFY), parameters)
+    # Nothing older is told after an alert that is told at once: not twice, and not in the wrong order.
     if any(each.route for each in deliveries):
-        supersede(connection, alert_id)
-    _enqueue_delivery(connection, alert_id, alert.wait_seconds, deliveries)
+        connection.execute(text(_SUPERSEDE), {"alert_id": alert_id})
+    # The keeper sends what waits for longer, a few seconds later.
+    if any(not each.skip and each.not_before is None for each in deliveries):
+        due_at = func.now() + timedelta(seconds=alert.wait_seconds) if alert.wait_seconds else None
+        kwargs = {"alert_id": alert_id}
+        enqueue_call(connection, "deliver_alert_task", kwargs, task_id=uuid4(), queue=ALERTS_QUEUE, due_at=due_at)
     return alert_id
-
-
-def _occasion(alert: NewAlert) -> Occasion:
-    return Occasion(alert.level.value, alert.kind, alert.change)
-
-
-def _enqueue_delivery(
-    connection: Connection, alert_id: int, wait_seconds: float, deliveries: Sequence[Delivery]
-) -> None:
-    """Have a worker send it as soon as it may be sent. The keeper sends what waits for longer, a few seconds later."""
-    if all(each.skip or each.not_before is not None for each in deliveries):
-        return
-    if not wait_seconds:
-        enqueue(connection, "deliver_alert_task", ALERTS_QUEUE, alert_id=alert_id)
-        return
-    enqueue_call(
-        connection,
-        "deliver_alert_task",
-        {"alert_id": alert_id},
-        task_id=uuid4(),
-        queue=ALERTS_QUEUE,
-        due_at=func.now() + timedelta(seconds=wait_seconds),
-    )
 
 
 def alert_text(*, level: str, title: str, message: str, details: Sequence[Sequence[str]], created_at: datetime) -> str:
@@ -149,7 +154,12 @@ def alert_text(*, level: str, title: str, message: str, details: Sequence[Sequen
 
 def moment_text(moment: datetime) -> str:
     """A moment as alerts say it, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def minute_text(moment: datetime) -> str:
+    """As :func:`moment_text`, without seconds."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _one_line(text: str) -> str:

@@ -1,24 +1,16 @@
 """Gathering the openings of a storm into one message."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from watcher_server.alerts.levels import Level
+from watcher_server.alerts.levels import RANKS
 from watcher_server.alerts.service import moment_text
 
 # The message names this many and counts the others.
 _NAMED = 20
-
-_MEMBERS = """
-SELECT alert.id, title, message, level, alert.created_at
-FROM alert JOIN notification ON notification.alert_id = alert.id
-WHERE notification.id = ANY(:ids)
-ORDER BY level <> 'CRITICAL', notification.id
-"""
 
 # Everything that its members are about is what it is about, so that each incident's page names it and what comes later
 # about one of them comes after it.
@@ -41,26 +33,23 @@ FROM notified WHERE notification.id = ANY(:ids)
 
 def gather_storm(connection: Connection, channel: str, ids: Sequence[int]) -> None:
     """Put one message in the place of these notifications, which wait for the channel: the first 20 and a count."""
-    members = connection.execute(text(_MEMBERS), {"ids": list(ids)}).all()
+    statement = """
+        SELECT alert.id, title, message, level, alert.created_at
+        FROM alert JOIN notification ON notification.alert_id = alert.id
+        WHERE notification.id = ANY(:ids)
+        ORDER BY level <> 'CRITICAL', notification.id
+    """
+    members = connection.execute(text(statement), {"ids": list(ids)}).all()
+    named = [(member.title, member.message.partition("\n")[0]) for member in members[:_NAMED]]
+    others = [("Others", f"and {len(members) - _NAMED} more")] if len(members) > _NAMED else []
     since = moment_text(min(member.created_at for member in members))
     values = {
         "channel": channel,
         "ids": list(ids),
         "alert_ids": [member.id for member in members],
         "dedupe_key": f"storm:{uuid4()}",
-        "level": _worst_level(members),
+        "level": max((member.level for member in members), key=lambda level: RANKS.get(level, -1)),
         "message": f"{len(members)} alerts of new incidents in one, the first of {since}",
-        "details": _details(members),
+        "details": [*named, *others],
     }
     connection.execute(_GATHER, values)
-
-
-def _worst_level(members: Sequence[Row[Any]]) -> str:
-    levels = {member.level for member in members}
-    return next((level.value for level in (Level.CRITICAL, Level.ERROR, Level.WARNING) if level in levels), Level.INFO)
-
-
-def _details(members: Sequence[Row[Any]]) -> list[tuple[str, str]]:
-    named = [(member.title, member.message.partition("\n")[0]) for member in members[:_NAMED]]
-    others = len(members) - len(named)
-    return [*named, ("Others", f"and {others} more")] if others else named

@@ -14,22 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.alerts.channels.snapshot import About, Parent, Snapshot
 from watcher_server.alerts.composing import page
 from watcher_server.alerts.config.schemas import DEFAULT
+from watcher_server.alerts.config.store import find_channel, not_found
 from watcher_server.alerts.kinds import Kind
 from watcher_server.alerts.lanes import note_success
 from watcher_server.alerts.levels import Level
-from watcher_server.alerts.models import Channel
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.alerts.sending import ChannelRow, send
 from watcher_server.alerts.service import alert_text
 from watcher_server.audit.service import Change, record_in
-from watcher_server.kit.errors import NotFoundError
 from watcher_server.settings import Settings
 
 _TITLE = "TEST of a channel"
-_OPENED = "TEST: this is how an incident of Watcher reads in the channel '{name}'. Nothing is wrong."
-_RESOLVED = "TEST: and this is how its end reads. The channel '{name}' works."
-
-_WAKE = "UPDATE channel SET paused_until = now() WHERE name = :name AND paused_until > now()"
 
 
 class Tested(NamedTuple):
@@ -40,7 +35,6 @@ class Tested(NamedTuple):
 
     @property
     def arrived(self) -> bool:
-        """Whether both arrived."""
         return self.resolved is not None and self.resolved.sent_to is not None
 
     @property
@@ -63,25 +57,26 @@ def try_channel(channel: ChannelRow, settings: Settings) -> Tested:
         opened_at=began_at,
         link=page("/ui/channels", settings),
     )
-    told = _snapshot(about, Level.WARNING, "opened", _OPENED.format(name=channel.name))
+    opening = f"TEST: this is how an incident of Watcher reads in the channel '{channel.name}'. Nothing is wrong."
+    told = _snapshot(about, Level.WARNING, "opened", opening)
     opened = send(channel, told, settings)
     if opened.sent_to is None:
         return Tested(opened, None)
-    over = _snapshot(replace(about, is_over=True), Level.RESOLVED, "resolved", _RESOLVED.format(name=channel.name))
+    ending = f"TEST: and this is how its end reads. The channel '{channel.name}' works."
+    over = _snapshot(replace(about, is_over=True), Level.RESOLVED, "resolved", ending)
     parents = [Parent(opened.ref, told.text, is_over=True)] if opened.ref else []
     return Tested(opened, send(channel, replace(over, parents=parents), settings))
 
 
 def _snapshot(about: About, level: Level, change: str, message: str) -> Snapshot:
     told_at = datetime.now(UTC)
-    text = alert_text(level=level, title=_TITLE, message=message, details=(), created_at=told_at)
     return Snapshot(
         key=f"{about.key}-{change}",
         level=level,
         title=_TITLE,
         message=message,
         created_at=told_at,
-        text=text,
+        text=alert_text(level=level, title=_TITLE, message=message, details=(), created_at=told_at),
         kind=about.kind,
         change=change,
         incidents=[about],
@@ -89,30 +84,15 @@ def _snapshot(about: About, level: Level, change: str, message: str) -> Snapshot
     )
 
 
-async def find_channel_row(session: AsyncSession, name: str) -> ChannelRow:
-    """The channel with that name; the one of the settings is always there.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    if name == DEFAULT:
-        return ChannelRow(DEFAULT, DEFAULT, {}, None)
-    row = await session.get(Channel, name)
-    # A lane may have left a row under the name of a channel that was removed.
-    if row is None or row.type == DEFAULT:
-        raise NotFoundError(f"No channel has the name {name!r}.")
-    return ChannelRow(row.name, row.type, row.spec, row.secrets)
-
-
-async def note_test(session: AsyncSession, name: str, tested: Tested) -> None:
+async def _note_test(session: AsyncSession, name: str, tested: Tested) -> None:
     """Keep what came of a test: a channel that takes it is not broken any more, and what waits for it goes."""
     await record_in(session, Change("test", "channel", name, name, after={"arrived": tested.arrived}))
     # The channel of the settings has no row before its first message.
     await session.execute(text("INSERT INTO channel (name) VALUES (:name) ON CONFLICT DO NOTHING"), {"name": name})
     if tested.arrived:
-        connection = await session.connection()
-        await connection.run_sync(note_success, name)
-        await session.execute(text(_WAKE), {"name": name})
+        await (await session.connection()).run_sync(note_success, name)
+        wake = "UPDATE channel SET paused_until = now() WHERE name = :name AND paused_until > now()"
+        await session.execute(text(wake), {"name": name})
         return
     statement = text("UPDATE channel SET last_error = :error WHERE name = :name")
     await session.execute(statement, {"name": name, "error": tested.error})
@@ -126,9 +106,14 @@ async def run_test(
     Raises:
         NotFoundError: there is no such channel.
     """
-    async with open_session() as reading:
-        channel = await find_channel_row(reading, name)
+    channel = ChannelRow(DEFAULT, DEFAULT, {}, None)
+    if name != DEFAULT:
+        async with open_session() as reading:
+            row = await find_channel(reading, name)
+        if row is None:
+            raise not_found("channel", name)
+        channel = ChannelRow(row.name, row.type, row.spec, row.secrets)
     tested = await asyncio.to_thread(try_channel, channel, settings)
     async with open_session() as writing:
-        await note_test(writing, name, tested)
+        await _note_test(writing, name, tested)
     return tested

@@ -19,20 +19,12 @@ class VaultError(Exception):
 
 
 def encrypt(secrets: Mapping[str, Any], settings: Settings) -> bytes:
-    """The secrets by their names, encrypted with the first key.
-
-    Raises:
-        VaultError: there is no key.
-    """
+    """The secrets by their names, encrypted with the first key. Raises VaultError: there is no key."""
     return _fernet(settings).encrypt(json.dumps(dict(secrets)).encode())
 
 
 def decrypt(encrypted: bytes, settings: Settings) -> dict[str, Any]:
-    """What :func:`encrypt` was given.
-
-    Raises:
-        VaultError: none of the keys is the one that encrypted it.
-    """
+    """What :func:`encrypt` was given. Raises VaultError: none of the keys is the one that encrypted it."""
     try:
         secrets: dict[str, Any] = json.loads(_fernet(settings).decrypt(encrypted))
     except InvalidToken:
@@ -44,9 +36,6 @@ def _fernet(settings: Settings) -> MultiFernet:
     keys = split_keys(settings.secret_key)
     if not keys:
         raise VaultError("WATCHER_SECRET_KEY is not set in this process: secrets cannot be kept without it")
-    return MultiFernet([Fernet(_derive(key)) for key in keys])
-
-
-def _derive(key: str) -> bytes:
-    # The key is long and random already, so a slow derivation would add nothing.
-    return base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())
+    # A key is long and random already, so a slow derivation would add nothing.
+    digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])

@@ -22,11 +22,7 @@ from watcher_server.alerts.sending import ChannelRow
 from watcher_server.settings import Settings
 from watcher_server.tasking.workers.service import worker_id
 
-# The same secrets have the same mark; it is too short to find out by it what they are.
-_MARK_LENGTH = 4
 _PROBLEM = "problem"
-
-_CHANNELS = "SELECT name, type, spec, secrets FROM channel WHERE type <> 'default' ORDER BY name"
 
 _WRITE = text("""
 WITH gone AS (DELETE FROM channel_view WHERE seen_at < now() - interval '1 day')
@@ -37,23 +33,18 @@ ON CONFLICT (id) DO UPDATE SET known = excluded.known, seen_at = now()
 
 def write_view(connection: Connection, view_id: UUID, settings: Settings) -> None:
     """Say what this process knows of each channel, under an id that it keeps."""
-    rows = connection.execute(text(_CHANNELS))
-    channels = [ChannelRow(row.name, row.type, row.spec, row.secrets) for row in rows]
-    own = {DEFAULT: _default_mark(settings), "WATCHER_HEARTBEAT_URL": _heartbeat_mark(settings)}
-    known = {**own, **{each.name: _mark(each, settings) for each in channels}}
+    statement = "SELECT name, type, spec, secrets FROM channel WHERE type <> 'default' ORDER BY name"
+    channels = [ChannelRow._make(row) for row in connection.execute(text(statement))]
+    webhook, heartbeat = settings.slack_webhook_url, settings.heartbeat_url
+    known = {
+        DEFAULT: "the log" if webhook is None else f"Slack {_digest(webhook.get_secret_value())}",
+        # Whichever process has the keeper makes the calls.
+        "WATCHER_HEARTBEAT_URL": "" if heartbeat is None else _digest(heartbeat.get_secret_value()),
+        **{each.name: _mark(each, settings) for each in channels},
+    }
     kind = "api" if worker_id() is None else "worker"
     values = {"id": view_id, "kind": kind, "host": socket.gethostname(), "pid": os.getpid(), "known": known}
     connection.execute(_WRITE, values)
-
-
-def _default_mark(settings: Settings) -> str:
-    webhook = settings.slack_webhook_url
-    return "the log" if webhook is None else f"Slack {_digest(webhook.get_secret_value())}"
-
-
-def _heartbeat_mark(settings: Settings) -> str:
-    """Whichever process has the keeper makes the calls."""
-    return "" if settings.heartbeat_url is None else _digest(settings.heartbeat_url.get_secret_value())
 
 
 def _mark(channel: ChannelRow, settings: Settings) -> str | dict[str, str]:
@@ -67,7 +58,8 @@ def _mark(channel: ChannelRow, settings: Settings) -> str | dict[str, str]:
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()[:_MARK_LENGTH]
+    # The same secrets have the same mark; it is too short to find out by it what they are.
+    return hashlib.sha256(secret.encode()).hexdigest()[:4]
 
 
 class Difference(NamedTuple):
@@ -94,7 +86,7 @@ def find_differences(connection: Connection) -> Sequence[Difference]:
 def _compare(name: str, views: Iterable[Row[Any]]) -> str | None:
     """What differs about a channel, in words; None when all know it alike."""
     # A process that was not told of a channel yet looks again within a minute.
-    marks = {_process(view): view.known[name] for view in views if name in view.known}
+    marks = {f"{view.kind} on {view.host} ({view.pid})": view.known[name] for view in views if name in view.known}
     problems = {process: mark[_PROBLEM] for process, mark in marks.items() if isinstance(mark, dict)}
     if problems:
         return "; ".join(f"{problem}: {', '.join(who)}" for problem, who in _grouped(problems).items())
@@ -104,10 +96,6 @@ def _compare(name: str, views: Iterable[Row[Any]]) -> str | None:
     if name == DEFAULT:
         return "; ".join(f"{', '.join(who)}: to {mark}" for mark, who in groups.items())
     return f"not the same secrets in {' and in '.join(', '.join(who) for who in groups.values())}"
-
-
-def _process(view: Row[Any]) -> str:
-    return f"{view.kind} on {view.host} ({view.pid})"
 
 
 def _grouped(marks: Mapping[str, str]) -> Mapping[str, Sequence[str]]:

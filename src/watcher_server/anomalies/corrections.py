@@ -1,24 +1,21 @@
 """Corrections that people make: a flagged value was no anomaly, or its level is the new normal."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from sqlalchemy import func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.anomalies.flags import lock_execution, record_change
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.normals import WITH_PRESENT_NORMAL
 from watcher_server.anomalies.reflagging import KEEP_RESULTS
 from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, Unflag
-from watcher_server.audit.service import Change, record_in
-from watcher_server.database.rows import find
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.incidents.opening import lock_incidents
 from watcher_server.incidents.resolving import resolve_what_is_over
 from watcher_server.kit.errors import ConflictError, NotFoundError
-from watcher_server.pipelines.models import Pipeline
 
 # A judgement locks the same rules before it extends an event, so an event that is being extended is not deleted here.
 _LOCK_RULES_OF_RESULTS = """
@@ -65,11 +62,9 @@ async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
 
     A cleared flag stays on the execution: the metric is not judged again, and counts in later baselines. What is
     deleted is kept aside, so that :func:`watcher_server.anomalies.reflagging.reflag` can put it back.
-
-    Raises:
-        NotFoundError: the pipeline has no such execution, or the execution none of the flags.
+    Raises NotFoundError if the pipeline has no such execution, or the execution none of the flags.
     """
-    execution = await _lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
+    execution = await lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
     cleared = [metric for metric in execution.anomaly_flags if metric in body.metric_field]
     if not cleared:
         named = ", ".join(sorted(set(body.metric_field)))
@@ -82,26 +77,16 @@ async def unflag_anomaly(session: AsyncSession, body: Unflag) -> None:
     emptied = (await session.scalars(text(_FORGET_RESULTS), parameters)).all()
     await session.execute(text("DELETE FROM anomaly_event WHERE id = ANY(:ids)"), {"ids": list(emptied)})
     await _resolve(session, body.pipeline_id)
-    await _record(session, "unflag", body.pipeline_id, was, dict.fromkeys(was, False))
-
-
-async def _record(
-    session: AsyncSession, action: str, pipeline_id: int, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> None:
-    pipeline = await find(session, Pipeline, pipeline_id)
-    await record_in(
-        session, Change(action, "pipeline", pipeline.id, pipeline.display_name or pipeline.name, before, after)
-    )
+    await record_change(session, "unflag", body.pipeline_id, was, dict.fromkeys(was, False))
 
 
 async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Sequence[AnomalyDetectionRule]:
     """Have the named metrics learnt anew from an execution on, flagged runs up to now included; the rules changed.
 
-    Raises:
-        NotFoundError: the pipeline has no such execution, or no rule for any of the metrics.
-        ConflictError: the execution has not ended successfully.
+    Raises NotFoundError if the pipeline has no such execution, or no rule for any of the metrics; ConflictError if the
+    execution has not ended successfully.
     """
-    execution = await _lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
+    execution = await lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
     if not execution.completed_successfully:
         raise ConflictError(
             f"Pipeline execution {execution.id} has not ended successfully, so its numbers are no level to accept."
@@ -126,7 +111,7 @@ async def accept_new_normal(session: AsyncSession, body: AcceptNewNormal) -> Seq
     for rule in rules:
         await session.refresh(rule)
     after = {f"{rule.metric_field}.normal_from": rule.normal_from for rule in rules}
-    await _record(session, "accept_new_normal", body.pipeline_id, before, after)
+    await record_change(session, "accept_new_normal", body.pipeline_id, before, after)
     return rules
 
 
@@ -165,15 +150,3 @@ async def _lock_rules(session: AsyncSession, body: AcceptNewNormal) -> Sequence[
         named = ", ".join(sorted(set(body.metric_field)))
         raise NotFoundError(f"Pipeline {body.pipeline_id} has no anomaly detection rule for {named}.")
     return rules
-
-
-async def _lock_execution(session: AsyncSession, pipeline_id: int, execution_id: int) -> PipelineExecution:
-    statement = (
-        select(PipelineExecution)
-        .where(PipelineExecution.id == execution_id, PipelineExecution.pipeline_id == pipeline_id)
-        .with_for_update(key_share=True)
-    )
-    execution = await session.scalar(statement)
-    if execution is None:
-        raise NotFoundError(f"Pipeline {pipeline_id} has no execution with the id {execution_id}.")
-    return execution

@@ -7,17 +7,20 @@ standard deviation has a floor; and the range is a prediction interval, as wide 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from watcher_server.anomalies.baseline import expect_by_baselines
 from watcher_server.anomalies.collapse import find_collapses
-from watcher_server.anomalies.expectations import Expectation, ExpectedRange, Moment
+from watcher_server.anomalies.expectations import Expectation, Moment
 from watcher_server.anomalies.past import find_thresholds
 from watcher_server.anomalies.recording import Anomaly, JudgedRun, end_anomalies, record_anomalies, tell_anomalies
-from watcher_server.anomalies.rules import Direction, Method, Rule
+from watcher_server.anomalies.rules import Method, Rule
 from watcher_server.anomalies.series import expect_by_series
+from watcher_server.database.statements import numbered
 from watcher_server.executions.reading import require_execution
 
 _EXECUTION = """
@@ -44,15 +47,54 @@ LEFT JOIN anomaly_detection_rule AS rule ON rule.pipeline_id = pipeline.id AND r
         SELECT FROM anomaly_detection_result AS result
         WHERE result.rule_id = rule.id AND result.pipeline_execution_id = execution.id
     )
-WHERE execution.id = :pipeline_execution_id AND execution.pipeline_id = :pipeline_id
+WHERE execution.id = %(pipeline_execution_id)s AND execution.pipeline_id = %(pipeline_id)s
     AND execution.completed_successfully
 """
 
-_READ_EXECUTION = text(_EXECUTION)
+_READ_EXECUTION = numbered(_EXECUTION)
 
 # Of two deliveries of one task, the second waits here, and sees what the first wrote. NO KEY lets child runs start
 # meanwhile, whose foreign key points to this row.
-_LOCK_EXECUTION = text(f"{_EXECUTION} FOR NO KEY UPDATE OF execution")
+_LOCK_EXECUTION = numbered(f"{_EXECUTION} FOR NO KEY UPDATE OF execution")
+
+
+class _Found(NamedTuple):
+    """A row of these statements: the execution, and one of its rules; without any, the columns of the rule are None."""
+
+    pipeline_name: str
+    start_date: datetime
+    end_date: datetime
+    hour_recorded: int
+    date_recorded: date
+    anomaly_flags: dict[str, bool]
+    backfill: bool
+    seconds_ago: float
+    has_incident: bool
+    duration_seconds: int | None
+    inserts: int | None
+    updates: int | None
+    soft_deletes: int | None
+    total_rows: int | None
+    throughput: Decimal | None
+    id: int | None
+    metric: str
+    z_threshold: float
+    lookback_days: int
+    minimum_executions: int
+    method: str
+    seasonality: str
+    direction: str
+    minimum_std_percent: float
+    minimum_std: float
+    new_normal_after: int | None
+    normal_from: datetime | None
+    normal_until: datetime | None
+    learning: bool
+    alarms_per_month: float | None
+    alarm_threshold: float | None
+    alarm_threshold_due: datetime | None
+    holidays: Sequence[str]
+
 
 _LOCK_RULES = text("""
 SELECT id FROM anomaly_detection_rule WHERE id = ANY(CAST(:rule_ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE
@@ -102,11 +144,8 @@ def detect_anomalies(
     A backfill counts for no baseline, ends nothing, and is in events of backfills only; no incident is about it.
 
     An execution that is running or failed is not judged. The transaction may be one whose commit does not wait for the
-    disk: it waits once an anomaly was found.
-
-    Raises:
-        ValueError: an id is not an integer.
-        NotFoundError: there is no such pipeline, or it has no such execution.
+    disk: it waits once an anomaly was found. Raises ValueError if an id is not an integer, NotFoundError if there is no
+    such pipeline, or it has no such execution.
     """
     judgement = judge(connection, pipeline_id, pipeline_execution_id, lock=True)
     if judgement is None or not judgement.has_consequences:
@@ -133,17 +172,14 @@ def judge(connection: Connection, pipeline_id: int, pipeline_execution_id: int, 
     """What the rules say of a run; None when no rule has anything to judge.
 
     Without ``lock`` nothing is written, and it needs no transaction: most runs are usual, and two statements say so.
-    With it, the thresholds of alarm budgets that are due are found anew.
-
-    Raises:
-        ValueError: an id is not an integer.
-        NotFoundError: there is no such pipeline, or it has no such execution.
+    With it, the thresholds of alarm budgets that are due are found anew. Raises ValueError if an id is not an integer,
+    NotFoundError if there is no such pipeline, or it has no such execution.
     """
     ids = {"pipeline_id": pipeline_id, "pipeline_execution_id": pipeline_execution_id}
     for name, value in ids.items():
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"{name} must be an integer, not {value!r}.")  # noqa: TRY004 - the value of a message, not of code
-    rows = connection.execute(_LOCK_EXECUTION if lock else _READ_EXECUTION, ids).all()
+    rows = [_Found(*row) for row in (_LOCK_EXECUTION if lock else _READ_EXECUTION).run(connection, ids).fetchall()]
     if not rows:
         require_execution(connection, pipeline_id, pipeline_execution_id)
     values = _find_values(rows)
@@ -168,7 +204,7 @@ def judge(connection: Connection, pipeline_id: int, pipeline_execution_id: int, 
         anomalies=[
             Anomaly(rule, value, within, expectations[rule.id])
             for rule, value in values
-            if (within := expectations[rule.id].within) is not None and _is_outside(value, within, rule.direction)
+            if (within := expectations[rule.id].within) is not None and within.side_of(value, rule.direction)
         ],
         changed=[rule for rule in rules if rule.learning != (expectations[rule.id].within is None)],
         has_incident=row.has_incident,
@@ -194,12 +230,11 @@ def find_expectations(
 def _expect(connection: Connection, pipeline_id: int, moment: Moment, rules: Sequence[Rule]) -> dict[int, Expectation]:
     by_series = [rule for rule in rules if rule.method == Method.SEASONAL]
     by_baseline = [rule for rule in rules if rule.method != Method.SEASONAL]
-    return expect_by_baselines(connection, pipeline_id, moment, by_baseline) | expect_by_series(
-        connection, pipeline_id, moment, by_series
-    )
+    expected = expect_by_baselines(connection, pipeline_id, moment, by_baseline)
+    return expected | expect_by_series(connection, pipeline_id, moment, by_series)
 
 
-def _find_values(rows: Sequence[Row[Any]]) -> list[tuple[Rule, float]]:
+def _find_values(rows: Sequence[_Found]) -> list[tuple[Rule, float]]:
     """Each rule that has something to judge, with the value.
 
     A metric with a flag was judged before: true was alerted, false was unflagged by hand and stays so.
@@ -210,9 +245,3 @@ def _find_values(rows: Sequence[Row[Any]]) -> list[tuple[Rule, float]]:
         if row.id is not None and row.metric not in row.anomaly_flags
         if (value := getattr(row, row.metric)) is not None
     ]
-
-
-def _is_outside(value: float, expected: ExpectedRange, direction: str) -> bool:
-    too_high = value > expected.upper and direction != Direction.LOW
-    too_low = value < expected.lower and direction != Direction.HIGH
-    return too_high or too_low

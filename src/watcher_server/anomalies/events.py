@@ -30,7 +30,6 @@ class EventFilter:
     pipeline: str | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The filter in SQL."""
         event = AnomalyEvent
         holding = [event.last_at >= self.since, event.last_at < self.until]
         if self.accepted is not None:

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from watcher_server.anomalies.quantiles import prediction_factor
-from watcher_server.anomalies.rules import Rule
-
-_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+from watcher_server.anomalies.rules import Direction, Rule
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,6 @@ class Moment:
 
     @property
     def looks_from(self) -> datetime:
-        """The moment from which a rule looks back."""
         return self.collapsed_at or self.ended_at
 
 
@@ -39,6 +36,12 @@ class ExpectedRange:
     std: float
     lower: float
     upper: float
+
+    def side_of(self, value: float, direction: str) -> int:
+        """1 for a value that is too high, -1 for one that is too low, if the rule looks in that direction; else 0."""
+        if value > self.upper and direction != Direction.LOW:
+            return 1
+        return -1 if value < self.lower and direction != Direction.HIGH else 0
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def least_std(rule: Rule, center: float) -> float:
 
 def days_before(moment: datetime, days: int) -> datetime:
     """The time ``days`` times 24 hours before the moment, or the first moment there is."""
-    return moment - min(timedelta(days=days), moment - _FIRST_MOMENT)
+    return moment - min(timedelta(days=days), moment - datetime.min.replace(tzinfo=UTC))
 
 
 def looks_back_to(rule: Rule, moment: Moment) -> datetime:

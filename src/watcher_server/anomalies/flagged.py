@@ -27,11 +27,7 @@ class Anomaly(NamedTuple):
 
 
 async def read_anomaly(session: AsyncSession, pipeline_id: int, result_id: int) -> Anomaly:
-    """One anomaly, with everything that led to it; by primary keys.
-
-    Raises:
-        NotFoundError: the pipeline has no such anomaly; it may have been unflagged.
-    """
+    """One anomaly with all that led to it, by primary keys; raises NotFoundError if the pipeline has no such one."""
     result, run, rule, event = AnomalyDetectionResult, PipelineExecution, AnomalyDetectionRule, AnomalyEvent
     statement = (
         select(result, run, rule, event)

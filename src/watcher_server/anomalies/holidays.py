@@ -13,11 +13,7 @@ MOST_ENTRIES = 400
 
 
 def check_entry(entry: str) -> str:
-    """The date, or the country with or without a part of it, as it is stored: ``2026-12-24``, ``DE``, ``DE-BY``.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """A date or a country as it is stored: ``2026-12-24``, ``DE``, ``DE-BY``; raises ValueError if it is neither."""
     entry = entry.strip().upper()
     try:
         return date.fromisoformat(entry).isoformat()

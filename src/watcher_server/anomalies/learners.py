@@ -1,24 +1,25 @@
 """What each method knows of a past that is gone through run by run; see :mod:`watcher_server.anomalies.replay`."""
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from watcher_server.anomalies.buckets import Bucket
 from watcher_server.anomalies.collapse import LEAST_SHARE, LONG_EVENT, has_collapsed
-from watcher_server.anomalies.expectations import ExpectedRange, expected_range, floored_range, least_std
-from watcher_server.anomalies.holidays import HOLIDAY, find_holidays
+from watcher_server.anomalies.expectations import ExpectedRange, days_before, expected_range, floored_range, least_std
+from watcher_server.anomalies.forecasting import Forecast, part_to_learn
+from watcher_server.anomalies.holidays import HOLIDAY, find_holidays, holidays_around
 from watcher_server.anomalies.quantiles import prediction_factor
 from watcher_server.anomalies.rules import DAILY, WIDER, Method, Rule, Seasonality
 from watcher_server.anomalies.seasonal import Fit, Observation, learn
 from watcher_server.anomalies.series import LONGEST_DAYS, MOST_RUNS
 
 _DAY_SECONDS = 86_400.0
-_WEEK_SECONDS = 7 * _DAY_SECONDS
 _Z_STEPS = (1.0, 2.0, 3.0, 4.0)
 _ENDLESS = 1e6
 _LATEST_OF_EVENT = 20
@@ -38,11 +39,9 @@ class Expected(Protocol):
 
     def range_of(self, rule: Rule) -> ExpectedRange | None:
         """The range by the threshold of that rule."""
-        ...
 
     def score(self, value: float) -> float:
         """The threshold up to which the value is flagged, in standard deviations; negative below the centre."""
-        ...
 
 
 class Learner(Protocol):
@@ -50,11 +49,9 @@ class Learner(Protocol):
 
     def expect(self, run: PastRun) -> Expected | None:
         """What is expected of this run; None while there is too little to learn from."""
-        ...
 
     def learn(self, run: PastRun, side: int, within: ExpectedRange | None) -> None:
         """Take the run as the next one; ``side`` is 1 or -1 where it was flagged as too high or too low."""
-        ...
 
 
 def learner_for(rule: Rule) -> Learner:
@@ -163,90 +160,86 @@ def _is_holiday(rule: Rule, day: date) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Forecast:
-    """What the seasonal method expects of a run at a moment."""
-
+class _Seasonal:
     rule: Rule
-    fit: Fit
-    level: float
-    at: datetime
+    forecast: Forecast
 
     def range_of(self, rule: Rule) -> ExpectedRange:
-        band = self.fit.band(self.level, self.at, rule.z_threshold)
+        band = self.forecast.band(rule.z_threshold)
         return floored_range(rule, band.center, band.spread, band.lower, band.upper)
 
     def score(self, value: float) -> float:
-        power = self.fit.power
-        center = self.level + self.fit.effects.at(self.at.toordinal(), self.at.hour)
-        distance = value - power.back(center)
-        off = abs(power.there(max(0.0, value)) - center)
-        reach = off / self.fit.spread if self.fit.spread > 0 else _ENDLESS
-        return math.copysign(min(reach, abs(distance) / least_std(self.rule, power.back(center))), distance)
+        fit, at = self.forecast.fit, self.forecast.at
+        center = self.forecast.level + fit.effects.at(at.toordinal(), at.hour)
+        distance = value - fit.power.back(center)
+        off = abs(fit.power.there(max(0.0, value)) - center)
+        reach = off / fit.spread if fit.spread > 0 else _ENDLESS
+        return math.copysign(min(reach, abs(distance) / least_std(self.rule, fit.power.back(center))), distance)
 
 
 @dataclass
 class _SeasonalLearner:
-    """The method seasonal: its effects are learnt anew when the history has grown by a tenth, or after a week."""
+    """The method seasonal: as :func:`watcher_server.anomalies.forecasting.forecast`, with the level kept."""
 
     rule: Rule
-    runs: list[PastRun] = field(default_factory=list)
-    fit: Fit | None = None
-    fitted_at: float = -math.inf
-    level: float = 0.0
-    level_of_hour: float = 0.0
+    runs: list[Observation] = field(default_factory=list)
+    # Of each hour the last run: the history, while there are many runs.
+    hours: list[Observation] = field(default_factory=list)
     is_thinned: bool = False
-    collapsed: list[PastRun] = field(default_factory=list)
-
-    @property
-    def _reach(self) -> float:
-        return min(self.rule.lookback_days, LONGEST_DAYS) * _DAY_SECONDS
+    fit: Fit | None = None
+    learnt: tuple[datetime, datetime, bool, frozenset[date]] | None = None
+    level: float = 0.0
+    level_before: float = 0.0
+    event_side: int = 0
+    event_runs: int = 0
+    collapsed: list[Observation] = field(default_factory=list)
 
     def expect(self, run: PastRun) -> Expected | None:
-        if len(self.runs) < self.rule.minimum_executions:
-            return None
-        at = run.started_at.timestamp()
-        grown = min(at - self.runs[0].started_at.timestamp(), self._reach) / 10
-        if self.fit is None or at - self.fitted_at >= max(_DAY_SECONDS, min(_WEEK_SECONDS, grown)):
-            self._fit(run, at)
-        return None if self.fit is None else _Forecast(self.rule, self.fit, self.level, run.started_at)
-
-    def _fit(self, run: PastRun, at: float) -> None:
-        since = at - self._reach
-        first = next((place for place, one in enumerate(self.runs) if one.started_at.timestamp() >= since), 0)
-        del self.runs[:first]
+        days = min(self.rule.lookback_days, LONGEST_DAYS)
+        since = days_before(run.ended_at, days)
+        for runs in (self.runs, self.hours):
+            del runs[: bisect_left(runs, since, key=attrgetter("started_at"))]
         self.is_thinned = len(self.runs) >= MOST_RUNS
-        history = _last_of_hours(self.runs) if self.is_thinned else self.runs
-        observations = [Observation(one.started_at, one.value) for one in history]
-        day = run.started_at.date()
-        free = find_holidays(self.rule.holidays, date.fromordinal(max(1, day.toordinal() - LONGEST_DAYS)), day)
-        ahead = find_holidays(self.rule.holidays, day, date.fromordinal(day.toordinal() + 8))
-        self.fit = learn(observations, run.started_at, free | ahead)
-        if self.fit is not None:
-            self.fitted_at, self.level = at, self.fit.level
+        history = self.hours if self.is_thinned else self.runs
+        part = part_to_learn(history, run.started_at, days) if len(history) >= self.rule.minimum_executions else None
+        if part is None:
+            self.fit = None
+            return None
+        # Runs are only added at the end, so the first and the last one say whether these are the same.
+        holidays = holidays_around(self.rule.holidays, run.started_at.date())
+        learnt = history[part.start].started_at, history[part.stop - 1].started_at, self.is_thinned, holidays
+        if self.fit is None or learnt != self.learnt:
+            fit = learn(history[part], holidays)
+            newer = history[part.stop :]
+            self.level_before = fit.follow(fit.level, newer[:-1])
+            self.fit, self.level, self.learnt = fit, fit.follow(self.level_before, newer[-1:]), learnt
+        return _Seasonal(self.rule, Forecast(self.fit, self.level, run.started_at))
 
     def learn(self, run: PastRun, side: int, within: ExpectedRange | None) -> None:
+        seen = Observation(run.started_at, run.value)
+        goes_on = side != 0 and side == self.event_side
+        event_runs = self.event_runs + goes_on
         if side < 0 and within is not None and run.value < LEAST_SHARE * within.mean:
-            self.collapsed.append(run)
-            return
-        if len(self.collapsed) < LONG_EVENT:
-            self.runs += self.collapsed
-        self.collapsed = []
-        if self.fit is not None:
-            self._follow(self.fit, run)
-        self.runs.append(run)
+            self.collapsed.append(seen)
+        else:
+            # The runs of a short event are outliers; those of a long one are never learnt.
+            self._add([*self.collapsed, seen] if event_runs < LONG_EVENT else [seen])
+            self.collapsed = []
+        self.event_side, self.event_runs = side, event_runs if goes_on else abs(side)
 
-    def _follow(self, fit: Fit, run: PastRun) -> None:
-        """Move the level; of a thinned history the last run of each hour does."""
-        if not (self.is_thinned and self.runs and _hour(self.runs[-1].started_at) == _hour(run.started_at)):
-            self.level_of_hour = self.level
-        effect = fit.effects.at(run.started_at.toordinal(), run.started_at.hour)
-        error = fit.power.there(max(0.0, run.value)) - effect - self.level_of_hour
-        self.level = self.level_of_hour + fit.weight * min(max(error, -fit.most), fit.most)
+    def _add(self, runs: Sequence[Observation]) -> None:
+        for run in runs:
+            same_hour = bool(self.hours) and _hour(self.hours[-1].started_at) == _hour(run.started_at)
+            if same_hour:
+                self.hours.pop()
+            self.hours.append(run)
+            self.runs.append(run)
+            if self.fit is not None:
+                # Of a thinned history the last run of each hour moves the level.
+                if not (same_hour and self.is_thinned):
+                    self.level_before = self.level
+                self.level = self.fit.follow(self.level_before, [run])
 
 
 def _hour(at: datetime) -> datetime:
     return at.replace(minute=0, second=0, microsecond=0)
-
-
-def _last_of_hours(runs: Sequence[PastRun]) -> list[PastRun]:
-    return list({_hour(run.started_at): run for run in runs}.values())

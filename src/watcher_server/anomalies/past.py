@@ -61,7 +61,17 @@ def find_thresholds(
     The rows of the rules are locked. A replay takes some tenths of a second; the next one is due when the history has
     grown by a tenth.
     """
-    found = {rule.id: _follow(connection, pipeline_id, moment, rule) for rule in rules}
+    found = {}
+    for rule in rules:
+        since = days_before(moment.ended_at, PAST_DAYS)
+        if rule.normal_from and rule.normal_from < moment.ended_at:
+            since = max(since, rule.normal_from)
+        runs = read_past(
+            connection, pipeline_id, rule.metric, since=since, until=moment.ended_at, most=_MOST_RUNS_OF_BUDGET
+        )
+        past = replay(rule, runs)
+        due = moment.ended_at + timedelta(seconds=past.seconds)
+        found[rule.id] = replace(rule, z_threshold=past.threshold, alarm_threshold_due=due)
     parameters = {
         "ids": list(found),
         "thresholds": [rule.z_threshold for rule in found.values()],
@@ -69,15 +79,3 @@ def find_thresholds(
     }
     connection.execute(text(_KEEP), parameters)
     return found
-
-
-def _follow(connection: Connection, pipeline_id: int, moment: Moment, rule: Rule) -> Rule:
-    since = days_before(moment.ended_at, PAST_DAYS)
-    if rule.normal_from and rule.normal_from < moment.ended_at:
-        since = max(since, rule.normal_from)
-    runs = read_past(
-        connection, pipeline_id, rule.metric, since=since, until=moment.ended_at, most=_MOST_RUNS_OF_BUDGET
-    )
-    past = replay(rule, runs)
-    due = moment.ended_at + timedelta(seconds=past.seconds)
-    return replace(rule, z_threshold=past.threshold, alarm_threshold_due=due)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import fields as fields_of
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -27,32 +28,12 @@ from watcher_server.pipelines.models import Pipeline
 
 def rule_of(fields: RuleFields) -> Rule:
     """A rule with these fields that is not stored."""
-    return Rule(
-        id=0,
-        metric=fields.metric_field.value,
-        z_threshold=fields.z_threshold,
-        lookback_days=fields.lookback_days,
-        minimum_executions=fields.minimum_executions,
-        method=fields.method.value,
-        seasonality=fields.seasonality.value,
-        direction=fields.direction.value,
-        minimum_std_percent=fields.minimum_std_percent,
-        minimum_std=fields.minimum_std,
-        new_normal_after=fields.new_normal_after,
-        normal_from=None,
-        normal_until=None,
-        learning=False,
-        alarms_per_month=fields.alarms_per_month,
-        holidays=fields.holidays,
-    )
+    known = fields.model_dump(mode="json", include={field.name for field in fields_of(Rule)})
+    return Rule(id=0, metric=fields.metric_field.value, normal_from=None, normal_until=None, learning=False, **known)
 
 
 async def preview_rule(session: AsyncSession, body: RulePreview) -> PreviewResponse:
-    """What the rule would have flagged in the last days, judged run by run by what was known before each.
-
-    Raises:
-        NotFoundError: no such pipeline.
-    """
+    """What the rule would have flagged in the last days, run by run; raises NotFoundError without such a pipeline."""
     await find(session, Pipeline, body.pipeline_id)
     return await asyncio.get_running_loop().run_in_executor(THREADS, _preview, body)
 
@@ -87,6 +68,7 @@ def preview_past(body: RulePreview, rule: Rule, runs: Sequence[PastRun], until: 
 def _show(body: RulePreview, rule: Rule, runs: Sequence[PastRun], begin: datetime, *, chosen: bool) -> PreviewedMethod:
     past = replay(rule, runs)
     recent = past._replace(verdicts=[verdict for verdict in past.verdicts if verdict.run.ended_at >= begin])
+    shown = recent.verdicts[max(0, len(recent.verdicts) - body.executions) :]
     return PreviewedMethod(
         method=rule.method,
         chosen=chosen,
@@ -95,9 +77,7 @@ def _show(body: RulePreview, rule: Rule, runs: Sequence[PastRun], begin: datetim
         judged=recent.judged,
         threshold=past.threshold,
         sentence=_say(recent, body.days, body.minimum_executions),
-        executions=[_show_run(verdict) for verdict in recent.verdicts[len(recent.verdicts) - body.executions :]]
-        if body.executions < len(recent.verdicts)
-        else [_show_run(verdict) for verdict in recent.verdicts],
+        executions=[_show_run(verdict) for verdict in shown],
     )
 
 

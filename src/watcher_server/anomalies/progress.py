@@ -42,17 +42,15 @@ async def read_known(session: AsyncSession, rule_ids: Sequence[int]) -> Mapping[
 
 async def show_rules(session: AsyncSession, rules: Sequence[AnomalyDetectionRule]) -> list[RuleResponse]:
     """The rules with how far each is."""
+    computed = {"known_executions", "state"}
     known = await read_known(session, [rule.id for rule in rules])
     return [
         RuleResponse.model_validate(
             {
-                **{name: getattr(rule, name) for name in RuleResponse.model_fields if name not in _COMPUTED},
+                **{name: getattr(rule, name) for name in RuleResponse.model_fields if name not in computed},
                 "known_executions": known.get(rule.id, 0),
                 "state": "inactive" if not rule.active else "learning" if rule.learning else "ready",
             }
         )
         for rule in rules
     ]
-
-
-_COMPUTED = {"known_executions", "state"}

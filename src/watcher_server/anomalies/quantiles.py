@@ -4,7 +4,6 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-_NORMAL = NormalDist()
 # A higher z-score stands for a rate below 1 in 16,000, which no history could confirm. With five values, Student's t
 # would keep to it by never alarming. So above this z-score the range grows in proportion to it.
 _HIGHEST_PROMISED_Z = 4.0
@@ -28,7 +27,7 @@ def student_t_quantile(z: float, degrees: int) -> float:
     """The quantile of Student's t that lies at the same probability as z does under the normal distribution."""
     if degrees >= _EXPANDED_FROM:
         return _expand(z, degrees)
-    inside = 2 * _NORMAL.cdf(z) - 1
+    inside = 2 * NormalDist().cdf(z) - 1
     low, high = z, 2 * z
     while _probability_within(high, degrees) < inside:
         low, high = high, 2 * high

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies.detection import find_expectations
@@ -29,8 +29,7 @@ THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="baseline")
 async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric, executions: int) -> BaselineResponse:
     """What is expected of a run that starts and ends now, and the bands of the latest successful executions.
 
-    Raises:
-        NotFoundError: no such pipeline, or it has no rule for the metric.
+    Raises NotFoundError if there is no such pipeline, or it has no rule for the metric.
     """
     await find(session, Pipeline, pipeline_id)
     wanted = AnomalyDetectionRule.pipeline_id == pipeline_id, AnomalyDetectionRule.metric_field == metric.value
@@ -39,15 +38,16 @@ async def read_baseline(session: AsyncSession, pipeline_id: int, metric: Metric,
         raise NotFoundError(f"Pipeline {pipeline_id} has no anomaly detection rule for {metric.value}.")
     # The session is not needed any more: others may use its connection while the bands are computed.
     await session.commit()
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(THREADS, _read, rule, pipeline_id, executions)
+    return await asyncio.get_running_loop().run_in_executor(THREADS, _read, rule, pipeline_id, executions)
 
 
 def _read(stored: AnomalyDetectionRule, pipeline_id: int, executions: int) -> BaselineResponse:
     rule, now = Rule.of(stored, metric=stored.metric_field), datetime.now(UTC)
     with sync_engine().connect() as connection:
-        band = _as_band(_find(connection, pipeline_id, rule, Moment(now, now, now.hour, now.date())))
-        judged = _read_executions(connection, pipeline_id, rule, executions)
+        runs = _read_latest(connection, pipeline_id, rule, executions)
+        moments = [Moment(run.start_date, run.end_date, run.hour_recorded, run.date_recorded) for run in runs]
+        next_run = Moment(now, now, now.hour, now.date())
+        band, *bands = _read_bands(connection, pipeline_id, rule, [next_run, *moments])
     ready: Literal["ready", "learning"] = "learning" if band["mean"] is None else "ready"
     return BaselineResponse(
         **band,
@@ -57,12 +57,22 @@ def _read(stored: AnomalyDetectionRule, pipeline_id: int, executions: int) -> Ba
         state=ready if stored.active else "inactive",
         at=now,
         minimum_executions=rule.minimum_executions,
-        executions=judged,
+        executions=[
+            JudgedExecution(
+                **band,
+                id=run.id,
+                start_date=run.start_date,
+                end_date=run.end_date,
+                value=run.value,
+                flagged=run.anomaly_flags.get(rule.metric) is True,
+            )
+            for run, band in zip(runs, bands, strict=True)
+        ],
     )
 
 
-def _read_executions(connection: Connection, pipeline_id: int, rule: Rule, limit: int) -> list[JudgedExecution]:
-    """The latest by start, by ix_pipeline_execution_pipeline_id_start_date."""
+def _read_latest(connection: Connection, pipeline_id: int, rule: Rule, limit: int) -> Sequence[Row[Any]]:
+    """The latest successful executions by start, by ix_pipeline_execution_pipeline_id_start_date."""
     run = PipelineExecution
     statement = (
         select(
@@ -73,19 +83,7 @@ def _read_executions(connection: Connection, pipeline_id: int, rule: Rule, limit
         .order_by(run.start_date.desc(), run.id.desc())
         .limit(limit)
     )
-    rows = connection.execute(statement).all()
-    moments = [Moment(row.start_date, row.end_date, row.hour_recorded, row.date_recorded) for row in rows]
-    return [
-        JudgedExecution(
-            **band,
-            id=row.id,
-            start_date=row.start_date,
-            end_date=row.end_date,
-            value=row.value,
-            flagged=row.anomaly_flags.get(rule.metric) is True,
-        )
-        for row, band in zip(rows, _read_bands(connection, pipeline_id, rule, moments), strict=True)
-    ]
+    return connection.execute(statement).all()
 
 
 def _read_bands(

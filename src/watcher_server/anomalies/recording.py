@@ -28,8 +28,6 @@ from watcher_server.lineage.impact import count_downstream, downstream_text
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_PER_HOUR = 3600
-
 
 @dataclass(frozen=True)
 class JudgedRun:
@@ -247,7 +245,7 @@ def tell_anomalies(
     message = (
         f"Anomalies Detected for Pipeline '{run.pipeline_name}' (ID: {run.pipeline_id}) - Execution ID {run.id} flagged"
     )
-    if run.seconds_ago > alert_max_age_hours * _SECONDS_PER_HOUR:
+    if run.seconds_ago > alert_max_age_hours * 3600:
         metrics = ", ".join(event.anomaly.metric for event in events)
         logger.info("%s for %s; it ended too long ago to alert", message, metrics)
         return
@@ -283,7 +281,6 @@ SELECT EXISTS (
         AND watcher_anomalous_metrics(later.id, later.anomaly_flags) = '{}'
 )
 """
-
 
 # When an older run is judged late, the incident goes on to show the newest one that is out of range.
 _NEWER_EVIDENCE = """
@@ -378,23 +375,21 @@ def end_anomalies(connection: Connection, run: JudgedRun, usual_metrics: Collect
 
 def _tell_new_normal(connection: Connection, run: JudgedRun, event: Event, incident_id: int) -> None:
     anomaly = event.anomaly
-    raise_alert(
-        connection,
-        NewAlert(
-            dedupe_key=f"new normal:{event.id}",
-            level=Level.INFO,
-            title="Anomaly Detection",
-            message=(
-                f"New Normal for Pipeline '{run.pipeline_name}' (ID: {run.pipeline_id})"
-                f" - {anomaly.metric} has been {anomaly.side.value} {event.execution_count} times in a row"
-            ),
-            details=[
-                (anomaly.metric, _describe(anomaly)),
-                ("From now on", "these runs are the baseline, and the rule learns from them"),
-            ],
-            subjects=[Subject(incident_id=incident_id, pipeline_id=run.pipeline_id, execution_id=run.id)],
+    alert = NewAlert(
+        dedupe_key=f"new normal:{event.id}",
+        level=Level.INFO,
+        title="Anomaly Detection",
+        message=(
+            f"New Normal for Pipeline '{run.pipeline_name}' (ID: {run.pipeline_id})"
+            f" - {anomaly.metric} has been {anomaly.side.value} {event.execution_count} times in a row"
         ),
+        details=[
+            (anomaly.metric, _describe(anomaly)),
+            ("From now on", "these runs are the baseline, and the rule learns from them"),
+        ],
+        subjects=[Subject(incident_id=incident_id, pipeline_id=run.pipeline_id, execution_id=run.id)],
     )
+    raise_alert(connection, alert)
 
 
 def _describe(anomaly: Anomaly) -> str:

@@ -7,15 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.anomalies.flags import lock_execution, record_change
 from watcher_server.anomalies.models import UnflaggedAnomaly
 from watcher_server.anomalies.schemas import Reflag
-from watcher_server.audit.service import Change, record_in
-from watcher_server.database.rows import find
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.opening import Finding, open_incidents
 from watcher_server.kit.errors import NotFoundError
-from watcher_server.pipelines.models import Pipeline
 
 # What is about to be unflagged, whole: rows as they are, so that they come back as they were.
 KEEP_RESULTS = """
@@ -87,17 +85,9 @@ async def lock_unflagged(session: AsyncSession, rule_id: int, unflagged_at: date
 async def reflag(session: AsyncSession, body: Reflag) -> None:
     """Put back the named flags that were cleared on an execution, with their results and events. No alert is sent.
 
-    Raises:
-        NotFoundError: the pipeline has no such execution, or none of the flags was cleared on it.
+    Raises NotFoundError if the pipeline has no such execution, or none of the flags was cleared on it.
     """
-    run = PipelineExecution
-    execution = await session.scalar(
-        select(run)
-        .where(run.id == body.pipeline_execution_id, run.pipeline_id == body.pipeline_id)
-        .with_for_update(key_share=True)
-    )
-    if execution is None:
-        raise NotFoundError(f"Pipeline {body.pipeline_id} has no execution with the id {body.pipeline_execution_id}.")
+    execution = await lock_execution(session, body.pipeline_id, body.pipeline_execution_id)
     metrics = [metric for metric, flag in execution.anomaly_flags.items() if metric in body.metric_field and not flag]
     parameters = {"execution_id": execution.id, "metrics": metrics, "ended_at": execution.end_date}
     await session.execute(text(_LOCK_RULES), parameters)
@@ -109,19 +99,8 @@ async def reflag(session: AsyncSession, body: Reflag) -> None:
     await session.flush()
     connection = await session.connection()
     await connection.run_sync(_open_incident, execution, back)
-    pipeline = await find(session, Pipeline, body.pipeline_id)
     flags = [f"execution {execution.id}: {metric}" for metric in back]
-    await record_in(
-        session,
-        Change(
-            "reflag",
-            "pipeline",
-            pipeline.id,
-            pipeline.display_name or pipeline.name,
-            dict.fromkeys(flags, False),
-            dict.fromkeys(flags, True),
-        ),
-    )
+    await record_change(session, "reflag", body.pipeline_id, dict.fromkeys(flags, False), dict.fromkeys(flags, True))
 
 
 def _open_incident(connection: Connection, execution: PipelineExecution, metrics: Any) -> None:
@@ -130,10 +109,6 @@ def _open_incident(connection: Connection, execution: PipelineExecution, metrics
     if execution.backfill or not connection.scalar(text(_IS_NEWEST), parameters):
         return
     detail = f"Execution ID {execution.id}: {', '.join(metrics)} out of range"
-    finding = Finding(
-        execution.end_date or datetime.now(UTC),
-        detail,
-        pipeline_id=execution.pipeline_id,
-        execution_id=execution.id,
-    )
+    since = execution.end_date or datetime.now(UTC)
+    finding = Finding(since, detail, pipeline_id=execution.pipeline_id, execution_id=execution.id)
     open_incidents(connection, Kind.ANOMALOUS, [finding])

@@ -1,9 +1,9 @@
 """Judging a pipeline's whole past at once, each run by what was known before it.
 
 It says what :func:`watcher_server.anomalies.detection.detect_anomalies` would have said of each run as it ended,
-worked out in one pass: windows slide and sums follow. Of the seasonal method the level follows with every run, and
-its effects are learnt anew once a week of the past, which is what takes long. A year of hourly runs takes a second,
-and nothing is written.
+worked out in one pass: windows slide and sums follow. Of the seasonal method the level follows with every run; learning
+its effects is what takes long, and is done as seldom as in judgements. A year of hourly runs takes a second or two, and
+nothing is written.
 """
 
 from collections.abc import Iterable
@@ -66,19 +66,13 @@ def replay(rule: Rule, runs: Iterable[PastRun]) -> Past:
             due = at + errors.due_after()
         expected = learner.expect(run)
         within = None if expected is None else expected.range_of(in_force)
-        side = _side(run.value, within, rule.direction) if within else 0
+        side = within.side_of(run.value, rule.direction) if within else 0
         verdicts.append(Verdict(run, within, side))
         if per_month is not None and expected is not None:
             errors.add(at, _size(expected.score(run.value), rule.direction))
         learner.learn(run, side, within)
     threshold = rule.z_threshold if per_month is None else errors.threshold(per_month)
     return Past(verdicts, threshold, errors.due_after())
-
-
-def _side(value: float, within: ExpectedRange, direction: str) -> int:
-    if value > within.upper and direction != Direction.LOW:
-        return 1
-    return -1 if value < within.lower and direction != Direction.HIGH else 0
 
 
 def _size(score: float, direction: str) -> float:

@@ -48,7 +48,6 @@ WIDER = {
     Seasonality.WEEKDAY: Seasonality.NONE,
 }
 
-
 # Those that tell weekdays apart, and holidays from them.
 DAILY = {Seasonality.WEEKDAY, Seasonality.HOUR_OF_WEEK}
 
@@ -100,10 +99,13 @@ class Rule:
     @classmethod
     def of(cls, row: Any, *, metric: str) -> Self:
         """The rule of any row that names its other columns as the table does."""
-        others = {field.name: getattr(row, field.name) for field in fields(cls) if field.name != "metric"}
+        others = {name: getattr(row, name) for name in _COLUMNS}
         if row.alarms_per_month is not None:
             others["z_threshold"] = row.alarm_threshold or LEAST_THRESHOLD
         return cls(metric=metric, **others)
+
+
+_COLUMNS = tuple(field.name for field in fields(Rule) if field.name != "metric")
 
 
 async def create_rules_for_all_metrics(session: AsyncSession, pipeline_id: int) -> None:

@@ -11,20 +11,17 @@ last day of a month, on a scale (as it is, square root or logarithm) on which th
 - The spread is the median absolute deviation of the one-step forecasts, as in S-H-ESD (Hochenbaum, Vallis, Kejariwal:
   Automatic Anomaly Detection in the Cloud Via Statistical Learning, 2017), or their tail if that is wider.
 
+What is learnt serves for a day or some, while the level follows: see :mod:`watcher_server.anomalies.forecasting`.
 Every estimate is robust, so anomalies may stay in the history: a lasting change becomes the new level by itself.
 """
 
 import math
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from hashlib import blake2b
-from operator import itemgetter
-from statistics import median
-from struct import Struct
+from operator import itemgetter, sub
 
-from watcher_server.anomalies.seasonal_effects import NORMAL_MAD, Effects, deviation, find_effects
+from watcher_server.anomalies.seasonal_effects import NORMAL_MAD, Effects, Times, deviation, find_effects, median
 
 # A history shorter than a week does not show whether weekends are quiet.
 MINIMUM_RUNS = 21
@@ -76,9 +73,9 @@ _POWERS = (
 class Fit:
     """What was learnt from a history: level and errors are on the scale of the power.
 
-    ``errors`` are those of one-step forecasts; ``weight`` and ``most`` say how much of an error moves the level;
-    ``spread`` is the standard deviation of the next error, ``misfit`` the logarithm of the error to expect, comparable
-    between powers.
+    ``errors`` are those of one-step forecasts, while it is being learnt; ``weight`` and ``most`` say how much of an
+    error moves the level; ``spread`` is the standard deviation of the next error, ``misfit`` the logarithm of the error
+    to expect, comparable between powers.
     """
 
     power: Power
@@ -91,73 +88,56 @@ class Fit:
     spread: float = 0.0
 
     def band(self, level: float, at: datetime, z: float) -> Band:
-        """The band around that level for a run that starts at this moment."""
+        """The band around that level for a run that starts at this moment; ``z`` is half its width in spreads."""
         center, back = level + self.effects.at(at.toordinal(), at.hour), self.power.back
         lower, upper = back(center - z * self.spread), back(center + z * self.spread)
         return Band(center=back(center), spread=(upper - lower) / (2 * z), lower=lower, upper=upper)
 
+    def follow(self, level: float, runs: Sequence[Observation]) -> float:
+        """Where these runs, the oldest first, move the level."""
+        effects = self.effects.at_all(*_when(runs))
+        for run, effect in zip(runs, effects, strict=True):
+            error = self.power.there(max(0.0, run.value)) - effect - level
+            level += self.weight * min(max(error, -self.most), self.most)
+        return level
 
-def expected_band(
-    history: Sequence[Observation], at: datetime, z: float, holidays: frozenset[date] = frozenset()
-) -> Band | None:
-    """The band for a run that starts at this moment (UTC), or None while there is too little to learn from.
 
-    ``history`` is oldest first, of any rhythm and with any gaps; up to some thousand runs are fast, and 90 days show
-    month ends. A run is in it whether or not it was flagged. ``z`` is half the width of the band in standard
-    deviations. ``holidays`` are a weekday of their own.
+def is_enough(history: Sequence[Observation], at: datetime) -> bool:
+    """Whether this history, the oldest run first, says enough of a run that starts at this moment (UTC)."""
+    return len(history) >= MINIMUM_RUNS and at - history[0].started_at >= timedelta(days=MINIMUM_DAYS)
+
+
+def learn(history: Sequence[Observation], holidays: frozenset[date] = frozenset()) -> Fit:
+    """What a history says that is enough.
+
+    It is oldest first, of any rhythm and with any gaps; up to some thousand runs are fast, and 90 days show month ends.
+    A run is in it whether or not it was flagged. ``holidays`` are a weekday of their own.
     """
-    fit = learn(history, at, holidays)
-    return None if fit is None else fit.band(fit.level, at, z)
-
-
-def learn(history: Sequence[Observation], at: datetime, holidays: frozenset[date] = frozenset()) -> Fit | None:
-    """What the history before this moment says, or None while it says too little; see :func:`expected_band`."""
-    if len(history) < MINIMUM_RUNS or at - history[0].started_at < timedelta(days=MINIMUM_DAYS):
-        return None
     values = [max(0.0, run.value) for run in history]
-    days = [run.started_at.toordinal() for run in history]
-    hours = [run.started_at.hour for run in history]
+    days, hours = _when(history)
+    free = frozenset(map(date.toordinal, holidays))
     recent = slice(-_RECENT, None)
+    times = Times(days[recent], hours[recent], free)
     # Where zeros are usual, log1p would exaggerate the step from 0 to 1.
     powers = _POWERS if values.count(0.0) * 10 < len(values) else _POWERS[:2]
-    free = frozenset(map(date.toordinal, holidays))
-    trials = [_fit(power, values[recent], days[recent], hours[recent], free) for power in powers]
+    trials = [_fit(power, values[recent], times) for power in powers]
     best = min(trials, key=lambda trial: trial.misfit)
-    fit = best if len(values) <= _RECENT else _fit(best.power, values, days, hours, free)
+    fit = best if len(values) <= _RECENT else _fit(best.power, values, Times(days, hours, free))
     weeks = (days[-1] - days[0] + 1) / 7
-    return replace(fit, spread=_spread(fit.errors, weeks) * fit.effects.optimism * math.sqrt(1 + 2 / weeks))
+    spread = _spread(fit.errors, weeks) * fit.effects.optimism * math.sqrt(1 + 2 / weeks)
+    return replace(fit, spread=spread, errors=[])
 
 
-# Some hundred bytes each; a chart shows 200 at most.
-_MOST_KEPT = 20_000
-_kept: dict[bytes, Band | None] = {}
+def _when(runs: Sequence[Observation]) -> tuple[list[int], list[int]]:
+    """The days (ordinals) and the hours in which the runs started."""
+    return [run.started_at.toordinal() for run in runs], [run.started_at.hour for run in runs]
 
 
-def keep_band(
-    history: Sequence[Observation], at: datetime, z: float, holidays: frozenset[date] = frozenset()
-) -> Band | None:
-    """As `expected_band`, which takes milliseconds; one that was computed from the same history is not again.
-
-    The history itself is the key, so whatever changes it, in this process or another, makes another band.
-    """
-    key = blake2b(Struct(">dd").pack(at.timestamp(), z), digest_size=16)
-    key.update(array("l", sorted(map(date.toordinal, holidays))))
-    key.update(array("d", [run.value for run in history]))
-    key.update(array("d", [run.started_at.timestamp() for run in history]))
-    if key.digest() not in _kept:
-        if len(_kept) >= _MOST_KEPT:
-            _kept.clear()
-        _kept[key.digest()] = expected_band(history, at, z, holidays)
-    return _kept[key.digest()]
-
-
-def _fit(
-    power: Power, values: Sequence[float], days: Sequence[int], hours: Sequence[int], holidays: frozenset[int]
-) -> Fit:
-    scaled = [power.there(value) for value in values]
-    effects = find_effects(scaled, days, hours, holidays)
-    rest = list(map(float.__sub__, scaled, effects.at_all(days, hours)))
-    noise = deviation(map(float.__sub__, rest[1:], rest[:-1])) / math.sqrt(2) or deviation(rest) or _NO_NOISE
+def _fit(power: Power, values: Sequence[float], times: Times) -> Fit:
+    scaled = list(map(power.there, values))
+    effects = find_effects(scaled, times)
+    rest = list(map(sub, scaled, effects.at_all(times.days, times.hours)))
+    noise = deviation(map(sub, rest[1:], rest[:-1])) / math.sqrt(2) or deviation(rest) or _NO_NOISE
     trials = [(weight, *_try(rest, weight, noise)) for weight in (0.02, 0.1, 0.3)]
     weight, level, errors, loss = min(trials, key=itemgetter(3))
     slope = sum(map(power.log_slope, values)) / len(values)
@@ -170,7 +150,8 @@ def _try(values: Sequence[float], weight: float, noise: float) -> tuple[float, l
     level, errors = _smooth(values, weight, _CLIP * noise)
     errors = errors[min(len(values) // 4, 50) :]
     most = 3 * noise if noise > _NO_NOISE else math.inf
-    return level, errors, sum([min(most, size) for size in map(abs, errors)]) / len(errors)
+    # A comparison is much faster than min() here, and this is most of what learning takes.
+    return level, errors, sum([size if size < most else most for size in map(abs, errors)]) / len(errors)  # noqa: FURB136
 
 
 def _smooth(values: Sequence[float], weight: float, most: float) -> tuple[float, list[float]]:

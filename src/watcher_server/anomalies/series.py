@@ -1,17 +1,18 @@
 """The series that the seasonal method learns from: one look at the history for all rules of a pipeline."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from watcher_server.anomalies.collapse import find_unlearnable, read_unaccepted
 from watcher_server.anomalies.expectations import Expectation, Moment, days_before, floored_range, looks_back_to
+from watcher_server.anomalies.forecasting import forecast
 from watcher_server.anomalies.holidays import holidays_around
 from watcher_server.anomalies.rules import Rule, Seasonality
-from watcher_server.anomalies.seasonal import Band, Observation, expected_band, keep_band
+from watcher_server.anomalies.seasonal import Observation
 
 # Older runs say nothing of the level, and add nothing to what 92 days say of the week.
 LONGEST_DAYS = 92
@@ -74,10 +75,7 @@ def expect_by_series(
 def expect_at_moments(
     connection: Connection, pipeline_id: int, moments: Sequence[Moment], rule: Rule
 ) -> Iterator[Expectation]:
-    """What one rule expected at each of several moments, by one look at the history for all of them.
-
-    A band is computed once for a history: this process keeps the last ones.
-    """
+    """What one rule expected at each of several moments, by one look at the history for all of them."""
     if not moments:
         return
     parameters = {
@@ -93,7 +91,7 @@ def expect_at_moments(
     starts, ends, observed = [run.start_date for run in runs], [run.end_date for run in runs], _observe(runs, rule)
     for moment in moments:
         first, last = bisect_left(starts, _since(rule, moment)), bisect_left(starts, moment.started_at)
-        places = [place for place in range(first, last) if ends[place] < moment.ended_at]
+        places = [place for place, end in enumerate(ends[first:last], first) if end < moment.ended_at]
         if len(places) >= MOST_RUNS or (first == 0 and len(runs) == most):
             # There are more runs than were read.
             yield expect_by_series(connection, pipeline_id, moment, [rule])[rule.id]
@@ -102,7 +100,7 @@ def expect_at_moments(
             left_out = find_unlearnable(unaccepted, [rule], [runs[place] for place in reversed(places)])
             places = [place for place in places if (rule.id, runs[place].id) not in left_out]
         history = [seen for place in places if (seen := observed[place]) is not None]
-        yield _expect(history, moment, rule, keep_band)
+        yield _expect(history, moment, rule)
 
 
 def _since(rule: Rule, moment: Moment) -> datetime:
@@ -117,19 +115,17 @@ def _observe(runs: Sequence[Row[Any]], rule: Rule) -> list[Observation | None]:
     ]
 
 
-def _expect(
-    history: Sequence[Observation],
-    moment: Moment,
-    rule: Rule,
-    find_band: Callable[[Sequence[Observation], datetime, float, frozenset[date]], Band | None] = expected_band,
-) -> Expectation:
+def _expect(history: Sequence[Observation], moment: Moment, rule: Rule) -> Expectation:
     """What the rule expects after these runs, the oldest first."""
-    enough = len(history) >= rule.minimum_executions
-    holidays = holidays_around(rule.holidays, moment.started_at.date())
-    band = find_band(history, moment.started_at, rule.z_threshold, holidays) if enough else None
-    within = floored_range(rule, band.center, band.spread, band.lower, band.upper) if band else None
+    found = None
+    if len(history) >= rule.minimum_executions:
+        holidays = holidays_around(rule.holidays, moment.started_at.date())
+        # Where a level has collapsed, the runs before it count, and they remain the same ones.
+        lookback_days = None if moment.collapsed_at else min(rule.lookback_days, LONGEST_DAYS)
+        found = forecast(history, moment.started_at, holidays, lookback_days)
+    band = found.band(rule.z_threshold) if found else None
     return Expectation(
-        within=within,
+        within=floored_range(rule, band.center, band.spread, band.lower, band.upper) if band else None,
         execution_count=len(history),
         bucket=Seasonality.NONE.value,
         sample_std=band.spread if band else None,

@@ -9,10 +9,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.config.declared import check_rule_declared
+from watcher_server.anomalies.flags import record_change
 from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyDetectionRule, AnomalyEvent
 from watcher_server.anomalies.normals import TAKE_BACK
 from watcher_server.anomalies.schemas import RulePatch, RulePost
-from watcher_server.audit.service import Change, record_in
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create, list_rows
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.kit.errors import ConflictError
@@ -23,10 +23,7 @@ from watcher_server.pipelines.models import Pipeline
 async def sync_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetectionRule, bool]:
     """Get or create the rule for the body's pipeline and metric; whether it was created.
 
-    A rule that existed takes the fields that the body carries.
-
-    Raises:
-        NotFoundError: no such pipeline.
+    A rule that existed takes the fields that the body carries. Raises NotFoundError if there is no such pipeline.
     """
     await find(session, Pipeline, body.pipeline_id)
     carried = body.carried()
@@ -51,24 +48,16 @@ async def _record(
     changes: Mapping[str, Any],
 ) -> None:
     """Tell the audit trail: the history of a pipeline has its rules, their fields named by the metric."""
-    pipeline = await find(session, Pipeline, rule.pipeline_id)
     after = {f"{rule.metric_field}.{field}": getattr(rule, field) for field in changes}
     was = None if before is None else {f"{rule.metric_field}.{field}": value for field, value in before.items()}
     if was is None:
         # Also of a rule that has the defaults alone it is told which metric it is for.
         after["rule"] = rule.metric_field
-    await record_in(
-        session, Change(action, "pipeline", pipeline.id, pipeline.display_name or pipeline.name, was, after)
-    )
+    await record_change(session, action, rule.pipeline_id, was, after)
 
 
 async def post_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetectionRule, bool]:
-    """As :func:`sync_rule`, for somebody who asks for it.
-
-    Raises:
-        NotFoundError: no such pipeline.
-        ConflictError: it comes from a file.
-    """
+    """As :func:`sync_rule`, for somebody who asks for it; raises ConflictError too, if it comes from a file."""
     wanted = list_statement(AnomalyDetectionRule, pipeline_id=body.pipeline_id, metric_field=body.metric_field)
     rule = await session.scalar(wanted)
     if rule is not None:
@@ -85,9 +74,8 @@ async def _check_declared(session: AsyncSession, rule: AnomalyDetectionRule, cha
 async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetectionRule:
     """Change what the body carries.
 
-    Raises:
-        NotFoundError: no such rule, or no such pipeline.
-        ConflictError: another rule has that pipeline and metric, or it comes from a file.
+    Raises NotFoundError if there is no such rule or pipeline; ConflictError if another rule has that pipeline and
+    metric, or it comes from a file.
     """
     rule = await find_for_update(session, AnomalyDetectionRule, body.id, None)
     changes = body.carried()
@@ -111,25 +99,19 @@ async def patch_rule(session: AsyncSession, body: RulePatch) -> AnomalyDetection
         raise ConflictError("Another rule has that pipeline_id and metric_field already.") from None
     if "normal_from" in changes and before["normal_from"] is not None and changes["normal_from"] is None:
         normals = [datetime.fromisoformat(normal["from"]) for normal in former if normal["from"]]
-        await _open_events_again(session, rule.id, min([*normals, before["normal_from"]]))
+        # Events whose level was accepted from that moment on are anomalies again.
+        event, since = AnomalyEvent, min([*normals, before["normal_from"]])
+        accepted = event.rule_id == rule.id, event.last_at >= since, event.accepted_at.is_not(None)
+        await session.execute(update(event).where(*accepted).values(accepted_at=None))
     await _record(session, "change_rule", rule, before, changes)
     return rule
-
-
-async def _open_events_again(session: AsyncSession, rule_id: int, since: datetime) -> None:
-    """Events whose level was accepted from that moment on are anomalies again."""
-    event = AnomalyEvent
-    statement = update(event).where(event.rule_id == rule_id, event.last_at >= since, event.accepted_at.is_not(None))
-    await session.execute(statement.values(accepted_at=None))
 
 
 async def take_back_normal(session: AsyncSession, rule_id: int, event: AnomalyEvent | None = None) -> None:
     """Have the normal that was accepted last be none: the one before holds again, or all runs count.
 
-    With an event, those that were accepted after it are taken back too, until it is open.
-
-    Raises:
-        NotFoundError: no such rule.
+    With an event, those that were accepted after it are taken back too, until it is open. Raises NotFoundError if there
+    is no such rule.
     """
     rule = await find_for_update(session, AnomalyDetectionRule, rule_id, None)
     before = {"normal_from": rule.normal_from}

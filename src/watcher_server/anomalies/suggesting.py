@@ -13,14 +13,13 @@ from watcher_server.anomalies.past import PAST_DAYS, read_past
 from watcher_server.anomalies.reading import THREADS
 from watcher_server.anomalies.rules import Method, Metric, Seasonality
 from watcher_server.anomalies.schemas import RuleFields, SuggestionResponse
-from watcher_server.anomalies.seasonal import MINIMUM_DAYS, MINIMUM_RUNS, Observation, learn
+from watcher_server.anomalies.seasonal import MINIMUM_DAYS, MINIMUM_RUNS, Observation, is_enough, learn
 from watcher_server.database.engine import sync_engine
 from watcher_server.database.rows import find
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.text import plural
 from watcher_server.pipelines.models import Pipeline
 
-_MOST_RUNS = 2_000
 _DAILY = timedelta(hours=36)
 _FEW_RUNS = 3
 # Of a past with this share of values that lie five deviations from the median, a mean says little.
@@ -29,11 +28,7 @@ _ALARMS_PER_MONTH = 1.0
 
 
 async def suggest_rule(session: AsyncSession, pipeline_id: int, metric: Metric) -> SuggestionResponse:
-    """The rule that suits the metric of the pipeline, and why, in a sentence.
-
-    Raises:
-        NotFoundError: no such pipeline.
-    """
+    """The rule that suits the metric of the pipeline, and why; raises NotFoundError if there is no such pipeline."""
     await find(session, Pipeline, pipeline_id)
     return await asyncio.get_running_loop().run_in_executor(THREADS, _suggest, pipeline_id, metric)
 
@@ -42,7 +37,7 @@ def _suggest(pipeline_id: int, metric: Metric) -> SuggestionResponse:
     until = datetime.now(UTC)
     since = until - timedelta(days=PAST_DAYS)
     with sync_engine().connect() as connection:
-        runs = read_past(connection, pipeline_id, metric.value, since=since, until=until, most=_MOST_RUNS)
+        runs = read_past(connection, pipeline_id, metric.value, since=since, until=until, most=2_000)
     return suggest_for(metric, runs)
 
 
@@ -104,9 +99,10 @@ def _seasonal(metric: Metric) -> RuleFields:
 
 def _rhythm(runs: Sequence[PastRun]) -> str:
     """What the numbers follow, as the end of a sentence; empty when nothing shows."""
-    fit = learn([Observation(run.started_at, run.value) for run in runs], runs[-1].started_at)
-    if fit is None:
+    history = [Observation(run.started_at, run.value) for run in runs]
+    if not is_enough(history, runs[-1].started_at):
         return ""
+    fit = learn(history)
     shown = [
         ("the hour", fit.effects.hour),
         ("the weekday", {**fit.effects.weekday, **fit.effects.week_hour}),

@@ -12,8 +12,6 @@ from watcher_server.lineage.closure import rebuild_part
 from watcher_server.lineage.walk import ClosureChange
 from watcher_server.retention.batches import Batches
 
-_LARGEST_BATCH = 10_000
-
 # By ix_pipeline_execution_pipeline_id_id. Runs of other pipelines that one of these called become roots, and the pairs
 # that were connected through it are none any more. Logs and results of a run go with it.
 _EXECUTIONS = """
@@ -124,14 +122,11 @@ def forget_all(
 def _steps(engine: Engine, kind: Kind, id_: int) -> Iterator[int]:
     if kind is Kind.PIPELINE:
         for statement in (_EXECUTIONS, _OPENLINEAGE_RUNS, *(_BATCH_OF.format(table=table) for table in _MANY_ROWS)):
-            yield from _delete(Batches(engine, statement, _LARGEST_BATCH), id_)
+            batches = Batches(engine, statement, largest=10_000)
+            while deleted := batches.run({"id": id_}).deleted:
+                yield deleted
     else:
         yield from _take_out_of_closure(engine, id_)
-
-
-def _delete(batches: Batches, id_: int) -> Iterator[int]:
-    while deleted := batches.run({"id": id_}).deleted:
-        yield deleted
 
 
 def _take_out_of_closure(engine: Engine, id_: int) -> Iterator[int]:

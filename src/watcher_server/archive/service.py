@@ -43,11 +43,7 @@ def archive_all(connection: Connection, kind: Kind, ids: Sequence[int]) -> None:
 
 
 def restore(connection: Connection, kind: Kind, id_: int) -> None:
-    """Bring it back as it was; a schedule counts from now on.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """Bring it back as it was; a schedule counts from now on. Raises NotFoundError if there is none."""
     (before,) = _set(connection, kind, [id_], "archived_at = NULL")
     settle(connection, **_ids(kind, [id_]))
     if before.archived_at is not None:
@@ -110,8 +106,14 @@ def settle(connection: Connection, *, pipeline_ids: Collection[int], address_ids
     if moved:
         ends = sorted({end for edge in moved for end in edge})
         enqueue(connection, REBUILD_TASK, connected_addresses=ends, pipeline_id=NO_PIPELINE)
-    for row in connection.execute(text(_UNPLANNED), {"pipeline_ids": list(pipeline_ids)}).mappings().all():
-        _plan(connection, row)
+    unplanned = """
+        SELECT id, schedule, schedule_timezone FROM pipeline
+        WHERE id = ANY(CAST(:pipeline_ids AS bigint[]))
+            AND archived_at IS NULL AND active AND schedule IS NOT NULL AND expected_next_run IS NULL
+        ORDER BY id FOR NO KEY UPDATE
+    """
+    for row in connection.execute(text(unplanned), {"pipeline_ids": list(pipeline_ids)}).mappings().all():
+        connection.execute(update(Pipeline).where(Pipeline.id == row["id"]).values(plan_new(dict(row))))
     return len(moved)
 
 
@@ -145,14 +147,3 @@ WITH back AS (
 )
 SELECT DISTINCT source_address_id, target_address_id FROM back
 """  # noqa: S608 - of constants
-
-_UNPLANNED = """
-SELECT id, schedule, schedule_timezone FROM pipeline
-WHERE id = ANY(CAST(:pipeline_ids AS bigint[]))
-    AND archived_at IS NULL AND active AND schedule IS NOT NULL AND expected_next_run IS NULL
-ORDER BY id FOR NO KEY UPDATE
-"""
-
-
-def _plan(connection: Connection, row: Any) -> None:
-    connection.execute(update(Pipeline).where(Pipeline.id == row["id"]).values(plan_new(row)))

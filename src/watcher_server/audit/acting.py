@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -46,11 +46,21 @@ def current_actor() -> Actor | None:
 @contextmanager
 def acting_as(actor: Actor) -> Iterator[None]:
     """Changes within the block are made by this actor."""
-    token = _actor.set(actor)
+    token = begin_acting(actor)
     try:
         yield
     finally:
-        _actor.reset(token)
+        end_acting(token)
+
+
+def begin_acting(actor: Actor | None) -> Token[Actor | None]:
+    """Have changes be made by this actor until :func:`end_acting`: what each request does, for less than a block."""
+    return _actor.set(actor)
+
+
+def end_acting(token: Token[Actor | None]) -> None:
+    """Have changes be made by whom they were made before."""
+    _actor.reset(token)
 
 
 @contextmanager

@@ -14,8 +14,6 @@ _SECRET_NAME = re.compile(
     r"password|passwd|secret|token|credential|authorization|webhook|ping_u|(?:api|access|private|routing|signing)_?key",
     re.IGNORECASE,
 )
-# Where a secret is, or that it is stored: the forms that a channel's specification has in place of one.
-_PLACES = ({"stored"}, {"env"}, {"file"})
 # A larger value is cut: an entry says what changed, and is no copy of the object.
 _MOST_CHARACTERS = 4_000
 
@@ -56,9 +54,9 @@ def mask(name: str, value: Any) -> Any:
 
 def _mask(name: str, value: Any) -> Any:
     if isinstance(value, dict):
-        if set(value) in _PLACES:
-            return {key: _mask("", each) for key, each in value.items()}
-        return {key: _mask(key, each) for key, each in value.items()}
+        # These say where a secret is, or that it is stored: a channel's specification has them in place of one.
+        is_place = set(value) in ({"stored"}, {"env"}, {"file"})
+        return {key: _mask("" if is_place else key, each) for key, each in value.items()}
     if isinstance(value, list):
         return [_mask(name, each) for each in value]
     if value is None or isinstance(value, bool):

@@ -1,6 +1,6 @@
 """Reading the trail: page by page, and whole."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Text, cast, func, or_, select
@@ -9,9 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from watcher_server.audit.models import AuditEntry
 from watcher_server.audit.schemas import AuditEntryResponse, AuditFilter, AuditPage, AuditQuery
 from watcher_server.kit.listing import contains
-
-# After each piece of this number of rows, other requests get their turn.
-_ROWS_AT_ONCE = 500
 
 
 def _wanted(asked: AuditFilter) -> Select[Any]:
@@ -55,20 +52,17 @@ async def write_lines(engine: AsyncEngine, asked: AuditFilter) -> AsyncIterator[
 
     A connection is held while a piece is read, and never while the client receives it.
     """
-    last = 0
-    while rows := await _read_piece(engine, asked, last):
+    last: int | None = 0
+    while last is not None:
+        async with engine.connect() as connection:
+            rows = (await connection.execute(_piece(asked, last))).all()
         yield "".join(map(_line, rows))
-        last = rows[-1].id
-
-
-async def _read_piece(engine: AsyncEngine, asked: AuditFilter, after: int) -> Sequence[Row[Any]]:
-    async with engine.connect() as connection:
-        rows: Sequence[Row[Any]] = (await connection.execute(_piece(asked, after))).all()
-        return rows
+        last = rows[-1].id if rows else None
 
 
 def _piece(asked: AuditFilter, after: int) -> Select[Any]:
-    return _wanted(asked).where(AuditEntry.id > after).order_by(AuditEntry.id).limit(_ROWS_AT_ONCE)
+    # After each piece, other requests get their turn.
+    return _wanted(asked).where(AuditEntry.id > after).order_by(AuditEntry.id).limit(500)
 
 
 def _line(row: Row[Any]) -> str:

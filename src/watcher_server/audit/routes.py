@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from watcher_server.audit.reading import list_entries, write_lines
 from watcher_server.audit.schemas import AuditFilter, AuditPage, AuditQuery
+from watcher_server.database.asking import ask
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
@@ -17,8 +18,7 @@ router = APIRouter(route_class=JsonRoute, tags=["audit"])
 @router.get("/audit")
 async def get_audit(session: Session, query: Annotated[AuditQuery, Query()]) -> AuditPage:
     """Who changed what, the newest first; for administrators."""
-    connection = await session.connection()
-    return await connection.run_sync(list_entries, query)
+    return await ask(session, list_entries, query)
 
 
 @router.get(

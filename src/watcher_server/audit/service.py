@@ -12,7 +12,6 @@ from watcher_server.audit.masking import Fields, differences
 from watcher_server.audit.models import AuditEntry
 from watcher_server.telemetry.context import current_context
 
-_BATCH = 1_000
 _LONGEST_SOURCE = 400
 
 
@@ -98,21 +97,19 @@ def entry_by() -> dict[str, str | None]:
     }
 
 
-# The oldest first, by ix_audit_entry_at.
-_TRIM = """
-DELETE FROM audit_entry WHERE id = ANY (ARRAY(
-    SELECT id FROM audit_entry WHERE at < now() - make_interval(days => :days)
-    ORDER BY at LIMIT :batch FOR UPDATE SKIP LOCKED
-))
-"""
-
-
-def delete_old(engine: Engine, days: int, batch: int = _BATCH) -> int:
+def delete_old(engine: Engine, days: int, batch: int = 1_000) -> int:
     """Delete the entries that are older, in transactions of at most ``batch`` rows; how many."""
+    # The oldest first, by ix_audit_entry_at.
+    statement = text("""
+        DELETE FROM audit_entry WHERE id = ANY (ARRAY(
+            SELECT id FROM audit_entry WHERE at < now() - make_interval(days => :days)
+            ORDER BY at LIMIT :batch FOR UPDATE SKIP LOCKED
+        ))
+    """)
     total = 0
     while True:
         with engine.begin() as connection:
-            deleted = connection.execute(text(_TRIM), {"days": days, "batch": batch}).rowcount
+            deleted = connection.execute(statement, {"days": days, "batch": batch}).rowcount
         total += deleted
         if deleted < batch:
             return total

@@ -1,12 +1,12 @@
 """Who acts by a request, for the audit trail."""
 
+from functools import lru_cache
+
 from starlette.types import Scope
 
 from watcher_server.audit.acting import Actor, ActorKind
 from watcher_server.auth.callers import LOOPBACK, Caller
 from watcher_server.auth.network import is_from_this_machine
-
-_LONGEST_SOURCE = 100
 
 
 def actor_of(scope: Scope) -> str:
@@ -23,13 +23,16 @@ def find_actor(scope: Scope) -> Actor | None:
     kind = ActorKind(caller.kind)
     if kind is ActorKind.LOOPBACK and not is_from_this_machine(scope):
         kind = ActorKind.ANONYMOUS
-    return Actor(actor_of(scope), kind, _source(scope))
-
-
-def _source(scope: Scope) -> str:
-    """The address that the request comes from, which a trusted proxy may have named; as it can stand in a log."""
     client = scope.get("client")
-    if client is None:
-        return "unix socket"
-    address: str = client[0]
-    return address if address.isascii() and address.isprintable() else ascii(address[:_LONGEST_SOURCE])
+    return _make_actor(actor_of(scope), kind, None if client is None else client[0])
+
+
+# Bounded, because callers choose their names and addresses.
+@lru_cache(maxsize=256)
+def _make_actor(name: str, kind: ActorKind, address: str | None) -> Actor:
+    """The actor; ``address`` is where the request comes from, which a trusted proxy may have named."""
+    if address is None:
+        return Actor(name, kind, "unix socket")
+    # As it can stand in a log.
+    is_plain = address.isascii() and address.isprintable()
+    return Actor(name, kind, address if is_plain else ascii(address[:100]))

@@ -11,14 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from watcher_server.auth import service
 from watcher_server.auth.failures import FailedLogins
-from watcher_server.auth.service import (
-    WARNED_BEFORE,
-    KnownToken,
-    read_token_book,
-    record_failed_logins,
-    record_use,
-)
 from watcher_server.auth.sessions import Ending, KnownSession, read_session_book, record_session_use
 
 logger = logging.getLogger(__name__)
@@ -29,14 +23,12 @@ _STALE_SECONDS = 6.0
 # An unknown token may be a new one. Wrong tokens come fast, so the database is asked at most four times a second.
 _LOOK_AGAIN_SECONDS = 0.25
 _LONGEST_WAIT_SECONDS = 3.0
-_RECORD_USE_SECONDS = 60.0
-
 
 Known = TypeVar("Known")
 
 
 class _Reading(NamedTuple):
-    tokens: dict[bytes, KnownToken]
+    tokens: dict[bytes, service.KnownToken]
     sessions: dict[bytes, KnownSession]
 
 
@@ -50,7 +42,7 @@ class _Uses:
     def note(self, row_id: int) -> bool:
         """Note that the row is used; whether that is new."""
         now = time.time()
-        if now - self.noted_at.get(row_id, 0) <= _RECORD_USE_SECONDS:
+        if now < self.noted_at.get(row_id, 0) + 60:
             return False
         self.noted_at[row_id] = self.unrecorded[row_id] = now
         return True
@@ -81,7 +73,7 @@ class TokenBook:
         self._token_uses = _Uses()
         self._session_uses = _Uses()
 
-    async def tokens(self) -> dict[bytes, KnownToken] | None:
+    async def tokens(self) -> dict[bytes, service.KnownToken] | None:
         """The tokens by hash; None when they were never read and the database does not answer."""
         age = time.monotonic() - self._attempted_at
         if age > _REFRESH_SECONDS:
@@ -90,7 +82,7 @@ class TokenBook:
             await self._wait_for_refresh()
         return None if self._reading is None else self._reading.tokens
 
-    async def find(self, token_hash: bytes) -> KnownToken | None:
+    async def find(self, token_hash: bytes) -> service.KnownToken | None:
         """The token with this hash, also when it was made since the last reading; its use is noted.
 
         One that has expired is found too, and its use is not noted.
@@ -117,7 +109,9 @@ class TokenBook:
         """The names of the tokens that work, and will expire within 14 days, as of the last reading."""
         now = datetime.fromtimestamp(time.time(), UTC)
         tokens = self._reading.tokens.values() if self._reading else ()
-        ending = (token for token in tokens if token.expires_at and now < token.expires_at <= now + WARNED_BEFORE)
+        ending = (
+            token for token in tokens if token.expires_at and now < token.expires_at <= now + service.WARNED_BEFORE
+        )
         return sorted(token.name for token in ending if not token.is_former)
 
     async def close(self) -> None:
@@ -178,11 +172,11 @@ def _exchange(
     connection: Connection, used_tokens: dict[int, float], used_sessions: dict[int, float], failed: dict[str, int]
 ) -> _Reading:
     if used_tokens:
-        record_use(connection, used_tokens)
+        service.record_use(connection, used_tokens)
     if used_sessions:
         record_session_use(connection, used_sessions)
-    reading = _Reading(read_token_book(connection), read_session_book(connection))
+    reading = _Reading(service.read_token_book(connection), read_session_book(connection))
     if failed:
         # Last, because what goes wrong after it would have them counted twice.
-        record_failed_logins(connection, failed)
+        service.record_failed_logins(connection, failed)
     return reading

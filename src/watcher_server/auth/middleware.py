@@ -3,20 +3,13 @@
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from watcher_server.audit.acting import acting_as
+from watcher_server.audit.acting import begin_acting, end_acting
+from watcher_server.auth import network
 from watcher_server.auth.acting import find_actor
 from watcher_server.auth.book import TokenBook, has_passed
 from watcher_server.auth.callers import LOOPBACK, Caller
 from watcher_server.auth.credentials import LOGGED_OUT, Headers, bearer, cookie, is_browser
 from watcher_server.auth.failures import FailedLogins
-from watcher_server.auth.network import (
-    came_through_proxy,
-    is_from_this_machine,
-    is_loopback,
-    names_allowed_host,
-    names_this_machine,
-)
-from watcher_server.auth.origin import is_foreign, is_same_origin
 from watcher_server.auth.refusals import expired, no_valid_token, refusal, role_needed
 from watcher_server.auth.scopes import READING, needed_scope
 from watcher_server.auth.scopes import Scope as TokenScope
@@ -26,10 +19,8 @@ from watcher_server.settings import Settings
 
 # Probes ask by the address of a pod or a container: these paths answer whatever the Host header says.
 _PROBES = frozenset({"/health/live", "/health/ready"})
-_OPEN_PATHS = frozenset({"/login", "/login/start", "/login/callback", "/logout"})
 # The URL of a ping is its own secret.
 _PINGS = "/ping/"
-_FRONT_DOOR = "/"
 _TO_MEND = "make a token with `watcher token create NAME --scope admin`, and show it as Authorization: Bearer TOKEN."
 
 
@@ -50,28 +41,31 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request that may not pass; hand on every other."""
-        if scope["type"] == "http" and scope["path"] not in _PROBES:
-            answer = await self._refuse(scope)
-            if answer is not None:
-                await answer(scope, receive, send)
-                return
-            # What only reads needs no actor.
-            actor = None if scope["method"] in READING else find_actor(scope)
-            if actor is not None:
-                with acting_as(actor):
-                    await self._app(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["path"] in _PROBES:
+            await self._app(scope, receive, send)
+            return
+        answer = await self._refuse(scope)
+        if answer is not None:
+            await answer(scope, receive, send)
+            return
+        # What only reads needs no actor.
+        actor = None if scope["method"] in READING else find_actor(scope)
+        before = None if actor is None else begin_acting(actor)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if before is not None:
+                end_acting(before)
 
     async def _refuse(self, scope: Scope) -> Response | None:
         """The answer to a request that may not pass; None for one that may."""
         scope["watcher_access"] = None
         headers = dict(scope["headers"])
         settings: Settings = scope["app"].state.settings
-        if settings.allowed_hosts is not None and not names_allowed_host(headers, settings):
+        if settings.allowed_hosts is not None and not network.names_allowed_host(headers, settings):
             return refusal(421, "The Host header of this request names no host that WATCHER_ALLOWED_HOSTS lists.")
         is_ping = scope["path"].startswith(_PINGS)
-        if scope["method"] not in READING and not is_ping and bearer(headers) is None and is_foreign(headers):
+        if scope["method"] not in READING and not is_ping and bearer(headers) is None and network.is_foreign(headers):
             return refusal(
                 403,
                 "Another site may not make this browser change anything here: open Watcher itself, and do it there.",
@@ -89,7 +83,7 @@ class AuthMiddleware:
 
     async def _refuse_by_login(self, scope: Scope, headers: Headers, book: TokenBook) -> Response | None:
         shown = bearer(headers)
-        caller = await _by_token(scope, shown, book) if shown else await _by_browser(scope, headers, book)
+        caller = await _by_token(scope, headers, shown, book) if shown else await _by_browser(scope, headers, book)
         if isinstance(caller, Response):
             return caller
         if caller is None:
@@ -107,17 +101,17 @@ def _let_in(scope: Scope, caller: Caller) -> None:
         scope["watcher_access"] = caller.scope.rank
 
 
-async def _by_token(scope: Scope, shown: bytes, book: TokenBook) -> Caller | Response:
+async def _by_token(scope: Scope, headers: Headers, shown: bytes, book: TokenBook) -> Caller | Response:
     token = await book.find(digest(shown))
     if token is None:
-        return _failed(scope, dict(scope["headers"]), "bearer")
+        return _failed(scope, headers, "bearer")
     if has_passed(token.expires_at):
         return expired(token)
     return Caller("token", token.name, token.scope, token.id, token.expires_at)
 
 
 async def _by_browser(scope: Scope, headers: Headers, book: TokenBook) -> Caller | Response | None:
-    if scope["method"] not in READING and not is_same_origin(headers):
+    if scope["method"] not in READING and not network.is_same_origin(headers):
         return None
     settings: Settings = scope["app"].state.settings
     name = named_by_proxy(scope, settings)
@@ -142,7 +136,7 @@ def _failed(scope: Scope, headers: Headers, kind: str) -> Response:
 
 def _is_front_door(scope: Scope) -> bool:
     # What is sent there are events of OpenLineage, and those need a token.
-    return bool(scope["path"] == _FRONT_DOOR and scope["method"] != "POST")
+    return bool(scope["path"] == "/" and scope["method"] != "POST")
 
 
 def _is_for_everybody(scope: Scope, headers: Headers) -> bool:
@@ -150,12 +144,13 @@ def _is_for_everybody(scope: Scope, headers: Headers) -> bool:
         # It welcomes programs. A person sees the overview there, or the login.
         return not is_browser(headers)
     path: str = scope["path"]
-    return path in _OPEN_PATHS or path.startswith(("/static/", _PINGS))
+    is_login = path in {"/login", "/login/start", "/login/callback", "/logout"}
+    return is_login or path.startswith(("/static/", _PINGS))
 
 
 def _refuse_without_tokens(scope: Scope, headers: Headers, settings: Settings) -> Response | None:
     if not settings.allow_unauthenticated:
-        if came_through_proxy(scope, headers):
+        if network.came_through_proxy(scope, headers):
             return refusal(
                 401,
                 "This request came through a proxy (it has a Forwarded, X-Forwarded-*, X-Real-IP or Via header, or is "
@@ -163,11 +158,11 @@ def _refuse_without_tokens(scope: Scope, headers: Headers, settings: Settings) -
                 + _TO_MEND,
             )
         # A server that is told to listen on the network does not open when its last token is revoked.
-        if not is_loopback(settings.host) or not is_from_this_machine(scope):
+        if not network.is_loopback(settings.host) or not network.is_from_this_machine(scope):
             return refusal(
                 401, f"Without tokens Watcher answers only requests that come from its own machine: {_TO_MEND}"
             )
-        if settings.allowed_hosts is None and not names_this_machine(headers):
+        if settings.allowed_hosts is None and not network.names_this_machine(headers):
             return refusal(
                 421,
                 "Without tokens Watcher answers only as localhost or by a loopback address: add the name in the Host "

@@ -7,14 +7,39 @@ this machine hands on requests of strangers: its headers give it away, or HTTP/1
 import ipaddress
 import re
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
 from watcher_server.auth.credentials import Headers
 from watcher_server.settings import Settings
 
+
+def is_same_origin(headers: Headers) -> bool:
+    """Whether a browser says that one of our own pages made it send this."""
+    site = headers.get(b"sec-fetch-site")
+    return site == b"same-origin" if site is not None else _origin_is_host(headers) is True
+
+
+def is_foreign(headers: Headers) -> bool:
+    """Whether a browser says that a page of another site made it send this."""
+    site = headers.get(b"sec-fetch-site")
+    # "none" is what a person types or bookmarks.
+    return site not in {b"same-origin", b"none"} if site is not None else _origin_is_host(headers) is False
+
+
+def _origin_is_host(headers: Headers) -> bool | None:
+    """Whether the origin is where the request goes; None when it names none."""
+    origin = headers.get(b"origin")
+    if origin is None:
+        return None
+    try:
+        return urlsplit(origin).netloc == headers.get(b"host")
+    except ValueError:
+        return False
+
+
 _HOST_HEADER = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]+))(?::\d*)?")
-_PROXY_HEADERS = (b"x-forwarded", b"forwarded", b"x-real-ip", b"via")
 
 
 # Bounded, because callers choose what is asked.
@@ -56,13 +81,18 @@ def network_of(address: str) -> str:
 def is_from_this_machine(scope: Scope) -> bool:
     """Whether the connection has a loopback address at both ends. A Unix socket has none: it is there for a proxy."""
     # The addresses of the socket, because a server that is started by hand listens elsewhere than the setting says.
-    ends = (scope.get("server"), scope.get("client"))
-    return all(end is not None and is_loopback(end[0]) for end in ends)
+    server, client = scope.get("server"), scope.get("client")
+    return server is not None and client is not None and is_loopback(server[0]) and is_loopback(client[0])
 
 
 def came_through_proxy(scope: Scope, headers: Headers) -> bool:
     """Whether a proxy handed on the request."""
-    return scope.get("http_version") == "1.0" or any(name.startswith(_PROXY_HEADERS) for name in headers)
+    if scope.get("http_version") == "1.0":
+        return True
+    for name in headers:  # noqa: SIM110 - as a generator it takes twice the time, in every request
+        if name.startswith((b"x-forwarded", b"forwarded", b"x-real-ip", b"via")):
+            return True
+    return False
 
 
 def names_this_machine(headers: Headers) -> bool:

@@ -23,19 +23,17 @@ class ListedPerson:
     blocked_at: datetime | None
 
 
-# The provider owns the name and the roles; what an administrator of Watcher has said stays.
-_NOTE = """
-INSERT INTO person (issuer, subject, name, scope) VALUES (:issuer, :subject, :name, :scope)
-ON CONFLICT (issuer, subject) DO UPDATE
-SET name = excluded.name, scope = excluded.scope, last_login_at = now() WHERE person.blocked_at IS NULL
-RETURNING id
-"""
-
-
 def note_person(connection: Connection, *, issuer: str, subject: str, name: str, scope: Scope) -> int | None:
     """Store who logs in, with the role of this login; the id of the row, None for one who is kept out."""
+    # The provider owns the name and the roles; what an administrator of Watcher has said stays.
+    statement = """
+        INSERT INTO person (issuer, subject, name, scope) VALUES (:issuer, :subject, :name, :scope)
+        ON CONFLICT (issuer, subject) DO UPDATE
+        SET name = excluded.name, scope = excluded.scope, last_login_at = now() WHERE person.blocked_at IS NULL
+        RETURNING id
+    """
     values = {"issuer": issuer, "subject": subject, "name": name, "scope": scope.value}
-    person_id: int | None = connection.scalar(text(_NOTE), values)
+    person_id: int | None = connection.scalar(text(statement), values)
     return person_id
 
 
@@ -54,13 +52,10 @@ def list_people(connection: Connection) -> Sequence[ListedPerson]:
 def block_person(connection: Connection, person_id: int, *, blocked: bool) -> None:
     """Keep a person out, and end their sessions; or let them in again, by logging in anew."""
     if blocked:
-        connection.execute(
-            text("""
-                UPDATE login_session SET ended_at = now(), ended_why = 'blocked'
-                WHERE person_id = :id AND ended_at IS NULL
-            """),
-            {"id": person_id},
-        )
+        ended = """
+            UPDATE login_session SET ended_at = now(), ended_why = 'blocked' WHERE person_id = :id AND ended_at IS NULL
+        """
+        connection.execute(text(ended), {"id": person_id})
     moment = "coalesce(blocked_at, now())" if blocked else "NULL"
     statement = f"UPDATE person SET blocked_at = {moment} WHERE id = :id RETURNING name"  # noqa: S608 - constants
     name = connection.scalar(text(statement), {"id": person_id})

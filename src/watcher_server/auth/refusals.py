@@ -13,9 +13,6 @@ from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.auth.service import KnownToken
 from watcher_server.kit.public_url import within
 
-# Pages for people, who are led to the login; programs get 401 for everything.
-_PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"})
-
 
 def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """An answer that says why the request may not pass; a 401 asks for a bearer token unless ``headers`` are given."""
@@ -30,7 +27,8 @@ def no_valid_token(scope: Scope, headers: Headers, wait_seconds: int | None) -> 
         # The login ended while a page was open: the whole page goes to the form, not the part that was asked for.
         return refusal(401, "Log in again.", {"HX-Redirect": _login(_shown_page(scope, headers))})
     path, query = scope["path"], scope["query_string"].decode("latin-1")
-    is_page = path in _PAGES or path.startswith("/ui/")
+    pages = {"/ui", "/reporting", "/lineage-graph", "/diagnostics", "/docs", "/scalar"}
+    is_page = path in pages or path.startswith("/ui/")
     if is_page and scope["method"] in {"GET", "HEAD"} and is_browser(headers):
         return RedirectResponse(_login(f"{path}?{query}" if query else path), status_code=303)
     if wait_seconds is not None:

@@ -26,12 +26,4 @@ class WhoAmI(BaseModel):
 async def show_caller(request: Request) -> WhoAmI:
     """Who you are here, and what you may do."""
     caller = caller_of(request) or LOOPBACK
-    return WhoAmI.model_validate(
-        {
-            "name": caller.name,
-            "kind": caller.kind,
-            "scope": caller.scope.value,
-            "role": caller.scope.role,
-            "expires_at": caller.expires_at,
-        }
-    )
+    return WhoAmI.model_validate({**vars(caller), "scope": caller.scope.value, "role": caller.scope.role})

@@ -24,7 +24,7 @@ class Scope(StrEnum):
     @property
     def role(self) -> str:
         """What a person with this scope is called."""
-        return _ROLES[self]
+        return {Scope.INGEST: "reporter", Scope.READ: "viewer", Scope.WRITE: "editor", Scope.ADMIN: "admin"}[self]
 
     @property
     def allowed(self) -> str:
@@ -33,14 +33,11 @@ class Scope(StrEnum):
 
     def includes(self, needed: "Scope") -> bool:
         """Whether this scope is enough where that one is needed."""
-        if needed is Scope.INGEST:
-            return self is not Scope.READ
-        return self.rank >= needed.rank
+        return self is not Scope.READ if needed is Scope.INGEST else self.rank >= needed.rank
 
 
-_ROLES = {Scope.INGEST: "reporter", Scope.READ: "viewer", Scope.WRITE: "editor", Scope.ADMIN: "admin"}
 # The scope of each role that a provider of logins or a proxy may give to a person.
-ROLE_SCOPES = {role: scope for scope, role in _ROLES.items() if scope is not Scope.INGEST}
+ROLE_SCOPES = {scope.role: scope for scope in Scope if scope is not Scope.INGEST}
 
 # Changing anything here or below is for administrators.
 _ADMIN_PATHS = (
@@ -58,12 +55,9 @@ _ADMIN_PATHS = (
 )
 # Events have whatever a producer put into them, also where it is masked; the audit trail, what everybody changed.
 _ADMIN_READS = ("/openlineage/events", "/audit", "/audit.ndjson")
-# But for adding and ending windows: so a script that deploys can quieten its own pipelines.
-_QUIET_PATH = re.compile(r"/alerting/windows(/[^/]+/end)?")
-# Questions come by POST there. Of assistants each tool says what it needs: those that change something need to write.
-_ASKING_PATHS = frozenset({"/mcp", "/anomaly_detection_rule/preview"})
-# Everybody may end logins of their own.
-_OWN_PATHS = frozenset({"/ui/account/sessions/end"})
+# Questions come by POST to the first two: of assistants each tool says what it needs, and those that change something
+# need to write. By the third everybody may end logins of their own.
+_ASKING_PATHS = frozenset({"/mcp", "/anomaly_detection_rule/preview", "/ui/account/sessions/end"})
 READING = frozenset({"GET", "HEAD"})
 # POST to these reports runs; events of OpenLineage that a client sends to "/" too.
 _REPORTING_PATHS = frozenset(
@@ -73,14 +67,13 @@ _REPORTING_PATHS = frozenset(
 
 def needed_scope(method: str, path: str) -> Scope:
     """The scope that a request needs."""
-    if method in READING or path in _ASKING_PATHS or path in _OWN_PATHS:
+    if method in READING or path in _ASKING_PATHS:
         return Scope.ADMIN if _lies_below(path, _ADMIN_READS) else Scope.READ
     if method == "POST" and path in _REPORTING_PATHS:
         return Scope.INGEST
-    if method == "POST" and _QUIET_PATH.fullmatch(path):
-        return Scope.WRITE
-    is_admin = _lies_below(path, _ADMIN_PATHS)
-    return Scope.ADMIN if is_admin else Scope.WRITE
+    # But for adding and ending windows: so a script that deploys can quieten its own pipelines.
+    is_quieting = method == "POST" and re.fullmatch(r"/alerting/windows(/[^/]+/end)?", path)
+    return Scope.ADMIN if _lies_below(path, _ADMIN_PATHS) and not is_quieting else Scope.WRITE
 
 
 def _lies_below(path: str, paths: tuple[str, ...]) -> bool:

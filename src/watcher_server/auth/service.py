@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, exists, select, text
@@ -106,15 +106,6 @@ def create_token(
     return token
 
 
-_ROTATE = """
-UPDATE api_token SET token_hash = :hash, expires_at = :expires_at,
-    previous_hash = CASE WHEN :overlap > 0 THEN token_hash END,
-    previous_until = CASE WHEN :overlap > 0
-        THEN least(now() + make_interval(secs => :overlap), coalesce(expires_at, 'infinity')) END
-WHERE name = :name RETURNING id
-"""
-
-
 def rotate_token(
     connection: Connection, name: str, *, overlap: timedelta, lifetime: timedelta | None = LIFETIME
 ) -> str | None:
@@ -122,19 +113,20 @@ def rotate_token(
 
     Without an overlap the logins that were made with it end too, for it may have been stolen.
     """
+    statement = """
+        UPDATE api_token SET token_hash = :hash, expires_at = :expires_at,
+            previous_hash = CASE WHEN :overlap_seconds > 0 THEN token_hash END,
+            previous_until = CASE WHEN :overlap_seconds > 0
+                THEN least(now() + make_interval(secs => :overlap_seconds), coalesce(expires_at, 'infinity')) END
+        WHERE name = :name RETURNING id
+    """
     token = _new_secret()
-    values = {
-        "name": name,
-        "hash": digest(token),
-        "overlap": overlap.total_seconds(),
-        "expires_at": _end_of(lifetime),
-    }
-    token_id = connection.scalar(text(_ROTATE), values)
+    said = {"overlap_seconds": overlap.total_seconds(), "expires_at": _end_of(lifetime)}
+    token_id = connection.scalar(text(statement), {"name": name, "hash": digest(token), **said})
     if token_id is None:
         return None
     if not overlap:
         _end_sessions(connection, token_id)
-    said = {"overlap_seconds": overlap.total_seconds(), "expires_at": values["expires_at"]}
     record(connection, Change("rotate", "token", token_id, name, after=said))
     return token
 
@@ -156,15 +148,7 @@ def _end_of(lifetime: timedelta | None) -> datetime | None:
 
 def list_tokens(connection: Connection) -> list[ListedToken]:
     """Every token, by name."""
-    columns = (
-        ApiToken.name,
-        ApiToken.scope,
-        ApiToken.created_at,
-        ApiToken.last_used_at,
-        ApiToken.purpose,
-        ApiToken.expires_at,
-        ApiToken.previous_until,
-    )
+    columns = [getattr(ApiToken, field.name) for field in fields(ListedToken)]
     return [ListedToken(*row) for row in connection.execute(select(*columns).order_by(ApiToken.name))]
 
 
@@ -175,9 +159,8 @@ def find_ending_tokens(connection: Connection) -> Sequence[ListedToken]:
 
 def revoke_token(connection: Connection, name: str) -> bool:
     """Remove the token, and end its logins; False when there is none of that name. Servers notice within seconds."""
-    token = connection.execute(
-        select(ApiToken.id, ApiToken.scope).where(ApiToken.name == name).with_for_update()
-    ).one_or_none()
+    statement = select(ApiToken.id, ApiToken.scope).where(ApiToken.name == name).with_for_update()
+    token = connection.execute(statement).one_or_none()
     if token is None:
         return False
     _end_sessions(connection, token.id)
@@ -206,13 +189,10 @@ def read_token_book(connection: Connection) -> dict[bytes, KnownToken]:
     """Every token by its hash, those that have expired too: a server with one is not open to everybody."""
     book = {}
     for row in connection.execute(select(*_COLUMNS)):
-        token = KnownToken(row.id, row.name, Scope(row.scope), row.expires_at)
-        book[bytes(row.token_hash)] = token
+        token = book[bytes(row.token_hash)] = KnownToken(row.id, row.name, Scope(row.scope), row.expires_at)
         if row.previous_hash is not None:
-            former = KnownToken(
-                token.id, token.name, token.scope, _former_end(row.previous_until, row.expires_at), is_former=True
-            )
-            book[bytes(row.previous_hash)] = former
+            ends_at = _former_end(row.previous_until, row.expires_at)
+            book[bytes(row.previous_hash)] = KnownToken(token.id, token.name, token.scope, ends_at, is_former=True)
     return book
 
 

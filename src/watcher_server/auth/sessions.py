@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from watcher_server.audit.service import Change, record
 from watcher_server.auth.scopes import Scope
@@ -104,33 +105,20 @@ FROM login_session AS s LEFT JOIN api_token AS t ON t.id = s.token_id LEFT JOIN 
 
 def read_session_book(connection: Connection) -> dict[bytes, KnownSession]:
     """Every session by the hash of its id, those that ended lately too."""
-    return {bytes(row.session_hash): _known(row._asdict()) for row in connection.execute(text(_SESSIONS))}
+    return {bytes(row.session_hash): _known(row) for row in connection.execute(text(_SESSIONS))}
 
 
 def find_session(connection: Connection, session_id: bytes) -> KnownSession | None:
     """The session of that id, as the cookie holds it; also one that ended lately."""
     statement = text(f"{_SESSIONS} WHERE s.session_hash = :hash")
     row = connection.execute(statement, {"hash": digest(session_id)}).one_or_none()
-    return None if row is None else _known(row._asdict())
+    return None if row is None else _known(row)
 
 
-def _known(row: Mapping[str, object]) -> KnownSession:
-    values = {name: value for name, value in row.items() if name != "session_hash"}
-    why = values.pop("ended_why")
-    ended_why = None if why is None else Ending(str(why))
-    return KnownSession(**{**values, "scope": Scope(str(values["scope"])), "ended_why": ended_why})  # type: ignore[arg-type]
-
-
-_CREATE = """
-INSERT INTO login_session (session_hash, token_id, person_id, address, browser)
-VALUES (:hash, :token_id, :person_id, :address, :browser)
-"""
-_FORGET_OLDEST = """
-DELETE FROM login_session WHERE id IN (
-    SELECT id FROM login_session WHERE token_id = :token_id OR person_id = :person_id
-    ORDER BY ended_at IS NULL DESC, last_used_at DESC OFFSET :most
-)
-"""
+def _known(row: Row[Any]) -> KnownSession:
+    values = {**row._asdict(), "scope": Scope(row.scope), "ended_why": row.ended_why and Ending(row.ended_why)}
+    del values["session_hash"]
+    return KnownSession(**values)
 
 
 def create_session(
@@ -140,8 +128,18 @@ def create_session(
     session_id = secrets.token_urlsafe(32)
     owner = {"token_id": token_id, "person_id": person_id}
     shown = {"address": address[:100], "browser": "".join(filter(str.isprintable, browser))[:200]}
-    connection.execute(text(_CREATE), {"hash": digest(session_id), **owner, **shown})
-    connection.execute(text(_FORGET_OLDEST), {**owner, "most": MOST_PER_OWNER})
+    create = """
+        INSERT INTO login_session (session_hash, token_id, person_id, address, browser)
+        VALUES (:hash, :token_id, :person_id, :address, :browser)
+    """
+    connection.execute(text(create), {"hash": digest(session_id), **owner, **shown})
+    forget_oldest = """
+        DELETE FROM login_session WHERE id IN (
+            SELECT id FROM login_session WHERE token_id = :token_id OR person_id = :person_id
+            ORDER BY ended_at IS NULL DESC, last_used_at DESC OFFSET :most
+        )
+    """
+    connection.execute(text(forget_oldest), {**owner, "most": MOST_PER_OWNER})
     return session_id
 
 
@@ -153,43 +151,41 @@ def end_session(connection: Connection, session_id: bytes) -> None:
     connection.execute(text(statement), {"hash": digest(session_id)})
 
 
-_END = """
-UPDATE login_session SET ended_at = now(), ended_why = 'ended'
-WHERE ended_at IS NULL AND (CAST(:id AS bigint) IS NULL OR id = :id) AND (CAST(:but AS bigint) IS NULL OR id <> :but)
-    AND (CAST(:owner AS bigint) IS NULL OR coalesce(token_id, -person_id) = :owner)
-RETURNING id, address, (
-    SELECT name FROM api_token WHERE api_token.id = token_id
-    UNION ALL SELECT name FROM person WHERE person.id = person_id
-) AS name
-"""
-
-
 def end_sessions(
     connection: Connection, *, row_id: int | None = None, owner_id: int | None = None, but: int | None = None
 ) -> int:
     """End the session of that row, or every one, of this owner where one is given, ``but`` one; how many did."""
     if row_id is None and owner_id is None:
         return 0
-    ended = connection.execute(text(_END), {"id": row_id, "owner": owner_id, "but": but}).all()
+    statement = """
+        UPDATE login_session SET ended_at = now(), ended_why = 'ended'
+        WHERE ended_at IS NULL
+            AND (CAST(:id AS bigint) IS NULL OR id = :id) AND (CAST(:but AS bigint) IS NULL OR id <> :but)
+            AND (CAST(:owner AS bigint) IS NULL OR coalesce(token_id, -person_id) = :owner)
+        RETURNING id, address, (
+            SELECT name FROM api_token WHERE api_token.id = token_id
+            UNION ALL SELECT name FROM person WHERE person.id = person_id
+        ) AS name
+    """
+    ended = connection.execute(text(statement), {"id": row_id, "owner": owner_id, "but": but}).all()
     record(connection, *(Change("end", "session", row.id, row.name, before={"address": row.address}) for row in ended))
     return len(ended)
 
 
-_GOING_ON = """
-SELECT s.id, coalesce(t.name, p.name) AS name, s.created_at, s.last_used_at, s.address, s.browser
-FROM login_session AS s LEFT JOIN api_token AS t ON t.id = s.token_id LEFT JOIN person AS p ON p.id = s.person_id
-WHERE s.ended_at IS NULL AND (t.id IS NOT NULL OR p.blocked_at IS NULL AND p.id IS NOT NULL)
-    AND s.last_used_at > now() - make_interval(secs => :idle) AND s.created_at > now() - make_interval(secs => :longest)
-    AND (t.expires_at IS NULL OR t.expires_at > now())
-    AND (CAST(:owner AS bigint) IS NULL OR coalesce(s.token_id, -s.person_id) = :owner)
-ORDER BY s.last_used_at DESC, s.id LIMIT 200
-"""
-
-
 def list_sessions(connection: Connection, owner_id: int | None = None) -> Sequence[ListedSession]:
     """The sessions that go on, of one owner or of all, the last used first; 200 at most."""
-    values = {"idle": IDLE.total_seconds(), "longest": LONGEST.total_seconds(), "owner": owner_id}
-    return [ListedSession(*row) for row in connection.execute(text(_GOING_ON), values)]
+    statement = """
+        SELECT s.id, coalesce(t.name, p.name) AS name, s.created_at, s.last_used_at, s.address, s.browser
+        FROM login_session AS s
+        LEFT JOIN api_token AS t ON t.id = s.token_id LEFT JOIN person AS p ON p.id = s.person_id
+        WHERE s.ended_at IS NULL AND (t.id IS NOT NULL OR p.blocked_at IS NULL AND p.id IS NOT NULL)
+            AND s.last_used_at > now() - CAST(:idle AS interval) AND s.created_at > now() - CAST(:longest AS interval)
+            AND (t.expires_at IS NULL OR t.expires_at > now())
+            AND (CAST(:owner AS bigint) IS NULL OR coalesce(s.token_id, -s.person_id) = :owner)
+        ORDER BY s.last_used_at DESC, s.id LIMIT 200
+    """
+    values = {"idle": IDLE, "longest": LONGEST, "owner": owner_id}
+    return [ListedSession(*row) for row in connection.execute(text(statement), values)]
 
 
 def record_session_use(connection: Connection, used: Mapping[int, float]) -> None:
@@ -202,14 +198,12 @@ def record_session_use(connection: Connection, used: Mapping[int, float]) -> Non
     connection.execute(text(statement), {"ids": list(used), "moments": list(used.values())})
 
 
-_FORGET = """
-DELETE FROM login_session
-WHERE ended_at < now() - interval '1 day' OR token_id IS NULL AND person_id IS NULL AND ended_at IS NULL
-    OR last_used_at < now() - make_interval(secs => :idle) - interval '1 day'
-    OR created_at < now() - make_interval(secs => :longest) - interval '1 day'
-"""
-
-
 def forget_old_sessions(connection: Connection) -> None:
     """Delete the sessions that have been over for a day."""
-    connection.execute(text(_FORGET), {"idle": IDLE.total_seconds(), "longest": LONGEST.total_seconds()})
+    statement = """
+        DELETE FROM login_session
+        WHERE ended_at < now() - interval '1 day' OR token_id IS NULL AND person_id IS NULL AND ended_at IS NULL
+            OR last_used_at < now() - CAST(:idle AS interval) - interval '1 day'
+            OR created_at < now() - CAST(:longest AS interval) - interval '1 day'
+    """
+    connection.execute(text(statement), {"idle": IDLE, "longest": LONGEST})

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from typing import cast
 
 from starlette.types import Scope
 
@@ -11,14 +12,12 @@ from watcher_server.auth.scopes import ROLE_SCOPES
 from watcher_server.auth.scopes import Scope as TokenScope
 from watcher_server.settings import Settings
 
-_LONGEST_NAME = 150
-EVERYBODY = "*"
-
 
 def scope_for(values: Iterable[str], roles: Mapping[str, str]) -> TokenScope | None:
     """The highest scope that these values of a claim or header give, by WATCHER_ROLES; None when they give none."""
     roles = roles or {role: role for role in ROLE_SCOPES}
-    found = [ROLE_SCOPES[roles[value]] for value in (*values, EVERYBODY) if value in roles]
+    # "*" is everybody.
+    found = [ROLE_SCOPES[roles[value]] for value in (*values, "*") if value in roles]
     return max(found, key=lambda scope: scope.rank, default=None)
 
 
@@ -28,9 +27,8 @@ def named_by_proxy(scope: Scope, settings: Settings) -> str | None:
         return None
     names = _values(scope, settings.trusted_user_header)
     # Two would mean that the proxy has let one of its client through.
-    if len(names) != 1 or not 1 <= len(names[0]) <= _LONGEST_NAME or not names[0].isprintable():
-        return None
-    return names[0]
+    is_one = len(names) == 1 and 1 <= len(names[0]) <= 150 and names[0].isprintable()  # noqa: PLR2004 - as of tokens
+    return names[0] if is_one else None
 
 
 def header_caller(name: str, scope: Scope, settings: Settings) -> Caller | None:
@@ -40,12 +38,9 @@ def header_caller(name: str, scope: Scope, settings: Settings) -> Caller | None:
     # As with the name: of two headers, one may be the client's own.
     values = [value.strip() for value in lines[0].split(",")] if len(lines) == 1 else []
     found = scope_for(values, settings.roles)
-    return None if found is None else Caller("header", name, found, _id_of(name))
-
-
-def _id_of(name: str) -> int:
-    """A number that tells this person from tokens and from other people."""
-    return -(2**62 + int.from_bytes(sha256(name.encode()).digest()[:7]))
+    # A number that tells this person from tokens and from other people.
+    id_ = -(2**62 + int.from_bytes(sha256(name.encode()).digest()[:7]))
+    return None if found is None else Caller("header", name, found, id_)
 
 
 def peer_of(scope: Scope) -> str | None:
@@ -54,8 +49,7 @@ def peer_of(scope: Scope) -> str | None:
     Watcher's own server notes it. Another one may have put an address of ``X-Forwarded-For`` in its place.
     """
     if "watcher_peer" in scope:
-        peer: str | None = scope["watcher_peer"]
-        return peer
+        return cast("str | None", scope["watcher_peer"])
     is_forwarded = any(name == b"x-forwarded-for" for name, _ in scope["headers"])
     return None if is_forwarded or not scope.get("client") else str(scope["client"][0])
 
@@ -71,14 +65,11 @@ def _is_trusted(peer: str | None, settings: Settings) -> bool:
 
 def _values(scope: Scope, header: str) -> list[str]:
     wanted = header.lower().encode()
-    return [_decoded(value) for name, value in scope["headers"] if name == wanted]
-
-
-def _decoded(value: bytes) -> str:
+    values = [value for name, value in scope["headers"] if name == wanted]
     try:
-        return value.decode().strip()
+        return [value.decode().strip() for value in values]
     except UnicodeDecodeError:
-        return value.decode("latin-1").strip()
+        return [value.decode("latin-1").strip() for value in values]
 
 
 def without_role(name: str) -> str:

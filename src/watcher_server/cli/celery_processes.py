@@ -11,9 +11,8 @@ from celery.exceptions import SecurityWarning
 from celery.utils.log import mlevel
 from celery.utils.nodenames import host_format
 
-from watcher_server.cli.checks import require_database, require_migrations
+from watcher_server.cli.checks import log_level, require_database, require_migrations
 from watcher_server.cli.errors import CommandError
-from watcher_server.cli.levels import log_level
 from watcher_server.embedded.running import settings_beside_up
 from watcher_server.settings import Settings
 from watcher_server.tasking.sending.broker_check import away_text, require_broker
@@ -24,8 +23,10 @@ from watcher_server.telemetry.logs import say
 _MOST_PROCESSES = 256
 
 
-def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str) -> None:
+def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str, with_beat: bool = False) -> None:
     """Run tasks until a signal comes; the first one lets running tasks finish.
+
+    ``with_beat`` has a thread of the worker send the scheduled tasks.
 
     Raises:
         CommandError: the database cannot be reached, or lacks tables of this version; or autoscale is not MAX,MIN.
@@ -37,18 +38,23 @@ def run_worker(*, concurrency: int | None, autoscale: str | None, queues: str) -
     require_database(settings.database, settings.direct_url)
     require_migrations(settings.direct_database)
     app, options = _celery(settings)
-    # Celery's default name is that of the machine, which two workers on it would share.
-    hostname = host_format(f"watcher-{os.getpid()}@%h")
     worker = app.Worker(
-        hostname=hostname, queues=queues, **pool or {"concurrency": settings.worker_processes}, **options
+        # Celery's default name is that of the machine, which two workers on it would share.
+        hostname=host_format(f"watcher-{os.getpid()}@%h"),
+        queues=queues,
+        with_beat=with_beat,
+        # The workers of Watcher tell each other nothing: with it, each would read all that the others say to monitors.
+        without_gossip=True,
+        **pool or {"concurrency": settings.worker_processes},
+        **options,
     )
     worker.start()
     sys.exit(worker.exitcode)
 
 
 def run_configured_worker() -> None:
-    """As :func:`run_worker`, with the pool of the settings, for every queue."""
-    run_worker(concurrency=None, autoscale=None, queues=",".join(QUEUES))
+    """As :func:`run_worker`, with the pool of the settings, for every queue, and with beat."""
+    run_worker(concurrency=None, autoscale=None, queues=",".join(QUEUES), with_beat=True)
 
 
 def _pool_arguments(concurrency: int | None, autoscale: str | None) -> dict[str, Any]:
@@ -84,7 +90,11 @@ def _celery(settings: Settings) -> tuple[Celery, dict[str, Any]]:
 
     Its command line would start them the same way, but imports an interactive shell.
     """
-    _require_broker(settings)
+    try:
+        require_broker(settings.broker)
+    except (redis.RedisError, OSError) as error:
+        # One that is there and cannot be used ends the process.
+        say(f"The broker cannot be reached ({away_text(error)}): waiting for it, trying again.", settings)
     # PLC0415: importing it reads the settings, which are complete only now.
     from watcher_server.celery_app import app
 
@@ -92,13 +102,4 @@ def _celery(settings: Settings) -> tuple[Celery, dict[str, Any]]:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     level = log_level(settings)
     # Celery's banner is text on stdout. Where the log is JSON, or only warnings, it is left out.
-    quiet = level not in {"DEBUG", "INFO"} or settings.log_format != "text"
-    return app, {"loglevel": mlevel(level), "quiet": quiet}
-
-
-def _require_broker(settings: Settings) -> None:
-    """Say it when the broker is away; raise UnfitBrokerError when it is there and cannot be used."""
-    try:
-        require_broker(settings.broker)
-    except (redis.RedisError, OSError) as error:
-        say(f"The broker cannot be reached ({away_text(error)}): waiting for it, trying again.", settings)
+    return app, {"loglevel": mlevel(level), "quiet": level not in {"DEBUG", "INFO"} or settings.log_format != "text"}

@@ -1,21 +1,27 @@
 """``watcher channels``: asks a server, so that its settings and secrets count, and not those of this terminal."""
 
-import sys
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import quote
+
+import typer
 
 from watcher_server.cli.calling import call, detail_of, json_of
 from watcher_server.cli.errors import CommandError
-from watcher_server.kit.terminal import typeable
-from watcher_server.kit.text import escape_controls
+from watcher_server.cli.groups import new_group
+from watcher_server.cli.options import Url, token_option
+from watcher_server.cli.terminal import say
+
+app = new_group()
 
 
-def try_channel(name: str, url: str | None, token: str | None) -> bool:
-    """Test a channel, and say what came of it; whether the test arrived.
-
-    Raises:
-        CommandError: there is no such channel, or the server does not answer.
-    """
+@app.command("test")
+def try_one(
+    name: Annotated[str, typer.Argument(help="The channel, such as data-slack; default is that of the settings.")],
+    url: Url = None,
+    token: Annotated[str | None, token_option("with the scope admin")] = None,
+) -> None:
+    """Send a channel one incident, opened and resolved and marked TEST. Status 1 when it did not arrive."""
     answer = call("POST", f"/alerting/channels/{quote(name, safe='')}/test", url, token)
     if answer.status_code == HTTPStatus.NOT_FOUND:
         raise CommandError(detail_of(answer) or f"No channel has the name {name!r}.")
@@ -25,5 +31,6 @@ def try_channel(name: str, url: str | None, token: str | None) -> bool:
         said = f"The test arrived at {name} ({tested['sent_to']})" + (f", but: {error}" if error else "")
     else:
         said = f"The test did not arrive at {name}: {error}"
-    sys.stdout.write(f"{escape_controls(typeable(said))}.\n")
-    return bool(tested["arrived"])
+    say(f"{said}.")
+    if not tested["arrived"]:
+        raise typer.Exit(1)

@@ -17,6 +17,8 @@ from watcher_server.database.version import require_server
 from watcher_server.settings import Settings
 from watcher_server.tasking.sending.broker_check import require_broker
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 def require_free_port(host: str, port: int) -> None:
     """Raise CommandError when nothing could listen there."""
@@ -85,3 +87,11 @@ def require_tokens_for_strangers(settings: Settings, database_url: str) -> None:
         f"Listening on {settings.host} would let everybody in: make a token first with "
         "`watcher token create NAME --scope admin`, or set WATCHER_ALLOW_UNAUTHENTICATED=true."
     )
+
+
+def log_level(settings: Settings) -> str:
+    """WATCHER_LOG_LEVEL in capitals; raises CommandError if it is no level."""
+    level = settings.log_level.upper()
+    if level not in LOG_LEVELS:
+        raise CommandError(f"WATCHER_LOG_LEVEL must be one of {', '.join(LOG_LEVELS)}.")
+    return level

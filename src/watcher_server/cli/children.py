@@ -12,20 +12,41 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import configure_mappers
+
 from watcher_server.cli.errors import expected_errors
 from watcher_server.cli.signals import STOP_SIGNALS, StopSignals
+from watcher_server.database.migrate import head_revision
 from watcher_server.embedded.process import command_line, die_with_parent, name_process
 from watcher_server.settings import exit_with, get_settings
 
 FORKS = sys.platform == "linux"
 _processes: Any = multiprocessing.get_context("fork" if FORKS else "spawn")
-# All that api, worker and beat import before they wait for work.
+# All that api and worker import until they wait for work. A module that is missing here costs each of their processes
+# time and memory of its own.
 _SHARED = (
+    "_strptime",
+    "billiard.heap",
+    "billiard.popen_fork",
+    "billiard.sharedctypes",
+    "billiard.synchronize",
+    "celery.app.control",
+    "celery.app.events",
+    "celery.app.log",
+    "celery.events.state",
+    "celery.worker.autoscale",
+    "celery.worker.components",
+    "celery.worker.strategy",
+    "kombu.pidbox",
+    "uvicorn.lifespan.off",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.websockets.auto",
     "watcher_server.app",
     "watcher_server.celery_tasks",
     "watcher_server.cli.celery_processes",
@@ -43,14 +64,43 @@ _SHARED = (
 )
 
 
-def import_for_children() -> None:
-    """Import what the children need. The garbage collector leaves it alone: its marks would copy each page."""
+def prepare_children(environment: Mapping[str, str]) -> None:
+    """Import and make what the children need, so that they share its memory. ``environment`` is that of the children.
+
+    The garbage collector leaves it alone: its marks would copy each page.
+
+    Raises:
+        SettingsError: a setting cannot work.
+    """
     if not FORKS:
         return
+    # The applications read the settings, among them the URLs of the engines.
+    _take_environment(environment)
     for module in _SHARED:
         importlib.import_module(module)
+    _make_applications()
     gc.collect()
     gc.freeze()
+
+
+def _make_applications() -> None:
+    """Make the applications of Celery and of the api, and the mappings of the tables, as far as all processes do."""
+    # PLC0415: importing them reads the settings, which are complete only now.
+    from watcher_server.celery_app import app
+    from watcher_server.cli.serve import make_shared_app
+
+    app.loader.import_default_modules()
+    app.finalize()
+    configure_mappers()
+    # The api compares the revision of the database with it.
+    head_revision()
+    make_shared_app(get_settings())
+
+
+def _take_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    get_settings.cache_clear()
 
 
 @dataclass
@@ -125,10 +175,8 @@ def child_command() -> str:
 
 def kill_group(pid: int) -> None:
     """Kill a process group, if it still has a member."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _run_child(
@@ -142,9 +190,7 @@ def _run_child(
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    os.environ.clear()
-    os.environ.update(environment)
-    get_settings.cache_clear()
+    _take_environment(environment)
     # What a Celery worker runs to restart itself on SIGHUP.
     sys.argv = [str(Path(__file__).with_name("__main__.py")), name]
     # What the parent does at its end is not the child's to do.

@@ -1,6 +1,7 @@
 """``watcher apply`` and ``watcher export``: the file on this side, and the server's answers in words."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,11 @@ import httpx
 
 from watcher_server.cli.calling import call, detail_of, json_of
 from watcher_server.cli.errors import CommandError
-from watcher_server.config_file.mistakes import explain_mistake
-from watcher_server.config_file.text import LARGEST_BYTES, Parsed, YamlError, read_yaml, write_yaml
-from watcher_server.kit.terminal import typeable
-from watcher_server.kit.text import escape_controls
+from watcher_server.cli.terminal import say
+from watcher_server.config_file.text import LARGEST_BYTES, Parsed, YamlError, explain_mistake, read_yaml, write_yaml
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "left": "?", "unmatched": "!"}
-_HINTS = {
-    "left": "is in the file no more; --prune removes it",
-    "unmatched": "is the name of no pipeline yet",
-}
+_HINTS = {"left": "is in the file no more; --prune removes it", "unmatched": "is the name of no pipeline yet"}
 _HEAD = """\
 # Who is told, and how pipelines are watched: `watcher apply -f FILE` makes it so.
 # Secrets are not in here: {stored: true} is kept by the database, env and file say where each is.
@@ -95,16 +91,9 @@ def _print_plan(plan: Mapping[str, Any]) -> None:
     for change in plan["changes"]:
         hint = change["detail"] or _HINTS.get(change["action"])
         line = f"{_SIGNS.get(change['action'], '~')} {change['kind']} {change['name']}"
-        _say(f"{line}: {hint}" if hint else line)
-    counts = [f"{_count(plan, action)} {action}" for action in ("added", "changed", "removed")]
+        say(f"{line}: {hint}" if hint else line)
+    number = Counter(change["action"] for change in plan["changes"])
+    counts = [f"{number[action]} {action}" for action in ("added", "changed", "removed")]
     taken = f" ({plan['taken_over']} of them come from this file from now on)" if plan["taken_over"] else ""
     ending = "; this was a dry run, and nothing was done" if plan["dry_run"] else ""
-    _say(f"{', '.join(counts)}, {plan['unchanged']} unchanged{taken}{ending}.")
-
-
-def _count(plan: Mapping[str, Any], action: str) -> int:
-    return sum(change["action"] == action for change in plan["changes"])
-
-
-def _say(sentence: str) -> None:
-    sys.stdout.write(f"{escape_controls(typeable(sentence))}\n")
+    say(f"{', '.join(counts)}, {plan['unchanged']} unchanged{taken}{ending}.")

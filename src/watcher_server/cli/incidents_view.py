@@ -7,8 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from watcher_server.incidents.detail import Delivery, Event, IncidentDetail
+from watcher_server.cli.terminal import minute, plain_table
+from watcher_server.incidents.detail import IncidentDetail
 from watcher_server.incidents.reading import ListedIncident
+from watcher_server.incidents.schemas import DeliveryResponse, EventResponse
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.text import escape_controls
 
@@ -20,14 +22,14 @@ _STYLES: Mapping[str, str] = {
     "acknowledged": "yellow",
     "resolved": "green",
 }
-_WIDE = 150
 _LONGEST_LINE = 90
 
 
 def render_list(incidents: Sequence[ListedIncident], width: int) -> RenderableType:
     """Incidents as a table for a terminal of ``width`` columns."""
-    wide = width >= _WIDE
-    table = _table("ID", "Level", "State", "Kind", "Of", "Since (UTC)", "Owner", *(["Assigned", ""] if wide else []))
+    wide = width >= 150  # noqa: PLR2004 - a table of one line per incident is about as wide
+    more = ("Assigned", "") if wide else ()
+    table = plain_table("ID", "Level", "State", "Kind", "Of", "Since (UTC)", "Owner", *more)
     for column in table.columns[:4]:
         column.no_wrap = True
     table.columns[5].no_wrap = True
@@ -40,10 +42,11 @@ def render_list(incidents: Sequence[ListedIncident], width: int) -> RenderableTy
             incident.kind,
             # In a narrower terminal an incident takes several lines of the table.
             name if wide or not detail.plain else Group(name, Text(detail.plain, style="dim")),
-            _minute(incident.since),
+            minute(incident.since),
             _one_line(incident.owner or ""),
         )
-        table.add_row(*facts, *([_one_line(_has_it(incident)), detail] if wide else []))
+        has_it = _one_line(incident.assignee or incident.acknowledged_by or "")
+        table.add_row(*facts, *([has_it, detail] if wide else []))
     return table
 
 
@@ -51,10 +54,6 @@ def _brief(incident: ListedIncident) -> str:
     if incident.root_id is not None:
         return f"because of #{incident.root_id}: {incident.detail}"
     return incident.detail + (f" ({incident.effects} more because of it)" if incident.effects else "")
-
-
-def _has_it(incident: ListedIncident) -> str:
-    return incident.assignee or incident.acknowledged_by or ""
 
 
 def render_incident(detail: IncidentDetail) -> RenderableType:
@@ -76,13 +75,14 @@ def render_incident(detail: IncidentDetail) -> RenderableType:
 def _facts(detail: IncidentDetail) -> Iterator[tuple[str, str | Text | None]]:
     incident, run = detail.incident, detail.evidence.run
     about = f" (pipeline {incident.pipeline_id})" if incident.pipeline_id else ""
+    lasted = (incident.resolved_at or datetime.now(UTC)) - incident.since
     yield "Incident", f"{incident.id}, version {incident.version}"
     yield "Of", f"{incident.name}{about}"
     yield "Kind", incident.kind
     yield "State", _styled(incident.state)
     yield "Level", _styled(incident.level)
     yield "Detail", incident.detail
-    yield "Since", f"{_minute(incident.since)} UTC, for {_lasted(incident)}"
+    yield "Since", f"{minute(incident.since)} UTC, for {duration_text(lasted.total_seconds())}"
     yield "Resolved", _resolved(incident)
     yield (
         "Because of",
@@ -104,64 +104,54 @@ def _facts(detail: IncidentDetail) -> Iterator[tuple[str, str | Text | None]]:
     yield "Task", str(incident.task_id) if incident.task_id else None
 
 
-def _lasted(incident: ListedIncident) -> str:
-    return duration_text(((incident.resolved_at or datetime.now(UTC)) - incident.since).total_seconds())
-
-
 def _resolved(incident: ListedIncident) -> str | None:
     if incident.resolved_at is None:
         return None
     how = {"auto": "by itself", "hand": "by hand", "paused": "paused or muted"}[incident.resolution or "auto"]
-    return f"{_minute(incident.resolved_at)} UTC, {how}"
+    return f"{minute(incident.resolved_at)} UTC, {how}"
 
 
 def _acknowledged(incident: ListedIncident) -> str | None:
     if incident.acknowledged_by is None:
         return None
-    until = f", until {_minute(incident.acknowledged_until)} UTC" if incident.acknowledged_until else ""
+    until = f", until {minute(incident.acknowledged_until)} UTC" if incident.acknowledged_until else ""
     return f"by {incident.acknowledged_by}{until}"
 
 
 def _snoozed(incident: ListedIncident) -> str | None:
     if incident.snoozed_until is not None:
-        return f"until {_minute(incident.snoozed_until)} UTC"
+        return f"until {minute(incident.snoozed_until)} UTC"
     return {"next_run": "until the next run", "worse": "until it gets worse"}.get(incident.snooze or "")
 
 
 def _related(title: str, incidents: Sequence[ListedIncident]) -> Table:
-    table = _table(title, "", "", "")
+    table = plain_table(title, "", "", "")
     for incident in incidents:
-        state, since = _styled(incident.state), f"since {_minute(incident.since)} UTC"
+        state, since = _styled(incident.state), f"since {minute(incident.since)} UTC"
         table.add_row(f"#{incident.id}", Text(f"{incident.kind}: ").append_text(_one_line(incident.name)), state, since)
     return table
 
 
-def _timeline(events: Sequence[Event]) -> Table:
-    table = _table("Happened (UTC)", "", "By", "")
+def _timeline(events: Sequence[EventResponse]) -> Table:
+    table = plain_table("Happened (UTC)", "", "By", "")
     for event in events:
         said = Text(escape_controls(event.text or "", keep_layout=True))
-        table.add_row(_minute(event.at), event.change, _one_line(event.actor), said)
+        table.add_row(minute(event.at), event.change, _one_line(event.actor), said)
     return table
 
 
-def _deliveries(deliveries: Sequence[Delivery]) -> Table:
-    table = _table("Told (UTC)", "Channel", "State", "What", "")
+def _deliveries(deliveries: Sequence[DeliveryResponse]) -> Table:
+    table = plain_table("Told (UTC)", "Channel", "State", "What", "")
     for delivery in deliveries:
         what = f"{delivery.level} {delivery.title}" + (f", {delivery.change}" if delivery.change else "")
-        why = "" if delivery.state in {"sent", "merged"} else delivery.last_error or ""
-        perhaps = " (perhaps twice)" if delivery.perhaps_sent else ""
         table.add_row(
-            _minute(delivery.sent_at or delivery.created_at),
+            minute(delivery.sent_at or delivery.created_at),
             _one_line(delivery.channel),
-            f"{delivery.state}{perhaps}",
+            f"{delivery.state}{' (perhaps twice)' if delivery.perhaps_sent else ''}",
             _one_line(what),
-            _one_line(why),
+            _one_line("" if delivery.state in {"sent", "merged"} else delivery.last_error or ""),
         )
     return table
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
 
 
 def _styled(word: str) -> Text:
@@ -172,7 +162,3 @@ def _one_line(text: str) -> Text:
     # Text, because a plain string is read as markup, and a name may look like it.
     line = escape_controls(" ".join(text.split()))
     return Text(line if len(line) <= _LONGEST_LINE else line[: _LONGEST_LINE - 1] + "…")
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -2,15 +2,20 @@
 
 import sys
 from datetime import UTC, datetime
+from typing import Annotated
 
+import typer
 from rich.table import Table
 
 from watcher_server.cli.databases import command_transaction
 from watcher_server.cli.errors import CommandError
+from watcher_server.cli.groups import new_group
 from watcher_server.cli.terminal import console
 from watcher_server.kit.text import escape_controls
 from watcher_server.settings import get_settings, rate_per_second
 from watcher_server.tasking.limits.service import limit_text, list_limits, override_limit, reset_limit
+
+app = new_group()
 
 
 def show_all() -> None:
@@ -24,11 +29,15 @@ def show_all() -> None:
     console().print(table)
 
 
-def override(task: str, limit: str, minutes: int) -> None:
-    """Set another limit for some minutes.
+@app.command("set")
+def override(
+    task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")],
+    limit: Annotated[str, typer.Argument(help="100/s, 90/m or 500/h; none for no limit.")],
+    minutes: Annotated[int, typer.Option(min=1, max=1440, help="For how many minutes.")] = 60,
+) -> None:
+    """Have another limit hold for a while, without a restart.
 
-    Raises:
-        CommandError: there is no such task, or the text is no limit.
+    For a backfill: watcher limits set detect_anomalies_task none --minutes 30
     """
     try:
         per_second = rate_per_second(limit)
@@ -42,12 +51,9 @@ def override(task: str, limit: str, minutes: int) -> None:
     )
 
 
-def reset(task: str) -> None:
-    """Go back to the configured limit.
-
-    Raises:
-        CommandError: there is no such task.
-    """
+@app.command("reset")
+def reset(task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")]) -> None:
+    """Have the configured limit hold again, now."""
     with command_transaction() as connection:
         limit = reset_limit(connection, get_settings(), task)
     sys.stdout.write(f"The limit of {escape_controls(task)} is {limit_text(limit.in_force)}, as configured.\n")

@@ -9,16 +9,11 @@ from typing import Annotated
 import typer
 
 from watcher_server import __version__
-from watcher_server.auth.scopes import Scope
-from watcher_server.cli.channel_commands import channels_app
 from watcher_server.cli.errors import expected_errors
-from watcher_server.cli.incident_commands import incidents_app
-from watcher_server.cli.openlineage_commands import openlineage_app
-from watcher_server.cli.route_commands import route_app
-from watcher_server.cli.rule_commands import rules_app
+from watcher_server.cli.groups import later
+from watcher_server.cli.options import Url, token_option
 from watcher_server.kit.terminal import typeable
 from watcher_server.kit.text import escape_controls
-from watcher_server.tasking.history.states import TaskState
 from watcher_server.tasking.wire import QUEUES
 
 _HELP = """Watcher knows what each data pipeline did, what it read and wrote, whether it was on time,
@@ -40,25 +35,34 @@ Settings come from the environment. The first to know:
 """
 
 app = typer.Typer(
-    help=_HELP,
-    rich_markup_mode="markdown",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=True,
+    help=_HELP, rich_markup_mode="markdown", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=True
 )
-token_app = typer.Typer(help="Make, list, rotate and revoke the bearer tokens that callers show.", no_args_is_help=True)
-app.add_typer(token_app, name="token")
-tasks_app = typer.Typer(help="Look at tasks, and run failed ones again.", no_args_is_help=True)
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(incidents_app, name="incidents")
-app.add_typer(channels_app, name="channels")
-app.add_typer(route_app, name="route")
-app.add_typer(rules_app, name="rules")
-app.add_typer(openlineage_app, name="openlineage")
-limits_app = typer.Typer()
-app.add_typer(limits_app, name="limits")
-dbt_app = typer.Typer(help="Tell Watcher what dbt did.", no_args_is_help=True)
-app.add_typer(dbt_app, name="dbt")
+GROUPS = {
+    "token": ("tokens", "Make, list, rotate and revoke the bearer tokens that callers show."),
+    "tasks": ("tasks", "Look at tasks, and run failed ones again."),
+    "incidents": ("incidents", "See what is wrong, take it, snooze it, and say when it is over."),
+    "channels": ("channels", "See where alerts go, and test that they arrive."),
+    "route": ("route_explain", "See who would be told, and why."),
+    "rules": ("rules", "Try an anomaly rule on a pipeline's past before it is made."),
+    "openlineage": (
+        "openlineage",
+        "Look after what other tools report by OpenLineage: events that failed, replays, imports, names.",
+    ),
+}
+for group, (module, summary) in GROUPS.items():
+    app.add_typer(later(module, help=summary, no_args_is_help=True), name=group)
+
+
+def _show_limits(context: typer.Context) -> None:
+    """Show how fast tasks may start, in the whole cluster; change it for a while with `set`."""
+    if context.invoked_subcommand is None:
+        from watcher_server.cli import limits
+
+        limits.show_all()
+
+
+app.add_typer(later("limits", callback=_show_limits, invoke_without_command=True), name="limits")
+app.add_typer(later("dbt", help="Tell Watcher what dbt did.", no_args_is_help=True), name="dbt")
 
 
 def _print_version(wanted: bool) -> None:
@@ -194,46 +198,6 @@ def run(context: typer.Context) -> None:
     run_wrapped(context.args)
 
 
-@dbt_app.command()
-def upload(
-    target: Annotated[Path, typer.Argument(help="The folder in which dbt left its files.")] = Path("target"),
-    *,
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="WATCHER_URL", help="Watcher's address; by default that of the one that runs here."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="WATCHER_TOKEN", help="A token that may write, where Watcher asks for one."),
-    ] = None,
-    namespace: Annotated[
-        str, typer.Option(envvar="OPENLINEAGE_NAMESPACE", help="What the names of pipelines begin with.")
-    ] = "dbt",
-    dataset_namespace: Annotated[
-        str | None,
-        typer.Option(help="What the names of addresses begin with, such as postgres://warehouse:5432; else nothing."),
-    ] = None,
-    job_name: Annotated[
-        str | None,
-        typer.Option(envvar="OPENLINEAGE_DBT_JOB_NAME", help="The name of the whole run; else dbt-run-PROJECT."),
-    ] = None,
-) -> None:
-    """Send manifest.json, run_results.json and sources.json. Sending them again changes nothing.
-
-    After each run, whether it failed or not: dbt build; watcher dbt upload
-    """
-    from watcher_server.cli.dbt import upload as upload_files
-
-    fields = {"namespace": namespace, "dataset_namespace": dataset_namespace, "job_name": job_name}
-    upload_files(target, url, token, {name: value for name, value in fields.items() if value is not None})
-
-
-Url = Annotated[
-    str | None,
-    typer.Option("--url", envvar="WATCHER_URL", help="Watcher's address; by default that of the one that runs here."),
-]
-
-
 @app.command()
 def apply(
     file: Annotated[Path, typer.Option("--file", "-f", help="The file; docs/telling.md has a whole one.")],
@@ -243,10 +207,7 @@ def apply(
         bool, typer.Option("--prune", help="Remove what came from this file and is no longer in it.")
     ] = False,
     url: Url = None,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="WATCHER_TOKEN", help="A token with the scope admin, where Watcher asks for one."),
-    ] = None,
+    token: Annotated[str | None, token_option("with the scope admin")] = None,
 ) -> None:
     """Make channels, routes, calendars, windows and pipelines as a file says: all of it, or nothing.
 
@@ -265,9 +226,7 @@ def export_file(
         bool, typer.Option("--pipelines", help="Every pipeline as it is now, and not only what was applied.")
     ] = False,
     url: Url = None,
-    token: Annotated[
-        str | None, typer.Option(envvar="WATCHER_TOKEN", help="A token that may read, where Watcher asks for one.")
-    ] = None,
+    token: Annotated[str | None, token_option("that may read")] = None,
 ) -> None:
     """Write the file that `watcher apply` takes, as everything is now. Applying it changes nothing."""
     from watcher_server.cli import config_file
@@ -291,59 +250,6 @@ def mcp(
     from watcher_server.cli.mcp import run_mcp
 
     run_mcp(url, token)
-
-
-Expires = Annotated[str, typer.Option(help="When it expires, from now: 90d, 12h, 30m, or never.")]
-
-
-@token_app.command()
-def create(
-    name: Annotated[str, typer.Argument(help="Whose it is, to recognise it in the list.")],
-    scope: Annotated[
-        Scope,
-        typer.Option(help="ingest: only report runs. read: look. write: also report and change. admin: everything."),
-    ] = Scope.WRITE,
-    expires: Expires = "365d",
-    purpose: Annotated[str | None, typer.Option(help="Whose it is, or what for.")] = None,
-) -> None:
-    """Make a token and print it, once: Watcher keeps only its hash.
-
-    Only the token goes to standard output: TOKEN=$(watcher token create nightly --scope write)
-    """
-    from watcher_server.cli import tokens
-
-    tokens.create(name, scope.value, expires, purpose)
-
-
-@token_app.command("list")
-def list_all() -> None:
-    """List the tokens: name, scope, purpose, when made, when they expire and when last used (UTC)."""
-    from watcher_server.cli import tokens
-
-    tokens.show_all()
-
-
-@token_app.command()
-def rotate(
-    name: Annotated[str, typer.Argument(help="The name it was made with.")],
-    overlap: Annotated[str, typer.Option(help="How long the old secret works on: 24h, 30m, 0s.")] = "24h",
-    expires: Expires = "365d",
-) -> None:
-    """Give a token a new secret and print it, once. The old one works on meanwhile.
-
-    A token that may have been stolen: watcher token rotate NAME --overlap 0s
-    """
-    from watcher_server.cli import tokens
-
-    tokens.rotate(name, overlap, expires)
-
-
-@token_app.command()
-def revoke(name: Annotated[str, typer.Argument(help="The name it was made with.")]) -> None:
-    """Revoke a token: it stops working within seconds."""
-    from watcher_server.cli import tokens
-
-    tokens.revoke(name)
 
 
 @app.command()
@@ -371,76 +277,6 @@ def audit(
 
     given = {"actor": actor, "action": action, "object_kind": kind, "object_id": object_id, "q": search}
     audit_command.show({**given, "since": since, "until": until}, limit, as_json=as_json)
-
-
-@limits_app.callback(invoke_without_command=True)
-def show_limits(context: typer.Context) -> None:
-    """Show how fast tasks may start, in the whole cluster; change it for a while with `set`."""
-    if context.invoked_subcommand is None:
-        from watcher_server.cli import limits
-
-        limits.show_all()
-
-
-@limits_app.command("set")
-def set_limit(
-    task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")],
-    limit: Annotated[str, typer.Argument(help="100/s, 90/m or 500/h; none for no limit.")],
-    minutes: Annotated[int, typer.Option(min=1, max=1440, help="For how many minutes.")] = 60,
-) -> None:
-    """Have another limit hold for a while, without a restart.
-
-    For a backfill: watcher limits set detect_anomalies_task none --minutes 30
-    """
-    from watcher_server.cli import limits
-
-    limits.override(task, limit, minutes)
-
-
-@limits_app.command("reset")
-def reset_limit(task: Annotated[str, typer.Argument(help="The task, as `watcher limits` names it.")]) -> None:
-    """Have the configured limit hold again, now."""
-    from watcher_server.cli import limits
-
-    limits.reset(task)
-
-
-@tasks_app.command("list")
-def list_tasks(
-    *,
-    state: Annotated[TaskState | None, typer.Option(case_sensitive=False, help="Only those in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only those of this task, such as detect_anomalies_task.")] = None,
-    pipeline: Annotated[int | None, typer.Option(help="Only those of the pipeline with this id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this number.")] = 50,
-) -> None:
-    """List tasks, the newest first.
-
-    What failed, and why: watcher tasks list --state failure
-    """
-    from watcher_server.cli import tasks
-
-    tasks.show_all(state, name, pipeline, limit)
-
-
-@tasks_app.command("show")
-def show_task(task_id: Annotated[str, typer.Argument(metavar="ID", help="As the list shows it.")]) -> None:
-    """Show everything about a task: arguments, times, failed tries, traceback."""
-    from watcher_server.cli import tasks
-
-    tasks.show_one(task_id)
-
-
-@tasks_app.command("retry")
-def retry_tasks(
-    *,
-    task_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The failed task to run again.")] = None,
-    all_failed: Annotated[bool, typer.Option("--all-failed", help="All of them.")] = False,
-    name: Annotated[str | None, typer.Option(help="With --all-failed: only those of this task.")] = None,
-) -> None:
-    """Run failed tasks again, under the same ids and with the same arguments."""
-    from watcher_server.cli import tasks
-
-    tasks.retry(task_id, name, all_failed=all_failed)
 
 
 def main() -> None:

@@ -6,11 +6,7 @@ from watcher_server.cli.errors import CommandError
 
 
 def run_mcp(url: str, token: str | None) -> None:
-    """Serve until standard input ends.
-
-    Raises:
-        CommandError: the SDK is not installed, or no Watcher answers there.
-    """
+    """Serve until standard input ends; raises CommandError if the SDK is not installed, or no Watcher answers there."""
     if not url.startswith(("http://", "https://")):
         raise CommandError("WATCHER_URL must begin with http:// or https://")
     try:

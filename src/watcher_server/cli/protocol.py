@@ -5,11 +5,14 @@ import json
 import re
 from enum import Enum, auto
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from watcher_server.cli.connections import connection_book
+from watcher_server.cli.http_cycle import PlainCycle
+from watcher_server.http.ticks import headers_now
 
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 30.0
@@ -18,7 +21,6 @@ ANSWER_SECONDS = 60.0
 _LEAST_TAKEN_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 _MAX_HEADERS = 100
-_VERSIONS = frozenset({"1.0", "1.1"})
 # Requests that wait on one connection for the answer to an earlier one.
 _MAX_PIPELINED = 100
 # How long a client that is refused has to ask, and to read why.
@@ -72,23 +74,31 @@ class PlainHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came; refuse what is not HTTP, and heads that are too long."""
         self._unset_keepalive_if_required()
-        rest = memoryview(data)
-        while rest and self._refusal is None:
-            part, rest = rest[:MAX_HEAD_BYTES], rest[MAX_HEAD_BYTES:]
-            if self._phase is _Phase.NOTHING:
-                self._await(_Phase.HEAD)
-            self._head_bytes += len(part)
-            try:
-                self._parse(part)
-            except httptools.HttpParserError:
-                self._refuse(400, "Invalid HTTP request received.")
-            else:
-                if self._phase is _Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
-                    self._refuse(431, f"The head of a request may have {MAX_HEAD_BYTES} bytes.")
+        if len(data) <= MAX_HEAD_BYTES:
+            self._take(data)
+        else:
+            rest = memoryview(data)
+            while rest:
+                part, rest = rest[:MAX_HEAD_BYTES], rest[MAX_HEAD_BYTES:]
+                self._take(part)
         if self._refusal is not None and not self._is_answering():
             self._close()
 
-    def _parse(self, data: memoryview) -> None:
+    def _take(self, part: bytes | memoryview) -> None:
+        if self._refusal is not None:
+            return
+        if self._phase is _Phase.NOTHING:
+            self._await(_Phase.HEAD)
+        self._head_bytes += len(part)
+        try:
+            self._parse(part)
+        except httptools.HttpParserError:
+            self._refuse(400, "Invalid HTTP request received.")
+        else:
+            if self._phase is _Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"The head of a request may have {MAX_HEAD_BYTES} bytes.")
+
+    def _parse(self, data: bytes | memoryview) -> None:
         while data:
             try:
                 self.parser.feed_data(data)
@@ -128,11 +138,45 @@ class PlainHttpProtocol(HttpToolsProtocol):
             return
         if len(self.headers) > _MAX_HEADERS or len(self.pipeline) >= _MAX_PIPELINED:
             raise httptools.HttpParserError("There are too many headers, or requests at once.")
-        if self.parser.get_http_version() not in _VERSIONS or not self._names_one_host():
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"} or not self._names_one_host():
             raise httptools.HttpParserError("The version is unknown, or the host in doubt.")
         # May refuse the target, while there is no request yet to answer.
-        super().on_headers_complete()
+        self._describe(version)
+        self._begin_cycle(
+            PlainCycle(
+                scope=self.scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=self.access_log,
+                default_headers=headers_now(self.config),
+                message_event=asyncio.Event(),
+                expect_100_continue=self.expect_100_continue,
+                keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+                on_response=self.on_response_complete,
+            )
+        )
         self._await(_Phase.BODY)
+
+    def _describe(self, version: str) -> None:
+        """Put the first line of the request into its scope, as uvicorn does."""
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        self.scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        self.scope["query_string"] = url.query or b""
+
+    def _begin_cycle(self, cycle: PlainCycle) -> None:
+        before, self.cycle = self.cycle, cycle
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
 
     def _names_one_host(self) -> bool:
         """Whether no two parts of the head can name different hosts: a proxy might go by the other one."""

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvicorn._subprocess
 
+from watcher_server.cli.api_processes import watch_by_events
+from watcher_server.cli.checks import log_level
 from watcher_server.cli.connections import raise_file_limit
-from watcher_server.cli.levels import log_level
 from watcher_server.cli.protocol import PlainHttpProtocol
-from watcher_server.http.ticks import tick_seldom
+from watcher_server.http.ticks import wait_to_be_told
 from watcher_server.settings import Settings, load_settings
+from watcher_server.tasking.sending.relay import Relay
 from watcher_server.telemetry.server_logs import server_log_config
 from watcher_server.telemetry.tracing import require_tracing
 
@@ -25,6 +27,8 @@ _GRACE_SECONDS = 3
 # A process that has not said for so long that it lives is killed, with all requests that it answers. One request may
 # keep it busy for seconds on a busy machine.
 _STUCK_SECONDS = 30
+# The worker's relay looks each second for messages that nobody told of. Without the worker no task would run anyway.
+_BESIDE_WORKER_SECONDS = 5.0
 
 
 def serve(settings: Settings) -> None:
@@ -42,7 +46,7 @@ def serve(settings: Settings) -> None:
 
         require_own_path(settings)
     raise_file_limit()
-    tick_seldom()
+    wait_to_be_told()
     if settings.api_processes > 1:
         _share_memory(settings)
     uvicorn.run(
@@ -67,6 +71,12 @@ def serve_configured() -> None:
     serve(load_settings())
 
 
+def serve_beside_worker() -> None:
+    """As :func:`serve_configured`, where a worker of the same settings runs beside it."""
+    Relay.look_seconds = _BESIDE_WORKER_SECONDS
+    serve_configured()
+
+
 def _share_memory(settings: Settings) -> None:
     """Have uvicorn fork its processes from this one, which has the application already.
 
@@ -76,6 +86,12 @@ def _share_memory(settings: Settings) -> None:
     if sys.platform != "linux":
         return
     uvicorn._subprocess.spawn = multiprocessing.get_context("fork")  # type: ignore[assignment] # noqa: SLF001
+    watch_by_events()
+    make_shared_app(settings)
+
+
+def make_shared_app(settings: Settings) -> None:
+    """Make the application for the processes that this one forks, unless it cannot be shared."""
     # Traces are sent by a thread of the process that makes the application.
     if not settings.telemetry:
         create_served_app()

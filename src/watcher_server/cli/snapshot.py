@@ -1,6 +1,6 @@
 """What ``watcher status`` finds at one moment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -72,9 +72,7 @@ def take_snapshot(settings: Settings) -> Snapshot:
     database, work = _ask_database(settings)
     services = [api, database, _ask_broker(settings, work)]
     if work is not None:
-        services += [_count_workers(work.workers), *_find_wrong_channels(work), *_find_unanswered_calls(work)]
-        services += _find_stuck_events(work)
-        services += _find_ending_tokens(work)
+        services += [_count_workers(work.workers), *_find_noteworthy(work)]
     return Snapshot(services, work)
 
 
@@ -133,31 +131,20 @@ def _count_workers(workers: Sequence[KnownWorker]) -> Service:
     return Service("Workers", f"{len(alive)} alive, {active} of {processes} processes busy", is_good=True)
 
 
-def _find_wrong_channels(work: Work) -> list[Service]:
-    """What is wrong with channels, if anything is: most of the time they need no line."""
+def _find_noteworthy(work: Work) -> Iterator[Service]:
+    """What needs no line most of the time: channels, the heartbeat, events of OpenLineage, and tokens."""
     wrong = [f"{channel.name} is broken: {channel.last_error}" for channel in work.broken]
     wrong += [f"{found.channel} differs: {found.text}" for found in work.differences]
-    return [Service("Channels", "; ".join(wrong), is_good=False)] if wrong else []
-
-
-def _find_unanswered_calls(work: Work) -> list[Service]:
-    """That nobody hears whether Watcher is well, if it is so."""
-    if work.unanswered is None:
-        return []
-    said = f"{work.unanswered.error}, for {duration_text(work.unanswered.seconds)}: correct WATCHER_HEARTBEAT_URL"
-    return [Service("Heartbeat", f"{said}, or look at its other side", is_good=False)]
-
-
-def _find_stuck_events(work: Work) -> list[Service]:
-    """That events of OpenLineage failed, or wait for long, if it is so."""
-    said = stuck_text(work.events)
-    if said is None:
-        return []
-    advice = "see `watcher openlineage failed`" if work.events.failed else "start a worker that serves `scheduled`"
-    return [Service("OpenLineage", f"{said}: {advice}", is_good=False)]
-
-
-def _find_ending_tokens(work: Work) -> list[Service]:
-    """Tokens that expire within 14 days. All is well until they do, so this is no reason for another status."""
+    if wrong:
+        yield Service("Channels", "; ".join(wrong), is_good=False)
+    if work.unanswered is not None:
+        said = f"{work.unanswered.error}, for {duration_text(work.unanswered.seconds)}: correct WATCHER_HEARTBEAT_URL"
+        yield Service("Heartbeat", f"{said}, or look at its other side", is_good=False)
+    stuck = stuck_text(work.events)
+    if stuck is not None:
+        advice = "see `watcher openlineage failed`" if work.events.failed else "start a worker that serves `scheduled`"
+        yield Service("OpenLineage", f"{stuck}: {advice}", is_good=False)
     ends = [f"{token.name} expires on {token.expires_at:%Y-%m-%d}" for token in work.ending_tokens]
-    return [Service("Tokens", f"{'; '.join(ends)}: `watcher token rotate NAME`", is_good=True)] if ends else []
+    if ends:
+        # All is well until they expire, so this is no reason for another status.
+        yield Service("Tokens", f"{'; '.join(ends)}: `watcher token rotate NAME`", is_good=True)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
@@ -21,11 +22,7 @@ from watcher_server.tasking.workers.service import WorkerResponse
 
 
 def show_status() -> bool:
-    """Print what runs, and return whether all of it runs as it should.
-
-    Raises:
-        CommandError: nothing runs.
-    """
+    """Print what runs, and return whether all of it runs as it should; raises CommandError if nothing runs."""
     settings = settings_beside_up()
     snapshot = take_snapshot(settings)
     if not snapshot.anything_runs:
@@ -56,21 +53,14 @@ def _report(snapshot: Snapshot, settings: Settings) -> dict[str, object]:
 
 
 def watch_status() -> None:
-    """Show what runs, again every two seconds, until Ctrl-C.
-
-    Raises:
-        CommandError: the output is no terminal.
-    """
+    """Show what runs, again every two seconds, until Ctrl-C; raises CommandError if the output is no terminal."""
     screen = console()
     if not screen.is_terminal:
         raise CommandError("--watch needs a terminal: leave it out, or use --json.")
-    try:
-        with StopSignals(), Live(console=screen, screen=True, auto_refresh=False) as live:
-            while True:
-                settings = settings_beside_up()
-                now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every 2 seconds, Ctrl-C ends"
-                shown = Group(Text(now, style="dim"), "", render(take_snapshot(settings), settings))
-                live.update(shown, refresh=True)
-                time.sleep(2)
-    except KeyboardInterrupt:
-        return
+    with suppress(KeyboardInterrupt), StopSignals(), Live(console=screen, screen=True, auto_refresh=False) as live:
+        while True:
+            settings = settings_beside_up()
+            now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, every 2 seconds, Ctrl-C ends"
+            shown = Group(Text(now, style="dim"), "", render(take_snapshot(settings), settings))
+            live.update(shown, refresh=True)
+            time.sleep(2)

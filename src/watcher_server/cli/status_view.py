@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watcher_server.cli.snapshot import Service, Snapshot
+from watcher_server.cli.terminal import plain_table
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.terminal import typeable
 from watcher_server.kit.text import escape_controls
@@ -34,7 +35,7 @@ def render(snapshot: Snapshot, settings: Settings) -> RenderableType:
 
 def _table(*columns: str, texts: int) -> Table:
     """A table without lines: ``texts`` columns of text, then columns of numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     for number, column in enumerate(columns):
         is_text = number < texts
         # In a narrow terminal names are cut, numbers never.
@@ -73,9 +74,8 @@ def _queues(state: QueueState, settings: Settings) -> Table:
     columns = ("Ready", "Unacked", "Later", "Outbox", "Oldest", "In/min", "Out/min", "Drains in")
     table = _table("Queue", *columns, texts=1)
     for queue, load in state.queues.items():
-        level = level_of(load.pending, None, settings)
         table.add_row(
-            Text(escape_controls(queue), style=_LEVEL_STYLES[level]),
+            Text(escape_controls(queue), style=_LEVEL_STYLES[level_of(load.pending, None, settings)]),
             _count(load.ready),
             _count(load.unacknowledged),
             _count(load.scheduled),

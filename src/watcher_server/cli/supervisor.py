@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from watcher_server.cli.errors import CommandError
 from watcher_server.cli.signals import StopSignals
 from watcher_server.embedded.engine import Engine
 from watcher_server.embedded.lock import HomeLock
-from watcher_server.embedded.process import end_leftover
+from watcher_server.embedded.process import end_leftover, wait_for_an_end
 from watcher_server.embedded.running import last_published
 
 _DEATHS_LIMIT = 5
@@ -53,10 +52,13 @@ class Supervisor:
             CommandError: one of them keeps ending.
             KeyboardInterrupt: it is time to stop.
         """
-        pause = threading.Event()
         while True:
             self.restart_what_ended()
-            pause.wait(0.25)
+            pids = [engine.pid for engine in self._engines] + [child.pid for child in self._children]
+            running = [pid for pid in pids if pid]
+            # An engine without one has ended since.
+            if len(running) == len(pids):
+                wait_for_an_end(running)
 
     def restart_what_ended(self) -> None:
         """Start again what does not run, and say so in a line."""
@@ -92,11 +94,13 @@ class Supervisor:
             )
 
     def stop(self) -> None:
-        """Stop the children: first, and at once, those that make tasks, then the one that runs them."""
+        """Stop the children, all at once: a task that one still makes is kept, and runs after the next start."""
         # From here on a signal means that the user hurries.
         self._signals.stopping = True
-        for child in self._children[:-1]:
+        for child in self._children:
             child.terminate()
+        for engine in self._engines:
+            engine.prepare_stop()
         for child in self._children:
             child.stop(self._signals)
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from watcher_server.cli.terminal import plain_table, second
 from watcher_server.kit.text import escape_controls
 from watcher_server.tasking.history.schemas import TaskDetail, TaskSummary
 from watcher_server.tasking.history.states import TaskState
@@ -24,7 +25,7 @@ _STYLES: Mapping[str, str] = {
 
 def render_list(tasks: Sequence[TaskSummary], width: int) -> RenderableType:
     """Tasks as a table for a terminal of ``width`` columns."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table()
     # In a narrower terminal a task takes several lines of the table.
     wide = width >= 130  # noqa: PLR2004 - a table of one line per task is about as wide
     columns = ("Task", "State", "Created (UTC)", "Tries")
@@ -34,7 +35,7 @@ def render_list(tasks: Sequence[TaskSummary], width: int) -> RenderableType:
         name, brief = Text(escape_controls(task.name)), Text(_brief(task), style=_STYLES.get(task.state, ""))
         facts = (
             Text(escape_controls(task.state), style=_STYLES.get(task.state, "")),
-            _second(task.created_at),
+            second(task.created_at),
             # Each failed try is a start, and so is the one that runs or succeeded.
             str(task.failed_tries + (task.state in {TaskState.PROGRESS, TaskState.SUCCESS})),
         )
@@ -50,9 +51,8 @@ def render_task(task: TaskDetail) -> RenderableType:
     facts = Table.grid(padding=(0, 2, 0, 0))
     for label, value in _facts(task):
         if value is not None:
-            facts.add_row(
-                label, value if isinstance(value, Text) else Text(escape_controls(str(value), keep_layout=True))
-            )
+            shown = value if isinstance(value, Text) else Text(escape_controls(str(value), keep_layout=True))
+            facts.add_row(label, shown)
     parts: list[RenderableType] = [facts]
     if task.history:
         parts += ["", _history(task.history)]
@@ -81,7 +81,7 @@ def _facts(task: TaskDetail) -> Iterator[tuple[str, Any]]:
         "Finished": task.finished_at,
     }
     for label, moment in moments.items():
-        yield label, None if moment is None else f"{_second(moment)} UTC"
+        yield label, None if moment is None else f"{second(moment)} UTC"
 
 
 def _meta_lines(task: TaskDetail) -> Iterator[tuple[str, Any]]:
@@ -97,13 +97,12 @@ def _meta_lines(task: TaskDetail) -> Iterator[tuple[str, Any]]:
 
 
 def _history(history: Sequence[dict[str, Any]]) -> Table:
-    table = Table("Failed tries (UTC)", "", box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = plain_table("Failed tries (UTC)", "")
     table.columns[0].no_wrap = True
     for tried in history:
         at = escape_controls(str(tried.get("at", ""))[:19].replace("T", " "))
-        table.add_row(
-            at, Text(escape_controls(f"{tried.get('exc_type')}: {tried.get('exc_message')}", keep_layout=True))
-        )
+        error = f"{tried.get('exc_type')}: {tried.get('exc_message')}"
+        table.add_row(at, Text(escape_controls(error, keep_layout=True)))
     return table
 
 
@@ -117,13 +116,9 @@ def _brief(task: TaskSummary) -> str:
     else:
         words = ""
     if task.due_at is not None and task.due_at > datetime.now(UTC):
-        words += f" (not before {_second(task.due_at)})"
+        words += f" (not before {second(task.due_at)})"
     line = escape_controls(" ".join(words.split()))
     return line if len(line) <= 120 else line[:119] + "…"  # noqa: PLR2004 - a line of a wide terminal
-
-
-def _second(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _json(value: Any) -> str:

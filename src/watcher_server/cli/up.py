@@ -7,19 +7,13 @@ import time
 from rich.panel import Panel
 from rich.text import Text
 
-from watcher_server.cli.celery_processes import run_beat, run_configured_worker
-from watcher_server.cli.checks import (
-    require_database,
-    require_fit_broker,
-    require_free_port,
-    require_tokens_for_strangers,
-)
-from watcher_server.cli.children import Child, child_command, import_for_children
+from watcher_server.cli import checks
+from watcher_server.cli.celery_processes import run_configured_worker
+from watcher_server.cli.children import Child, child_command, prepare_children
 from watcher_server.cli.databases import ensure_migrated
 from watcher_server.cli.errors import CommandError
-from watcher_server.cli.levels import log_level
 from watcher_server.cli.readiness import ask_readiness
-from watcher_server.cli.serve import serve_configured
+from watcher_server.cli.serve import serve_beside_worker
 from watcher_server.cli.signals import StopSignals
 from watcher_server.cli.supervisor import Supervisor, end_leftover_children
 from watcher_server.cli.terminal import console
@@ -34,7 +28,7 @@ from watcher_server.settings import Settings, load_settings
 
 
 def run_up(*, verbose: bool) -> None:
-    """Start the engines that no URL replaces, then api, worker and beat, and keep them running until a signal.
+    """Start the engines that no URL replaces, then api and worker, and keep them running until a signal.
 
     Raises:
         CommandError: something cannot start, or keeps ending.
@@ -47,7 +41,7 @@ def run_up(*, verbose: bool) -> None:
     if is_locked(home):
         raise already_running(home)
     end_leftover_children(home)
-    require_free_port(settings.host, settings.port)
+    checks.require_free_port(settings.host, settings.port)
     with StopSignals() as signals:
         try:
             with EmbeddedServices(
@@ -64,15 +58,15 @@ def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, l
     database_url = services.database_url if settings.database_url is None else settings.database
     broker_url = services.broker_url if settings.broker_url is None else settings.broker
     direct_url = settings.direct_url or database_url
-    require_fit_broker(broker_url)
-    require_database(database_url, settings.direct_url)
+    checks.require_fit_broker(broker_url)
+    checks.require_database(database_url, settings.direct_url)
     ensure_migrated(direct_url)
-    require_tokens_for_strangers(settings, direct_url)
-    import_for_children()
-    # They are stopped in this order: first those that make tasks, then the one that runs them.
+    checks.require_tokens_for_strangers(settings, direct_url)
+    urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
+    environment = {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}
+    prepare_children(environment)
     children = [
-        Child("beat", run_beat, grace_seconds=2),
-        Child("api", serve_configured, grace_seconds=5),
+        Child("api", serve_beside_worker, grace_seconds=5),
         # On this signal Celery puts unfinished tasks back; the tasks of a killed worker wait for an hour.
         Child("worker", run_configured_worker, grace_seconds=5, drop_signal=signal.SIGQUIT),
     ]
@@ -82,8 +76,6 @@ def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, l
         running = RunningServices(os.getpid(), database_url, broker_url, base_url(settings), pids, child_command())
         publish(services.home, running)
 
-    urls = {"WATCHER_DATABASE_URL": database_url, "WATCHER_BROKER_URL": broker_url}
-    environment = {**os.environ, **urls, "WATCHER_LOG_LEVEL": level}
     supervisor = Supervisor(children, services.engines, environment, signals, changed=publish_all)
     try:
         supervisor.start()
@@ -97,7 +89,7 @@ def _run(settings: Settings, services: EmbeddedServices, signals: StopSignals, l
 
 def _terminal_level(settings: Settings, *, verbose: bool) -> str:
     """The level of the terminal: WARNING, at which alerts are logged, unless the user chose another."""
-    level = log_level(settings)
+    level = checks.log_level(settings)
     if "log_level" in settings.model_fields_set:
         return level
     return "INFO" if verbose else "WARNING"

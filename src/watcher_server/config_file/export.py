@@ -1,7 +1,6 @@
 """Writing the file that makes what is so now."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,10 +40,14 @@ async def export(session: AsyncSession, *, every_pipeline: bool) -> dict[str, An
         "windows": [
             _named(row)
             for row in await read_objects(session, ObjectKind.WINDOW)
-            if row.origin or not _is_over(row, now)
+            if row.origin or not WindowSpec.model_validate(row.spec).is_over(now)
         ],
-        "pipelines": await _every_pipeline(session) if every_pipeline else await _said(session),
     }
+    if every_pipeline:
+        sections["pipelines"] = await _every_pipeline(session)
+    else:
+        said = await read_objects(session, ObjectKind.PIPELINE)
+        sections["pipelines"] = [{"pipeline": row.name, **row.spec} for row in said]
     return {"version": 1, **{name: section for name, section in sections.items() if section}}
 
 
@@ -52,43 +55,21 @@ def _named(row: AlertingObject) -> dict[str, Any]:
     return {"name": row.name, **spec_for_people(row)}
 
 
-def _is_over(row: AlertingObject, now: datetime) -> bool:
-    return WindowSpec.model_validate(row.spec).is_over(now)
-
-
-async def _said(session: AsyncSession) -> list[dict[str, Any]]:
-    return [{"pipeline": row.name, **row.spec} for row in await read_objects(session, ObjectKind.PIPELINE)]
-
-
 async def _every_pipeline(session: AsyncSession) -> list[dict[str, Any]]:
-    rules = await _changed_rules(session)
-    pipelines = await session.scalars(select(Pipeline).where(Pipeline.archived_at.is_(None)).order_by(Pipeline.name))
-    return [_entry(pipeline, rules.get(pipeline.id, [])) for pipeline in pipelines]
-
-
-def _entry(pipeline: Pipeline, rules: list[dict[str, Any]]) -> dict[str, Any]:
-    held = {name: getattr(pipeline, name) for name in _FIELDS}
-    entry = PipelineEntry.model_validate(
-        {
-            "pipeline": pipeline.name,
-            **{name: value for name, value in held.items() if value is not None and value != _DEFAULTS.get(name)},
-            **({"rules": rules} if rules else {}),
-        }
-    )
-    return {"pipeline": entry.pipeline, **entry.spec()}
-
-
-async def _changed_rules(session: AsyncSession) -> dict[int, list[dict[str, Any]]]:
-    """What of each rule is not as in a new one, by the pipeline."""
-    found: dict[int, list[dict[str, Any]]] = {}
+    # What of each rule is not as in a new one.
+    rules: dict[int, list[dict[str, Any]]] = {}
     for rule in await session.scalars(select(AnomalyDetectionRule).order_by(AnomalyDetectionRule.metric_field)):
-        changed = dict(_differing(rule))
+        of_rule = {name: getattr(rule, name) for name in _RULE_DEFAULTS}
+        changed = {name: value for name, value in of_rule.items() if value != _RULE_DEFAULTS[name]}
         if changed:
-            found.setdefault(rule.pipeline_id, []).append({"metric_field": rule.metric_field, **changed})
-    return found
-
-
-def _differing(rule: AnomalyDetectionRule) -> Iterator[tuple[str, Any]]:
-    for name, default in _RULE_DEFAULTS.items():
-        if (value := getattr(rule, name)) != default:
-            yield name, value
+            rules.setdefault(rule.pipeline_id, []).append({"metric_field": rule.metric_field, **changed})
+    entries = []
+    pipelines = select(Pipeline).where(Pipeline.archived_at.is_(None)).order_by(Pipeline.name)
+    for pipeline in await session.scalars(pipelines):
+        held = {name: getattr(pipeline, name) for name in _FIELDS}
+        said = {name: value for name, value in held.items() if value is not None and value != _DEFAULTS.get(name)}
+        if pipeline.id in rules:
+            said["rules"] = rules[pipeline.id]
+        entry = PipelineEntry.model_validate({"pipeline": pipeline.name, **said})
+        entries.append({"pipeline": entry.pipeline, **entry.spec()})
+    return entries

@@ -34,15 +34,16 @@ async def apply_pipelines(session: AsyncSession, entries: Sequence[PipelineEntry
         InvalidFieldError: with the path of the entry, where half a threshold would be left.
     """
     wanted, changes = await _gather(session, entries)
-    rules = await _read_rules(session, [each.pipeline.id for each in wanted.values() if each.rules])
+    ruled = [each.pipeline.id for each in wanted.values() if each.rules]
+    found = await session.scalars(select(AnomalyDetectionRule).where(AnomalyDetectionRule.pipeline_id.in_(ruled)))
+    rules = {(rule.pipeline_id, rule.metric_field): rule for rule in found}
     unchanged = 0
     for each in wanted.values():
         changed = [*await _change_fields(session, each), *await _change_rules(session, each, rules)]
         unchanged += not changed
         if changed:
-            changes.append(
-                Change(action="changed", kind="pipeline", name=each.pipeline.name, detail=", ".join(changed))
-            )
+            name, detail = each.pipeline.name, ", ".join(changed)
+            changes.append(Change(action="changed", kind="pipeline", name=name, detail=detail))
     return changes, unchanged
 
 
@@ -61,8 +62,7 @@ async def _gather(
             each.entry = number
             each.fields |= entry.fields()
             for rule in entry.rules:
-                carried = rule.carried()
-                each.rules[rule.metric_field] = each.rules.get(rule.metric_field, {}) | carried
+                each.rules[rule.metric_field] = each.rules.get(rule.metric_field, {}) | rule.carried()
     return wanted, unmatched
 
 
@@ -77,17 +77,9 @@ async def _change_fields(session: AsyncSession, wanted: _Wanted) -> list[str]:
     return list(changes)
 
 
-Rules = Mapping[tuple[int, str], AnomalyDetectionRule]
-
-
-async def _read_rules(session: AsyncSession, pipeline_ids: Sequence[int]) -> Rules:
-    found = await session.scalars(
-        select(AnomalyDetectionRule).where(AnomalyDetectionRule.pipeline_id.in_(pipeline_ids))
-    )
-    return {(rule.pipeline_id, rule.metric_field): rule for rule in found}
-
-
-async def _change_rules(session: AsyncSession, wanted: _Wanted, rules: Rules) -> list[str]:
+async def _change_rules(
+    session: AsyncSession, wanted: _Wanted, rules: Mapping[tuple[int, str], AnomalyDetectionRule]
+) -> list[str]:
     changed = []
     for metric, carried in wanted.rules.items():
         rule = rules.get((wanted.pipeline.id, metric))

@@ -36,11 +36,6 @@ class RuleEntry(RuleFields):
     model_config = ConfigDict(extra="forbid")
 
 
-def _fold_glob(glob: str) -> str:
-    # A plain text: of a glob no spelling is kept.
-    return str(fold(glob))
-
-
 class PipelineEntry(WholeThresholds, Expectations, Importance, RunRules):
     """What holds of the pipelines with this name or glob; what is left out stays. Later entries win.
 
@@ -52,7 +47,8 @@ class PipelineEntry(WholeThresholds, Expectations, Importance, RunRules):
     pipeline: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_BYTES),
-        AfterValidator(_fold_glob),
+        # A plain text: of a glob no spelling is kept.
+        AfterValidator(lambda glob: str(fold(glob))),
         AfterValidator(check_no_controls),
         bounded(MOST_BYTES),
     ]
@@ -129,11 +125,7 @@ class Plan(ResponseBody):
 
 
 def check_document(document: Document) -> None:
-    """Raise where parts of the file contradict each other.
-
-    Raises:
-        InvalidFieldError: with the path of the part.
-    """
+    """Raise InvalidFieldError, with the path of the part, where parts of the file contradict each other."""
     for section, key, names in (
         ("routes", "name", [route.name for route in document.routes]),
         ("windows", "name", [window.name for window in document.windows]),

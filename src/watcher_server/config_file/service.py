@@ -6,24 +6,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.alerts.config import store
 from watcher_server.alerts.config.fields import Shape
 from watcher_server.alerts.config.schemas import DEFAULT
 from watcher_server.alerts.config.secrets import dump
-from watcher_server.alerts.config.store import (
-    ObjectKind,
-    check_references,
-    find_channel,
-    find_object,
-    lock_alerting,
-    order_routes,
-    read_channels,
-    read_known,
-    read_objects,
-    remove_channel,
-    remove_object,
-    write_channel,
-    write_object,
-)
 from watcher_server.alerts.models import AlertingObject, Channel
 from watcher_server.audit.acting import acting_by_file
 from watcher_server.config_file.pipelines import apply_pipelines
@@ -45,7 +31,7 @@ async def apply(session: AsyncSession, body: Apply, settings: Settings) -> Plan:
     """
     check_document(body.document)
     savepoint = await session.begin_nested()
-    await lock_alerting(session)
+    await store.lock_alerting(session)
     with acting_by_file(body.origin):
         plan = await _Application(session, body, settings).run()
     if body.dry_run:
@@ -70,12 +56,12 @@ class _Application:
         """Write everything, what others refer to first, and remove what is left, what refers to others first."""
         await self._write_channels()
         for name, calendar in self.document.calendars.items():
-            await self._write(ObjectKind.CALENDAR, name, dump(calendar))
+            await self._write(store.ObjectKind.CALENDAR, name, dump(calendar))
         await self._write_routes()
         for window in self.document.windows:
-            await self._write(ObjectKind.WINDOW, window.name, _unnamed(window))
+            await self._write(store.ObjectKind.WINDOW, window.name, _unnamed(window))
         for entry in self.document.pipelines:
-            await self._write(ObjectKind.PIPELINE, entry.pipeline, entry.spec(), is_silent=True)
+            await self._write(store.ObjectKind.PIPELINE, entry.pipeline, entry.spec(), is_silent=True)
         changes, unchanged = await apply_pipelines(self.session, self.document.pipelines)
         self.changes += changes
         self.unchanged += unchanged
@@ -86,31 +72,32 @@ class _Application:
 
     async def _write_channels(self) -> None:
         for name, channel in self.document.channels.items():
-            before = await find_channel(self.session, name)
+            before = await store.find_channel(self.session, name)
             is_free = before is not None and before.origin is None
             try:
-                made = await write_channel(self.session, name, channel, self.settings, origin=self.body.origin)
+                made = await store.write_channel(self.session, name, channel, self.settings, origin=self.body.origin)
             except InvalidFieldError as error:
-                path = ("document", "channels", name)
-                raise InvalidFieldError(error.field, str(error), path) from None
+                raise InvalidFieldError(error.field, str(error), ("document", "channels", name)) from None
             self._note("channel", name, made, is_free=is_free)
 
     async def _write_routes(self) -> None:
-        before = [row.name for row in await read_objects(self.session, ObjectKind.ROUTE) if row.name != DEFAULT]
-        known = await read_known(self.session)
+        before = [
+            row.name for row in await store.read_objects(self.session, store.ObjectKind.ROUTE) if row.name != DEFAULT
+        ]
+        known = await store.read_known(self.session)
         for place, route in enumerate(self.document.routes):
-            check_references(route, known, ("document", "routes", place))
-            await self._write(ObjectKind.ROUTE, route.name, _unnamed(route))
+            store.check_references(route, known, ("document", "routes", place))
+            await self._write(store.ObjectKind.ROUTE, route.name, _unnamed(route))
         names = [route.name for route in self.document.routes if route.name != DEFAULT]
         after = merge_order(before, names)
-        await order_routes(self.session, after, before=before)
+        await store.order_routes(self.session, after, before=before)
         if [name for name in after if name in before] != before:
             self.changes.append(Change(action="changed", kind="route", name=", ".join(names), detail="their order"))
 
-    async def _write(self, kind: ObjectKind, name: str, spec: dict[str, Any], *, is_silent: bool = False) -> None:
-        before = await find_object(self.session, kind, name)
+    async def _write(self, kind: store.ObjectKind, name: str, spec: dict[str, Any], *, is_silent: bool = False) -> None:
+        before = await store.find_object(self.session, kind, name)
         is_free = before is not None and before.origin is None
-        made = await write_object(self.session, kind, name, spec, origin=self.body.origin)
+        made = await store.write_object(self.session, kind, name, spec, origin=self.body.origin)
         if not is_silent:
             self._note(kind.value, name, made, is_free=is_free)
 
@@ -122,20 +109,20 @@ class _Application:
             self.changes.append(Change(action="added" if made else "changed", kind=kind, name=name))
 
     async def _remove_left_over(self) -> None:
-        kept: dict[ObjectKind, Collection[str]] = {
-            ObjectKind.ROUTE: {route.name for route in self.document.routes},
-            ObjectKind.WINDOW: {window.name for window in self.document.windows},
-            ObjectKind.PIPELINE: {entry.pipeline for entry in self.document.pipelines},
-            ObjectKind.CALENDAR: self.document.calendars,
+        kept: dict[store.ObjectKind, Collection[str]] = {
+            store.ObjectKind.ROUTE: {route.name for route in self.document.routes},
+            store.ObjectKind.WINDOW: {window.name for window in self.document.windows},
+            store.ObjectKind.PIPELINE: {entry.pipeline for entry in self.document.pipelines},
+            store.ObjectKind.CALENDAR: self.document.calendars,
         }
         for kind, names in kept.items():
-            for row in self._left_over(await read_objects(self.session, kind), names):
+            for row in self._left_over(await store.read_objects(self.session, kind), names):
                 if self.body.prune:
-                    await remove_object(self.session, row)
+                    await store.remove_object(self.session, row)
                 self._note_left(kind.value, row.name)
-        for channel in self._left_over(await read_channels(self.session), self.document.channels):
+        for channel in self._left_over(await store.read_channels(self.session), self.document.channels):
             if self.body.prune:
-                await remove_channel(self.session, channel)
+                await store.remove_channel(self.session, channel)
             self._note_left("channel", channel.name)
 
     def _left_over(self, rows: Sequence[Row], kept: Collection[str]) -> list[Row]:

@@ -90,11 +90,7 @@ def write_yaml(value: Any) -> str:
 
 
 def read_yaml(text: str) -> Parsed:
-    """What a text says.
-
-    Raises:
-        YamlError: it is no YAML, says something twice, or is larger than any such file.
-    """
+    """What a text says. Raises YamlError: it is no YAML, says something twice, or is larger than any such file."""
     try:
         node = yaml.compose(text, Loader=_Loader)
         if node is None:
@@ -162,3 +158,18 @@ def _scalar(node: Any) -> Any:
 
 def _place(node: yaml.Node) -> Place:
     return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def explain_mistake(parsed: Parsed, where: Sequence[str | int], message: str, kind: str) -> tuple[Place, str]:
+    """Where in the text a mistake is, and what it is: ``where`` and ``kind`` as pydantic says them."""
+    path = parsed.known(where)
+    named = next((part for part in reversed(where) if isinstance(part, str)), "")
+    if kind == "extra_forbidden":
+        return parsed.keys.get(path, parsed.values[path]), f"there is nothing called {named!r} here"
+    if kind == "missing":
+        return parsed.values[path], f"{named!r} is missing here"
+    said = message.removeprefix("Value error, ").removesuffix(".")
+    label = next((part for part in reversed(path) if isinstance(part, str)), named)
+    # What the whole of an object is told begins as a sentence does.
+    colon = "" if said.startswith(("must", "names", "is ", "cannot")) else ":"
+    return parsed.values[path], f"{label!r}{colon} {said}" if label else said

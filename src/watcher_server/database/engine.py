@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Mapping
 from functools import cache, partial
-from types import TracebackType
 from typing import Any
 
 import psycopg
@@ -22,6 +21,7 @@ from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine,
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from watcher_server.database.ingest_pool import IngestConnection, IngestPool
 from watcher_server.kit.libpq import libpq_parameters
 from watcher_server.settings import Settings, get_settings
 
@@ -32,8 +32,6 @@ _TRUSTED_SECONDS = 1.0
 # are mostly generated and never come again. Those of Watcher are written out and come again. To a psycopg without this
 # name, it makes no difference.
 _queries.MAX_CACHED_STATEMENT_LENGTH = 16_384
-
-IngestPool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 # A network that drops packets is noticed within half a minute; TCP alone would take a quarter of an hour. A Unix socket
 # ignores these.
@@ -164,12 +162,15 @@ def _sync_engine_of(_pid: int) -> Engine:
         "idle_in_transaction_session_timeout": f"{longest}s",
     }
     engine = database_engine(settings.database, told, pooled=settings.pooled, pool_size=2, max_overflow=2)
-    _ping_after_idling(engine)
+    ping_after_idling(engine)
     return engine
 
 
-def _ping_after_idling(engine: Engine) -> None:
-    """As ``pool_pre_ping``, but not when the connection was used a moment ago: a task takes it three times."""
+def ping_after_idling(engine: Engine) -> None:
+    """As ``pool_pre_ping``, but not when the connection was used a moment ago: a task takes it three times.
+
+    For keepers the same: they do several duties one after the other.
+    """
 
     def note_use(_connection: Any, record: Any) -> None:
         record.info["used_at"] = time.monotonic()
@@ -212,18 +213,6 @@ def create_query_engine(settings: Settings) -> AsyncEngine:
     return engine
 
 
-class IngestConnection(AsyncConnection[TupleRow]):
-    """A connection that is closed, and so replaced by its pool, when its server has become read-only."""
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the use of the connection, as psycopg does."""
-        if isinstance(error, ReadOnlySqlTransaction):
-            await self.close()
-        await super().__aexit__(kind, error, traceback)
-
-
 # Every statement of the hot path finds its rows by an index. A connection keeps the plan that it made for a statement,
 # and one made while the tables were small would go on to read them whole.
 _BY_INDEX = {"enable_seqscan": "off", "jit": "off"}
@@ -244,7 +233,7 @@ def create_ingest_pool(settings: Settings) -> IngestPool:
     """
     told = session_settings(timeout_seconds=settings.query_timeout_seconds) | _BY_INDEX
     lasting = {name: value for name, value in told.items() if not settings.pooled or name in _KEPT_BY_POOLERS}
-    return AsyncConnectionPool(
+    return IngestPool(
         connection_class=IngestConnection,
         min_size=min(2, settings.ingest_pool_size),
         max_size=settings.ingest_pool_size,
@@ -256,9 +245,5 @@ def create_ingest_pool(settings: Settings) -> IngestPool:
         # The pauses between tries double up to this, and then the pool begins anew: once the database is back, it is
         # found within two seconds.
         reconnect_timeout=5,
-        reconnect_failed=_begin_anew,
+        reconnect_failed=AsyncConnectionPool.check,
     )
-
-
-async def _begin_anew(pool: AsyncConnectionPool[Any]) -> None:
-    await pool.check()

@@ -1,12 +1,12 @@
 """Metadata objects: what may be stored of them, and how much of them an answer shows."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 from pydantic_core import to_json
-from sqlalchemy import FromClause, Row, Select, Text, case, cast, func, select, true
+from sqlalchemy import ColumnElement, FromClause, Row, Select, Text, case, cast, func, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 
 from watcher_server.kit.fields import BIGINT_MAX, check_no_nul
@@ -65,30 +65,40 @@ def most_bytes_shown() -> int:
     return 2 * get_settings().max_metadata_bytes
 
 
-def show_metadata(found: FromClause, name: str, *, newest_first: bool = False, spent: int | None = None) -> Select[Any]:
-    """The rows that were found, by id, with as much of their metadata as an answer may hold.
+def show_metadata(
+    found: FromClause, *names: str, newest_first: bool = False, spent: Mapping[str, int] | None = None
+) -> Select[Any]:
+    """The rows that were found, by id, with as much of their metadata, in the named columns, as an answer may hold.
 
-    ``spent`` is for a part of an answer: how many bytes the parts before it hold. Then the rows have the size of each
-    object too, as :func:`bytes_shown` wants it.
+    ``spent`` is for a part of an answer: how many bytes of each column the parts before it hold. Then the rows have the
+    size of each object too, as :func:`bytes_shown` wants it.
 
     ``{"truncated": true, "bytes": N}`` stands for an object that is larger than the limit for one, and for those that
-    are left once the answer holds ``MOST_BYTES_PER_ANSWER``. They are not read then.
+    are left once the answer holds ``MOST_BYTES_PER_ANSWER`` of a column. They are not read then.
     """
+    sizes = [func.octet_length(cast(found.c[name], Text)).label(f"{name}_bytes") for name in names]
     # Computed once: the planner would repeat it wherever it is used.
-    sized: Select[Any] = select(*found.c, func.octet_length(cast(found.c[name], Text)).label("metadata_bytes"))
-    rows = sized.cte(f"sized_{name}").prefix_with("MATERIALIZED", dialect="postgresql")
-    size, by = rows.c.metadata_bytes, rows.c.id.desc() if newest_first else rows.c.id
+    rows = select(*found.c, *sizes).cte("sized").prefix_with("MATERIALIZED", dialect="postgresql")
+    by = rows.c.id.desc() if newest_first else rows.c.id
+    shown = {name: _shown(rows, name, by, spent[name] if spent else 0) for name in names}
+    columns = [shown.get(column.name, rows.c[column.name]) for column in found.c]
+    if spent is not None:
+        columns += [rows.c[f"{name}_bytes"] for name in names]
+    return select(*columns).order_by(by)
+
+
+def _shown(rows: FromClause, name: str, by: ColumnElement[Any], spent: int) -> ColumnElement[Any]:
+    size = rows.c[f"{name}_bytes"]
     is_small = size <= most_bytes_shown()
     so_far = func.sum(size).filter(is_small).over(order_by=by)
     marker = func.jsonb_build_object("truncated", true(), "bytes", size)
-    shown = case((~is_small | (so_far > MOST_BYTES_PER_ANSWER - (spent or 0)), marker), else_=rows.c[name])
-    others = [column for column in rows.c if column.name not in {name, "metadata_bytes"}]
-    if spent is not None:
-        others.append(size.label(f"{name}_bytes"))
-    return select(*others, cast(shown, JSONB).label(name)).order_by(by)
+    shown = case((~is_small | (so_far > MOST_BYTES_PER_ANSWER - spent), marker), else_=rows.c[name])
+    return cast(shown, JSONB).label(name)
 
 
-def bytes_shown(rows: Iterable[Row[Any]], name: str) -> int:
+def bytes_shown(rows: Sequence[Row[Any]], name: str) -> int:
     """How much of what an answer may hold the objects of these rows take; they come with their sizes."""
-    sizes = (getattr(row, f"{name}_bytes") or 0 for row in rows)
-    return sum(size for size in sizes if size <= most_bytes_shown())
+    if not rows:
+        return 0
+    place, most = rows[0]._fields.index(f"{name}_bytes"), most_bytes_shown()
+    return sum([size for row in rows if (size := row[place]) is not None and size <= most])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,9 @@ class SchemaError(Exception):
     """Watcher's tables cannot be in the schema that the search_path names; the message says what to do."""
 
 
+@cache
 def head_revision() -> str:
-    """The revision that this version of Watcher needs."""
+    """The revision that this version of Watcher needs; the first call reads all migrations."""
     head = _scripts().get_current_head()
     if head is None:
         raise RuntimeError("the package holds no migrations")

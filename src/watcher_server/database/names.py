@@ -24,9 +24,7 @@ _HASH_DIGITS: Final = 20
 
 
 def _fits(name: str) -> bool:
-    if get_settings().long_names:
-        return len(name.encode()) <= MOST_BYTES
-    return len(name) <= _MOST_CHARACTERS
+    return len(name.encode()) <= MOST_BYTES if get_settings().long_names else len(name) <= _MOST_CHARACTERS
 
 
 def _check_length(name: SentName) -> SentName:
@@ -53,11 +51,6 @@ def _check_part(part: str) -> str:
     return check_no_nul(part)
 
 
-def _fold_part(part: str) -> str:
-    # A plain text: of a part no spelling is kept.
-    return str(fold(part))
-
-
 # A name to look for. It may have been stored before names were checked for control characters.
 KnownObjectName = Annotated[
     str,
@@ -70,7 +63,8 @@ ObjectName = Annotated[KnownObjectName, AfterValidator(check_no_controls)]
 ObjectPart = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=MOST_PART),
-    AfterValidator(_fold_part),
+    # A plain text: of a part no spelling is kept.
+    AfterValidator(lambda part: str(fold(part))),
     AfterValidator(_check_part),
     AfterValidator(check_no_controls),
 ]

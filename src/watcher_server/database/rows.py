@@ -43,11 +43,7 @@ async def get_or_create(
 
 
 async def find(session: AsyncSession, model: type[Model], row_id: int) -> Model:
-    """The row with that id.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """The row with that id; raises NotFoundError if there is none."""
     row = await session.get(model, row_id)
     if row is None:
         raise _not_found(model, f"id {row_id}")
@@ -69,11 +65,7 @@ async def list_rows(session: AsyncSession, model: type[Model], page: Page, **fil
 
 
 async def find_for_update(session: AsyncSession, model: type[Model], row_id: int | None, name: str | None) -> Model:
-    """The row with that id, or with that name where there is no id, locked.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """The row with that id, or with that name where there is no id, locked; raises NotFoundError if there is none."""
     key = {"name": name} if row_id is None else {"id": row_id}
     row = await session.scalar(select(model).filter_by(**key).with_for_update(key_share=True))
     if row is None:
@@ -99,7 +91,6 @@ async def apply_changes(session: AsyncSession, row: Base, changes: Mapping[str, 
         await session.flush()
     except IntegrityError as error:
         if "name" in changes and "_name" in str(error.orig):
-            what = row.__tablename__.replace("_", " ").capitalize()
-            raise NameTakenError(f"{what} name already exists") from None
+            raise NameTakenError(f"{row.__tablename__.replace('_', ' ').capitalize()} name already exists") from None
         raise
     await session.refresh(row)

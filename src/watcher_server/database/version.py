@@ -24,11 +24,7 @@ class PoolerError(Exception):
 
 
 def refuse_old(server_version: int) -> None:
-    """Pass if a server of that version (``160004`` is 16.4) is new enough.
-
-    Raises:
-        OldServerError: it is not.
-    """
+    """Pass if a server of that version (``160004`` is 16.4) is new enough; raises OldServerError if it is not."""
     major, minor = divmod(server_version, 10_000)
     if major < LOWEST:
         raise OldServerError(

@@ -26,7 +26,6 @@ from watcher_server.kit.text import check_no_controls
 
 # Of one file, of all kinds together. An entry takes some kilobytes of memory, and a row of the database.
 MOST_ENTRIES = 50_000
-_MOST_TAGS = 50
 _SCHEMA = re.compile(r"/(?P<file>[a-z-]+)/v(?P<version>\d{1,4})\.json$")
 
 
@@ -47,10 +46,6 @@ def _row_count(value: Any) -> int | None:
     """The number of rows, if it is one; -1 and text are what some drivers give for "unknown"."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return value if is_number and 0 <= value <= BIGINT_MAX else None
-
-
-def _reason(value: Any) -> str | None:
-    return None if value is None else _clean(str(value))
 
 
 class WrongPartError(Exception):
@@ -165,7 +160,7 @@ class Node(Shape):
         """The tags, each once."""
         given = self.tags or self.config.tags
         tags = [given] if isinstance(given, str) else given
-        return list(dict.fromkeys(tags))[:_MOST_TAGS]
+        return list(dict.fromkeys(tags))[:50]
 
 
 class Group(Shape):
@@ -295,7 +290,7 @@ class SourceResult(Shape):
     unique_id: Identifier
     status: Status
     max_loaded_at: UtcDatetime | None = None
-    error: Annotated[str | None, BeforeValidator(_reason)] = None
+    error: Annotated[str | None, BeforeValidator(lambda value: None if value is None else _clean(str(value)))] = None
     criteria: Criteria | None = None
 
 

@@ -69,12 +69,7 @@ def _project_name(manifest: Manifest) -> str:
     metadata = manifest.metadata
     if metadata.project_name:
         return metadata.project_name
-    packages = {node.package_name for node in manifest.nodes.values()}
-    return next(
-        (name for name in sorted(packages) if _digest(name) == metadata.project_id),
-        metadata.project_id or "unknown",
-    )
-
-
-def _digest(name: str) -> str:
-    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    for name in sorted({node.package_name for node in manifest.nodes.values()}):
+        if hashlib.md5(name.encode(), usedforsecurity=False).hexdigest() == metadata.project_id:
+            return name
+    return metadata.project_id or "unknown"

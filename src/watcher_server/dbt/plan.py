@@ -26,7 +26,6 @@ from watcher_server.kit.names import SentName, display_of, fold
 
 # The most that all pipelines of an upload may read and write together.
 MOST_EDGES = 500_000
-_MOST_TYPE = 150
 Row = dict[str, Any]
 _Found = TypeVar("_Found", Result, SourceResult)
 
@@ -133,18 +132,12 @@ class _Planner:
             yield result, node
 
     def _pipeline(self, node: Node) -> Row:
-        dbt = _facts(
-            unique_id=node.unique_id,
-            file=node.original_file_path,
-            materialized=node.config.materialized,
-            tests=node.attached_node,
-        )
-        type_name = f"dbt {node.resource_type.replace('_', ' ')}"
+        what = {"unique_id": node.unique_id, "file": node.original_file_path, "tests": node.attached_node}
         return {
             **_named(self._names.of_node(node)),
-            "type_name": type_name,
+            "type_name": f"dbt {node.resource_type.replace('_', ' ')}",
             "facts": self._described(node),
-            "dbt": dbt,
+            "dbt": _facts(**what, materialized=node.config.materialized),
         }
 
     def _described(self, node: Node) -> Row:
@@ -170,7 +163,7 @@ class _Planner:
         database, schema, table = (part and fold(part)[: longest_part()] for part in relation_parts(node))
         return {
             **_named(self._names.of_relation(node)),
-            "type_name": fold(self._manifest.metadata.adapter_type or "dbt")[:_MOST_TYPE],
+            "type_name": fold(self._manifest.metadata.adapter_type or "dbt")[:150],
             "group_name": "database",
             "database_name": database,
             "schema_name": schema,

@@ -19,8 +19,7 @@ from watcher_server.dbt.artifacts import (
     WrongPartError,
 )
 from watcher_server.dbt.errors import UploadError
-from watcher_server.dbt.unpacking import unpack
-from watcher_server.kit.unpacking import GZIP, TooLargeError
+from watcher_server.kit.unpacking import GZIP, PackingError, TooLargeError, ungzip
 
 # Newer versions of dbt write what was sources.json under another name.
 FILES: dict[str, tuple[str, type[Shape]]] = {
@@ -73,6 +72,19 @@ def read_artifacts(files: Mapping[str, bytes], most_bytes: int) -> Artifacts:
     return Artifacts(read["manifest"], read.get("run_results"), sources)
 
 
+def unpack(packed: bytes, most_bytes: int, name: str) -> bytes:
+    """What a gzip file of one or more members holds.
+
+    Raises:
+        TooLargeError: it holds more than ``most_bytes``; no more than that was unpacked.
+        UploadError: it is no gzip, or a part of one.
+    """
+    try:
+        return ungzip(packed, most_bytes)
+    except PackingError as error:
+        raise UploadError(name, f"{name} {error}") from None
+
+
 def _read(raw: bytes, name: str, kind: str, shape: type[File]) -> File:
     if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise UploadError(name, f"{name} has more than {MOST_VALUES:,} values")
@@ -91,11 +103,10 @@ def _read(raw: bytes, name: str, kind: str, shape: type[File]) -> File:
 
 
 def _explain(error: ValidationError | WrongPartError) -> str:
-    is_entry = isinstance(error, WrongPartError)
     found = error.error if isinstance(error, WrongPartError) else error
     first = found.errors(include_url=False, include_input=False, include_context=False)[0]
     is_object_wanted = first["type"] in {"model_type", "model_attributes_type", "dict_type"}
     message = "must be an object" if is_object_wanted else first["msg"]
-    places = ["an entry"] if is_entry else []
+    places = ["an entry"] if isinstance(error, WrongPartError) else []
     places += [".".join(map(str, first["loc"]))[:200]] if first["loc"] else []
     return ": ".join([", ".join(places), message] if places else [message])

@@ -12,18 +12,15 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from watcher_server.dbt.errors import UploadError
-from watcher_server.dbt.reading import FILES
-from watcher_server.dbt.unpacking import unpack
+from watcher_server.dbt.reading import FILES, unpack
 from watcher_server.kit.text import check_no_controls
 
 FIELDS = ("namespace", "dataset_namespace", "job_name")
-_MOST_FIELD_BYTES = 4096
 _STEP_BYTES = 256 * 1024
 
-_FieldText = Annotated[
+_field_text: TypeAdapter[str] = TypeAdapter(Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(check_no_controls)
-]
-_field_text: TypeAdapter[str] = TypeAdapter(_FieldText)
+])  # fmt: skip
 
 
 @dataclass
@@ -64,7 +61,7 @@ async def _split(body: bytes, headers: Headers) -> Parts:
         for start in range(0, len(body), _STEP_BYTES):
             yield body[start : start + _STEP_BYTES]
 
-    parser = _InMemory(headers, steps(), max_files=len(FILES), max_fields=len(FIELDS), max_part_size=_MOST_FIELD_BYTES)  # type: ignore[arg-type]
+    parser = _InMemory(headers, steps(), max_files=len(FILES), max_fields=len(FIELDS), max_part_size=4096)  # type: ignore[arg-type]
     try:
         form = await parser.parse()
     except MultiPartException as error:

@@ -10,10 +10,10 @@ from watcher_server.dbt.naming import Names
 from watcher_server.dbt.plan import Plan, make_plans
 from watcher_server.dbt.reading import FILES, read_artifacts
 from watcher_server.dbt.receiving import FIELDS, Parts, read_parts
-from watcher_server.dbt.schemas import ArtifactsApplied
-from watcher_server.dbt.service import Applied, apply_plans
+from watcher_server.dbt.service import apply_plans
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
+from watcher_server.kit.fields import ResponseBody
 from watcher_server.kit.unpacking import TooLargeError
 
 router = APIRouter(tags=["dbt"])
@@ -39,6 +39,21 @@ _BODY: dict[str, Any] = {
 _reading = asyncio.Lock()
 
 
+class ArtifactsApplied(ResponseBody):
+    """How much was stored.
+
+    ``files`` is the number of files beside the manifest that were not applied before. ``execution_id`` is that of the
+    invocation, and ``executions`` counts it and what is below it.
+    """
+
+    files: int
+    execution_id: int | None
+    executions: int
+    sources: int
+    pipelines_created: int
+    message: str
+
+
 @router.post(ARTIFACTS_PATH, status_code=201, responses={200: {"model": ArtifactsApplied}}, openapi_extra=_BODY)
 async def post_dbt_artifacts(session: Session, request: Request, response: Response) -> ArtifactsApplied:
     """Apply dbt's files: all of them or none; 200 when they were applied before."""
@@ -56,7 +71,12 @@ async def post_dbt_artifacts(session: Session, request: Request, response: Respo
     applied = await apply_plans(session, plans, with_rules=settings.auto_create_anomaly_detection_rules)
     response.status_code = 201 if applied.files else 200
     app_state(request).relay.wake()
-    return _answer(applied)
+    message = (
+        f"{applied.executions} executions and {applied.sources} sources stored"
+        if applied.files
+        else "nothing changed: these files were applied before"
+    )
+    return ArtifactsApplied(**vars(applied), message=message)
 
 
 def _read(parts: Parts, most_bytes: int) -> list[Plan]:
@@ -70,12 +90,3 @@ def _read(parts: Parts, most_bytes: int) -> list[Plan]:
         command=run_results.args.which if run_results else None,
     )
     return make_plans(artifacts, names)
-
-
-def _answer(applied: Applied) -> ArtifactsApplied:
-    message = (
-        f"{applied.executions} executions and {applied.sources} sources stored"
-        if applied.files
-        else "nothing changed: these files were applied before"
-    )
-    return ArtifactsApplied(**vars(applied), message=message)

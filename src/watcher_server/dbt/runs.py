@@ -1,7 +1,6 @@
 """From a result of dbt to an execution."""
 
 from collections import Counter
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -48,7 +47,10 @@ def run_of_invocation(pipeline: str, run_results: RunResults) -> dict[str, Any]:
         "version": metadata.dbt_version,
         "results": Counter(result.status.value for result in results),
     }
-    error = {"error": _describe(failed, len(results))} if failed else {}
+    error = {}
+    if failed:
+        named = ", ".join(failed[:_NAMED_FAILURES]) + (", ..." if len(failed) > _NAMED_FAILURES else "")
+        error = {"error": f"{len(failed):,} of {len(results):,} failed: {named}"}
     return {
         "pipeline": pipeline,
         "started": started.isoformat(),
@@ -58,9 +60,3 @@ def run_of_invocation(pipeline: str, run_results: RunResults) -> dict[str, Any]:
         "total_rows": None,
         "metadata": {**error, "dbt": dbt},
     }
-
-
-def _describe(failed: Sequence[str], number: int) -> str:
-    named = ", ".join(failed[:_NAMED_FAILURES])
-    more = ", ..." if len(failed) > _NAMED_FAILURES else ""
-    return f"{len(failed):,} of {number:,} failed: {named}{more}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.addresses.creating import CREATE_ADDRESS_TYPES, CREATE_ADDRESSES
 from watcher_server.database.locks import DBT_LOCK
 from watcher_server.dbt import statements
 from watcher_server.dbt.errors import UploadError
@@ -37,16 +38,11 @@ async def apply_plans(session: AsyncSession, plans: Sequence[Plan], *, with_rule
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": DBT_LOCK})
     applied = Applied()
     for plan in plans:
-        if await _claim(session, plan):
+        file = {"kind": plan.kind, **plan.metadata.model_dump(include={"invocation_id", "generated_at"})}
+        if await session.scalar(text(statements.CLAIM_ARTIFACT), file):
             applied.files += 1
             await _apply(session, plan, applied, with_rules=with_rules)
     return applied
-
-
-async def _claim(session: AsyncSession, plan: Plan) -> bool:
-    metadata = plan.metadata
-    row = {"invocation_id": metadata.invocation_id, "kind": plan.kind, "generated_at": metadata.generated_at}
-    return bool(await session.scalar(text(statements.CLAIM_ARTIFACT), row))
 
 
 async def _apply(session: AsyncSession, plan: Plan, applied: Applied, *, with_rules: bool) -> None:
@@ -57,7 +53,10 @@ async def _apply(session: AsyncSession, plan: Plan, applied: Applied, *, with_ru
     for statement in (statements.LOCK_PIPELINES, statements.DESCRIBE_PIPELINES, statements.NOTE_WRITES):
         await session.execute(text(statement), pipelines)
     await _store_lineage(session, plan)
-    await _revive(session, plan)
+    parameters = {"pipelines": plan.pipelines, "addresses": plan.addresses}
+    revived = (await session.execute(text(statements.REVIVE), parameters)).one()._asdict()
+    if any(revived.values()):
+        await enqueue_async(session, REVIVE_TASK, SCHEDULED_QUEUE, **revived)
     if plan.kind == "sources":
         applied.sources += plan.number
         # What is stale is told now, and not only when the check is due.
@@ -68,17 +67,10 @@ async def _apply(session: AsyncSession, plan: Plan, applied: Applied, *, with_ru
         applied.executions += 1 + plan.number
 
 
-async def _revive(session: AsyncSession, plan: Plan) -> None:
-    parameters = {"pipelines": plan.pipelines, "addresses": plan.addresses}
-    revived = (await session.execute(text(statements.REVIVE), parameters)).one()._asdict()
-    if any(revived.values()):
-        await enqueue_async(session, REVIVE_TASK, SCHEDULED_QUEUE, **revived)
-
-
 async def _store_lineage(session: AsyncSession, plan: Plan) -> None:
     for statement in (
-        statements.CREATE_ADDRESS_TYPES,
-        statements.CREATE_ADDRESSES,
+        CREATE_ADDRESS_TYPES,
+        CREATE_ADDRESSES,
         statements.LOCK_ADDRESSES,
         statements.DESCRIBE_ADDRESSES,
     ):

@@ -13,10 +13,7 @@ from watcher_server.demo.errors import DemoError
 
 
 class WatcherClient:
-    """Calls to one Watcher; threads may share it.
-
-    Every method raises ``DemoError`` if Watcher does not answer, or refuses.
-    """
+    """Calls to one Watcher; threads may share it. They raise ``DemoError`` if it does not answer, or refuses."""
 
     def __init__(self, url: str, token: str | None) -> None:
         self.url = url.rstrip("/")
@@ -43,14 +40,11 @@ class WatcherClient:
             connection.close()
 
     def list_pipelines(self) -> list[dict[str, Any]]:
-        """Every pipeline."""
-        pipelines: list[dict[str, Any]] = self._call("GET", "/pipeline")
-        return pipelines
+        return list(self._call("GET", "/pipeline"))
 
     def list_incidents(self) -> list[dict[str, Any]]:
         """What is wrong and not over, the worst first."""
-        incidents: list[dict[str, Any]] = self._call("GET", "/incident?state=live&limit=1000")
-        return incidents
+        return list(self._call("GET", "/incident?state=live&limit=1000"))
 
     def save(self, kind: str, **fields: object) -> int:
         """Create or update a ``pipeline``, ``pipeline_type`` or ``anomaly_detection_rule``, and return its id."""
@@ -86,8 +80,7 @@ class WatcherClient:
 
     def read_execution(self, execution_id: int) -> dict[str, Any]:
         """One run with the whole tree of runs below it."""
-        execution: dict[str, Any] = self._call("GET", f"/pipeline_execution/{execution_id}")
-        return execution
+        return dict(self._call("GET", f"/pipeline_execution/{execution_id}"))
 
     def count_pending_tasks(self) -> int:
         """The number of background tasks that wait in the queues."""
@@ -95,8 +88,7 @@ class WatcherClient:
 
     def lift_rate_limit(self, task: str, minutes: int) -> bool:
         """Lift the rate limit of a task for some minutes; False if the token may not do that."""
-        answer = self._ask("PUT", f"/rate-limits/{task}", {"limit": "none", "minutes": minutes})
-        return answer.is_success
+        return self._ask("PUT", f"/rate-limits/{task}", {"limit": "none", "minutes": minutes}).is_success
 
     def restore_rate_limit(self, task: str) -> None:
         """Go back to the configured limit."""
@@ -131,7 +123,6 @@ class WatcherClient:
             ) from error
 
     def _connection(self) -> http.client.HTTPConnection:
-        """The open connection of this thread."""
         thread = threading.get_ident()
         connection = self._connections.get(thread)
         if connection is None:

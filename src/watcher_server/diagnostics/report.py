@@ -16,8 +16,8 @@ from watcher_server.tasking.wire import QUEUES
 
 # These name machines and people. URLs are secrets: the report says only that they are set.
 _PRIVATE_SETTINGS = frozenset({"home", "host", "worker_metrics_host"})
-_TABLE = {name: name for name in ("rows", "dead_rows", "table_bytes", "index_bytes", "sequential_scans", "index_scans")}
-_INDEX = {name: name for name in ("name", "size_bytes", "scans", "valid")}
+_TABLE = ("rows", "dead_rows", "table_bytes", "index_bytes", "sequential_scans", "index_scans")
+_INDEX = ("name", "size_bytes", "scans", "valid")
 # The report's own word for each number of a queue.
 _QUEUE = {
     "pending": "pending",
@@ -56,12 +56,19 @@ def write_report(diagnosis: Diagnosis, settings: Settings) -> Report:
             for section in diagnosis.sections
         },
         "tables": [
-            {"name": table.name if table.name in own_tables else "not Watcher's", **_pick(table, _TABLE)}
+            {
+                "name": table.name if table.name in own_tables else "not Watcher's",
+                **{field: getattr(table, field) for field in _TABLE},
+            }
             for table in tables
         ],
-        "indexes": [_pick(index, _INDEX) for index in indexes if index.name in own],
+        "indexes": [{field: getattr(index, field) for field in _INDEX} for index in indexes if index.name in own],
         "queues": {
-            name: {**_pick(queues.queues[name], _QUEUE), "workers": queues.workers.get(name, 0)} for name in QUEUES
+            name: {
+                **{word: getattr(queues.queues[name], field) for word, field in _QUEUE.items()},
+                "workers": queues.workers.get(name, 0),
+            }
+            for name in QUEUES
         }
         if queues
         else {},
@@ -71,10 +78,6 @@ def write_report(diagnosis: Diagnosis, settings: Settings) -> Report:
             if name not in _PRIVATE_SETTINGS
         },
     }
-
-
-def _pick(facts: object, fields: Mapping[str, str]) -> Mapping[str, Any]:
-    return {word: getattr(facts, field) for word, field in fields.items()}
 
 
 def report_text(report: Report) -> str:

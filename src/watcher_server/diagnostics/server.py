@@ -52,35 +52,32 @@ class ServerFacts:
     clock_difference: timedelta
 
 
-# This reads views of statistics, and one row each of pg_database and pg_stat_database. Only the size takes longer in a
-# larger database, because it is summed over the files.
-_SERVER = """
-SELECT current_setting('server_version') AS version, current_setting('server_version_num')::int AS version_number,
-    pg_database_size(database.oid) AS size_bytes,
-    current_setting('default_transaction_read_only')::bool AS read_only, pg_is_in_recovery() AS standby,
-    (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,
-    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-        - coalesce(current_setting('reserved_connections', true)::int, 0) AS connections_most,
-    age(datfrozenxid) AS transaction_age, mxid_age(datminmxid) AS multixact_age,
-    blks_hit AS blocks_hit, blks_read AS blocks_read,
-    coalesce(stats_reset, pg_postmaster_start_time()) AS counting_since,
-    current_setting('autovacuum')::bool AND current_setting('track_counts')::bool AS autovacuum,
-    (SELECT count(*) FROM pg_stat_activity
-        WHERE datname = current_database() AND query = '<insufficient privilege>') AS hidden_sessions,
-    current_user AS role
-FROM pg_database AS database JOIN pg_stat_database AS counted ON counted.datid = database.oid
-WHERE database.datname = current_database()
-"""
-
-
 async def read_server(connection: AsyncConnection) -> ServerFacts:
     """The server as it is now."""
     asked_at, began = datetime.now(UTC), time.perf_counter()
     clock: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
     answer_seconds = time.perf_counter() - began
-    facts = (await connection.execute(text(_SERVER))).one()
+    # This reads views of statistics, and one row each of pg_database and pg_stat_database. Only the size takes longer
+    # in a larger database, because it is summed over the files.
+    statement = """
+        SELECT current_setting('server_version') AS version,
+            current_setting('server_version_num')::int AS version_number, pg_database_size(database.oid) AS size_bytes,
+            current_setting('default_transaction_read_only')::bool AS read_only, pg_is_in_recovery() AS standby,
+            (SELECT sum(numbackends)::int FROM pg_stat_database) AS connections,
+            current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+                - coalesce(current_setting('reserved_connections', true)::int, 0) AS connections_most,
+            age(datfrozenxid) AS transaction_age, mxid_age(datminmxid) AS multixact_age,
+            blks_hit AS blocks_hit, blks_read AS blocks_read,
+            coalesce(stats_reset, pg_postmaster_start_time()) AS counting_since,
+            current_setting('autovacuum')::bool AND current_setting('track_counts')::bool AS autovacuum,
+            (SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND query = '<insufficient privilege>') AS hidden_sessions,
+            current_user AS role
+        FROM pg_database AS database JOIN pg_stat_database AS counted ON counted.datid = database.oid
+        WHERE database.datname = current_database()
+    """
     return ServerFacts(
-        **facts._asdict(),
+        **(await connection.execute(text(statement))).one()._asdict(),
         answer_seconds=answer_seconds,
         # The clock was read about half way between question and answer.
         clock_difference=clock - asked_at - timedelta(seconds=answer_seconds / 2),

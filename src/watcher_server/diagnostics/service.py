@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from watcher_server.database.engine import IngestPool
+from watcher_server.database.ingest_pool import IngestPool
 from watcher_server.diagnostics.broker import BrokerFacts, judge_broker, read_broker
 from watcher_server.diagnostics.checks import Check, Section, Unread, Verdict, known
 from watcher_server.diagnostics.pools import judge_pools
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # The text of a driver's error names hosts and users, so the first sentence that fits is shown instead.
-_REASONS: Sequence[tuple[type[Exception], str]] = (
+_REASONS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], str]] = (
     (psycopg.errors.LockNotAvailable, "A table that it reads is locked by another session: see who waits for locks."),
     (
         psycopg.errors.QueryCanceled,
@@ -50,8 +50,7 @@ _REASONS: Sequence[tuple[type[Exception], str]] = (
         "Watcher's role may not read it: grant it what belongs to Watcher's tables.",
     ),
     (psycopg.errors.UndefinedTable, "The database has not the tables of this version: run `watcher migrate`."),
-    (psycopg.OperationalError, "The database cannot be reached: start it, or correct WATCHER_DATABASE_URL."),
-    (OSError, "The database cannot be reached: start it, or correct WATCHER_DATABASE_URL."),
+    ((psycopg.OperationalError, OSError), "The database cannot be reached: start it, or correct WATCHER_DATABASE_URL."),
 )
 
 
@@ -96,7 +95,21 @@ class Diagnosis:
 async def diagnose(engine: AsyncEngine, ingest_pool: IngestPool, settings: Settings) -> Diagnosis:
     """Look at everything now; it takes four seconds at most, even if an engine does not answer."""
     findings = await _read_everything(engine, ingest_pool, settings)
-    return Diagnosis(findings, _judge(findings, settings))
+    work, queues, sessions = findings.work, findings.queues, findings.sessions
+    # In the order in which they are shown.
+    sections = (
+        Section("database", "Database", _judge_database(findings)),
+        Section("storage", "Tables and indexes", _judge_storage(findings)),
+        Section("sessions", "Sessions and locks", _checked(sessions, judge_sessions)),
+        Section("pools", "Connections of this api process", findings.pools),
+        Section("broker", "Broker", _judge_broker(findings)),
+        Section("workers", "Workers", _checked(work, lambda facts: judge_workers(facts, known(queues)))),
+        Section("outbox", "Outbox", _checked(work, lambda facts: judge_outbox(facts, known(sessions)))),
+        Section("queues", "Queues", _checked(queues, lambda state: judge_queues(state, settings))),
+        Section("tasks", "Tasks and alerts", _checked(work, lambda facts: judge_tasks(facts, settings))),
+        Section("upkeep", "Upkeep", _judge_upkeep(findings, settings)),
+    )
+    return Diagnosis(findings, sections)
 
 
 async def _read_everything(engine: AsyncEngine, ingest_pool: IngestPool, settings: Settings) -> Findings:
@@ -160,23 +173,6 @@ async def _attempt_broker(broker_url: str) -> BrokerFacts | Unread:
     except (redis.RedisError, OSError) as error:
         away = "The broker cannot be reached: start it, or correct WATCHER_BROKER_URL."
         return Unread(lasting_reason(error) or away)
-
-
-def _judge(findings: Findings, settings: Settings) -> Sequence[Section]:
-    """The sections, in the order in which they are shown."""
-    work, queues, sessions = findings.work, findings.queues, findings.sessions
-    return (
-        Section("database", "Database", _judge_database(findings)),
-        Section("storage", "Tables and indexes", _judge_storage(findings)),
-        Section("sessions", "Sessions and locks", _checked(sessions, judge_sessions)),
-        Section("pools", "Connections of this api process", findings.pools),
-        Section("broker", "Broker", _judge_broker(findings)),
-        Section("workers", "Workers", _checked(work, lambda facts: judge_workers(facts, known(queues)))),
-        Section("outbox", "Outbox", _checked(work, lambda facts: judge_outbox(facts, known(sessions)))),
-        Section("queues", "Queues", _checked(queues, lambda state: judge_queues(state, settings))),
-        Section("tasks", "Tasks and alerts", _checked(work, lambda facts: judge_tasks(facts, settings))),
-        Section("upkeep", "Upkeep", _judge_upkeep(findings, settings)),
-    )
 
 
 def _checked(found: T | Unread, judge_found: Callable[[T], list[Check]]) -> list[Check]:

@@ -1,5 +1,6 @@
 """The sessions of the database: what they do, which waits for which, and the checks of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from watcher_server.database.locks import KEEPER_LOCK
 from watcher_server.diagnostics.checks import Check, counted, judge_from, look_if
-from watcher_server.diagnostics.masking import mask_statement
 from watcher_server.kit.durations import duration_text
+
+# A literal or comment that is cut off goes on to the end. A block comment goes on to the last end of any, because
+# comments can be nested, and hiding too much does no harm.
+_PARTS = re.compile(
+    r"""
+    (?P<name>"(?:[^"]|"")*(?:"|\Z))
+    | (?P<comment>--[^\n]*|/\*.*\*/|/\*.*\Z)
+    | (?P<value>
+        \b[eE]'(?:[^'\\]|\\.|'')*(?:'|\\?\Z)
+        | '(?:[^']|'')*(?:'|\Z)
+        | (?P<dollar>\$(?:[^\W\d]\w*)?\$).*?(?:(?P=dollar)|\Z)
+    )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def mask_statement(statement: str) -> str:
+    """The beginning of a statement in one line: no string literals, no comments, at most 200 characters.
+
+    Parameters are not part of a statement as PostgreSQL shows it.
+    """
+    masked = " ".join(_PARTS.sub(lambda part: part["name"] or (" " if part["comment"] else "'…'"), statement).split())
+    return masked if len(masked) <= 200 else masked[:199] + "…"  # noqa: PLR2004 - as said
+
 
 # Starts and ends of runs of the same pipeline wait for each other for milliseconds.
 WAIT_LOOK_SECONDS = 1.0

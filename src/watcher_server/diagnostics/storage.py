@@ -64,8 +64,7 @@ class Storage:
 
 def own_indexes() -> frozenset[str]:
     """The names of the indexes that Watcher makes, except those of keys, which are never dropped."""
-    tables = Base.metadata.tables.values()
-    return frozenset(str(index.name) for table in tables for index in table.indexes)
+    return frozenset(str(index.name) for table in Base.metadata.tables.values() for index in table.indexes)
 
 
 # Reading the size of a table waits for the session that holds it exclusively, so such tables have no size here.
@@ -107,11 +106,9 @@ ORDER BY size_bytes DESC NULLS FIRST, name
 
 async def read_storage(connection: AsyncConnection) -> Storage:
     """The tables and indexes as the statistics have them."""
-    tables = await connection.execute(text(_TABLES))
-    indexes = await connection.execute(text(_INDEXES))
     return Storage(
-        tables=[TableFacts(**row._asdict()) for row in tables],
-        indexes=[IndexFacts(**row._asdict()) for row in indexes],
+        tables=[TableFacts(**row._asdict()) for row in await connection.execute(text(_TABLES))],
+        indexes=[IndexFacts(**row._asdict()) for row in await connection.execute(text(_INDEXES))],
     )
 
 

@@ -79,8 +79,7 @@ def own_account() -> Account:
 def engine_account() -> Account:
     """The account for the engines: this process's own, or as root the system user ``watcher``.
 
-    Raises:
-        EmbeddedError: the system user does not exist and cannot be created.
+    Raises EmbeddedError if the system user does not exist and cannot be created.
     """
     if os.geteuid() != 0:
         return own_account()

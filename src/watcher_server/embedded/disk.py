@@ -8,16 +8,14 @@ from pathlib import Path
 
 from watcher_server.embedded.errors import EmbeddedError
 
-# With less than this the engines cannot start.
-_LEAST_BYTES = 1024 * 1024
-
 
 def full_disk(home: Path, error: BaseException) -> EmbeddedError | None:
     """The sentence for an error that came of a full disk under WATCHER_HOME; None for any other error."""
     said = os.strerror(errno.ENOSPC) in f"{error} {error.__cause__}"
     if not said:
         with suppress(OSError):
-            said = shutil.disk_usage(home).free < _LEAST_BYTES
+            # With less than this the engines cannot start.
+            said = shutil.disk_usage(home).free < 1024 * 1024
     if not said:
         return None
     return EmbeddedError(

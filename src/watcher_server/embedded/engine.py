@@ -39,11 +39,7 @@ class Engine(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Start the server and wait until it answers.
-
-        Raises:
-            EmbeddedError: it did not start.
-        """
+        """Start the server and wait until it answers; raises EmbeddedError if it did not start."""
 
     @abstractmethod
     def _answers(self) -> bool:
@@ -53,6 +49,9 @@ class Engine(ABC):
     def pid(self) -> int | None:
         """The server's process id while it runs, else None."""
         return self._child.pid if self._child is not None and self._child.poll() is None else None
+
+    def prepare_stop(self) -> None:  # noqa: B027 - there need be nothing
+        """Begin with what makes the stop short, and do not wait; the server still takes requests."""
 
     def stop(self) -> None:
         """Have the server write what it must and end; kill it when it takes too long."""

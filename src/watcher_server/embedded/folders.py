@@ -16,11 +16,8 @@ MAX_SOCKET_PATH_BYTES = 103
 def prepare_home(home: Path, account: Account) -> Path:
     """Create WATCHER_HOME where it is missing, and return its path without symbolic links.
 
-    A folder that already exists keeps its permissions.
-
-    Raises:
-        EmbeddedError: it cannot be created, other users could change what is in it, or the engines' account cannot get
-            into it.
+    A folder that already exists keeps its permissions. Raises EmbeddedError if it cannot be created, other users could
+    change what is in it, or the engines' account cannot get into it.
     """
     home = require_trusted_home(home).resolve()
     mode = 0o755 if account.switches else 0o700
@@ -61,8 +58,7 @@ def private_folder(path: Path, account: Account | None = None) -> Path:
 def socket_folder(data: Path, socket_name: str, account: Account) -> Path:
     """A private folder for an engine's socket: the data folder, or a short one when that path is too long.
 
-    Raises:
-        EmbeddedError: the short folder exists and belongs to another user, or another user could replace it.
+    Raises EmbeddedError if the short one exists and belongs to another user, or another user could replace it.
     """
     if len(os.fsencode(data / socket_name)) <= MAX_SOCKET_PATH_BYTES:
         return data

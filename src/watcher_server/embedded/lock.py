@@ -18,11 +18,7 @@ class HomeLock:
         self._path = home / "run" / "lock"
 
     def __enter__(self) -> Self:
-        """Take the lock.
-
-        Raises:
-            EmbeddedError: another process holds it; the message names that process.
-        """
+        """Take the lock; raises EmbeddedError, which names the process, if another one holds it."""
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         # `watcher status` and other commands hold the lock for an instant when they test it.
         deadline = time.monotonic() + 0.5
@@ -38,7 +34,6 @@ class HomeLock:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Release the lock."""
         _held.discard(self)
         os.close(self._file)
 

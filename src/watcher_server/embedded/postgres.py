@@ -4,7 +4,9 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,13 +32,17 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "200",
-    "shared_buffers": "256MB",
+    "shared_buffers": "48MB",
     "effective_cache_size": "1GB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "2GB",
     "random_page_cost": "1.1",
     "jit": "off",
+    # What it reads is mostly in the cache of the system: processes of its own for reading would only take CPU.
+    "io_method": "sync",
+    # There is no replication.
+    "max_logical_replication_workers": "0",
     "log_checkpoints": "off",
 }
 
@@ -57,8 +63,7 @@ class EmbeddedPostgres(Engine):
     def start(self) -> None:
         """Create the data folder if there is none, start the server, and wait until it takes connections.
 
-        Raises:
-            EmbeddedError: another major version's data, or the server did not start.
+        Raises EmbeddedError for another major version's data, or if the server did not start.
         """
         self._refuse_other_version()
         binaries = postgres_binaries(self._home, self._account)
@@ -76,7 +81,19 @@ class EmbeddedPostgres(Engine):
             if is_last_attempt or "in use" not in self._last_lines(6):
                 raise EmbeddedError(f"PostgreSQL did not start: read {self.log} ({self._last_lines()}).")
             time.sleep(1)
-        self._create_database()
+        with psycopg.connect(self._url(SUPERUSER), autocommit=True, connect_timeout=5) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME]).fetchone()
+            if found is None:
+                connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
+
+    def prepare_stop(self) -> None:
+        """Begin to write the changed pages to the files, which a stop has to do."""
+        threading.Thread(target=self._checkpoint, name="checkpoint", daemon=True).start()
+
+    def _checkpoint(self) -> None:
+        # The stop may cut it short, and then does the rest.
+        with suppress(psycopg.Error), psycopg.connect(self._url(SUPERUSER), autocommit=True, connect_timeout=5) as last:
+            last.execute("CHECKPOINT")
 
     def _refuse_other_version(self) -> None:
         version_file = self._data / "PG_VERSION"
@@ -125,12 +142,6 @@ class EmbeddedPostgres(Engine):
         except psycopg.OperationalError:
             return False
         return True
-
-    def _create_database(self) -> None:
-        with psycopg.connect(self._url(SUPERUSER), autocommit=True, connect_timeout=5) as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE_NAME]).fetchone()
-            if found is None:
-                connection.execute(f"CREATE DATABASE {DATABASE_NAME}")
 
     def _end_leftover(self) -> None:
         pid_file = self._data / "postmaster.pid"

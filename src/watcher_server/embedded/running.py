@@ -49,8 +49,7 @@ def withdraw(home: Path) -> None:
 def find_running(home: Path) -> RunningServices | None:
     """The services that run on this home folder; None when none run, or when this user may not read about them.
 
-    Raises:
-        EmbeddedError: another user could have written the URLs.
+    Raises EmbeddedError if another user could have written the URLs.
     """
     home = require_trusted_home(home)
     return last_published(home) if is_locked(home) else None
@@ -67,10 +66,8 @@ def last_published(home: Path) -> RunningServices | None:
 def settings_beside_up() -> Settings:
     """The settings, completed by what ``watcher up`` runs on the same WATCHER_HOME.
 
-    The URLs found are put into the environment, where the rest of the program reads them.
-
-    Raises:
-        EmbeddedError: a URL is missing, and other users could write to WATCHER_HOME.
+    The URLs found are put into the environment, where the rest of the program reads them. Raises EmbeddedError if a URL
+    is missing, and other users could write to WATCHER_HOME.
     """
     settings = load_settings()
     if settings.database_url is None or settings.broker_url is None:
@@ -88,10 +85,8 @@ def find_api_url(settings: Settings) -> str:
     """Where to call the api.
 
     It is where WATCHER_HOST and WATCHER_PORT say, if either is set, else where ``watcher up`` on the same
-    WATCHER_HOME listens, else where the api listens by default.
-
-    Raises:
-        EmbeddedError: neither is set, and other users could write to WATCHER_HOME.
+    WATCHER_HOME listens, else where the api listens by default. Raises EmbeddedError if neither is set, and other users
+    could write to WATCHER_HOME.
     """
     if settings.model_fields_set.isdisjoint({"host", "port"}):
         running = find_running(settings.home)

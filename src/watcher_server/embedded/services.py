@@ -17,11 +17,9 @@ class EmbeddedServices:
     """A lock on WATCHER_HOME and the engines that run on it.
 
     ``with EmbeddedServices(home) as services: services.database_url, services.broker_url``. The engines end
-    with the thread that entered, at the latest. ``postgres=False`` or ``valkey=False`` leaves that one out.
-
-    Raises:
-        EmbeddedError: on entering, when another Watcher runs on the home folder, when other users could change it, or
-            when an engine does not start.
+    with the thread that entered, at the latest. ``postgres=False`` or ``valkey=False`` leaves that one out. Entering
+    raises EmbeddedError when another Watcher runs on the home folder, when other users could change it, or when an
+    engine does not start.
     """
 
     def __init__(self, home: Path, *, postgres: bool = True, valkey: bool = True) -> None:

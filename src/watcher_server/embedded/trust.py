@@ -26,9 +26,7 @@ def require_trusted_home(home: Path) -> Path:
     The home, Watcher's folders in it and every file in ``run``, ``logs`` and ``engines`` must belong to root or to this
     process's user, and no other user may be able to write the folders. Above the home, a folder that others may write
     is accepted if it is sticky, as ``/tmp`` is, because there they cannot rename what is not theirs.
-
-    Raises:
-        EmbeddedError: another user could change something; the message says which folder, and what to do.
+    Raises EmbeddedError if another user could change something; the message says which folder, and what to do.
     """
     home = home.absolute()
     own_users = {0, os.geteuid()}
@@ -44,11 +42,7 @@ def require_trusted_home(home: Path) -> Path:
 
 
 def require_trusted_way(path: Path) -> None:
-    """Refuse a path of which another user could replace a folder above it.
-
-    Raises:
-        EmbeddedError: the message says which folder.
-    """
+    """Raise an EmbeddedError that names the folder, if another user could replace a folder above this path."""
     for passed, _ in _passed(path.absolute().parent):
         _require_trusted_parent(passed)
 
@@ -113,9 +107,7 @@ def _passed(path: Path) -> Iterator[tuple[Path, bool]]:
     """Each folder and symbolic link on the way to ``path``, and whether it is the path's own folder.
 
     It ends at the first that does not exist or cannot be looked at: nothing behind it can be used either.
-
-    Raises:
-        EmbeddedError: there are too many links.
+    Raises EmbeddedError if there are too many links.
     """
     ahead, here, links = list(reversed(path.parts[1:])), Path(path.anchor), 0
     yield here, not ahead

@@ -46,11 +46,6 @@ class EmbeddedValkey(Engine):
         return self._sockets / _SOCKET_NAME
 
     def start(self) -> None:
-        """Start the server and wait until it answers.
-
-        Raises:
-            EmbeddedError: it did not start.
-        """
         binary = valkey_binary(self._home, self._account)
         private_folder(self._data, self._account)
         self._sockets = socket_folder(self._data, _SOCKET_NAME, self._account)

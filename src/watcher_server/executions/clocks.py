@@ -22,27 +22,18 @@ SHOWN_COLUMNS = {
 
 
 class Timed(Protocol):
-    """When a run was, as it is stored."""
+    """From and until when a run counts, how far ahead both were, and how long it took; None where nobody knows."""
 
     @property
-    def start_date(self) -> datetime:
-        """From when on it counts."""
-
+    def start_date(self) -> datetime: ...
     @property
-    def end_date(self) -> datetime | None:
-        """Until when it counts."""
-
+    def end_date(self) -> datetime | None: ...
     @property
-    def start_skew(self) -> timedelta | None:
-        """How far ahead its start was."""
-
+    def start_skew(self) -> timedelta | None: ...
     @property
-    def end_skew(self) -> timedelta | None:
-        """How far ahead its end was."""
-
+    def end_skew(self) -> timedelta | None: ...
     @property
-    def duration_seconds(self) -> int | None:
-        """How long it took, in whole seconds; None where nobody knows."""
+    def duration_seconds(self) -> int | None: ...
 
 
 def exact_seconds(run: Timed) -> float | None:

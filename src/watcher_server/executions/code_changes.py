@@ -1,11 +1,6 @@
 """What is another one in a run than in the last success before it, as far as the runs say: the SQL and the code."""
 
-from typing import Final
-
 from sqlalchemy import Connection, text
-
-# The runs before it that are looked through for a success.
-_MOST_RUNS: Final = 1_000
 
 # Backwards by ix_pipeline_execution_pipeline_id_start_date.
 _CHANGED = """
@@ -32,7 +27,9 @@ CROSS JOIN LATERAL (
 
 def describe_changes(connection: Connection, execution_id: int) -> list[str]:
     """What changed since the last success: none, ``SQL changed``, ``code changed from 1a2b to 3c4d``, or both."""
-    row = connection.execute(text(_CHANGED), {"execution_id": execution_id, "most": _MOST_RUNS}).one_or_none()
+    # The runs before it that are looked through for a success.
+    most = 1_000
+    row = connection.execute(text(_CHANGED), {"execution_id": execution_id, "most": most}).one_or_none()
     if row is None:
         return []
     said = ["SQL changed"] if row.sql else []

@@ -137,21 +137,19 @@ class Crowd(NamedTuple):
     execution_id: int
 
 
-# By ix_pipeline_execution_running.
-_CROWDS = f"""
-SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name), going.runs, pipeline.max_concurrent,
-    going.starts[{MOST_OPEN} + 1], going.latest
-FROM (
-    SELECT pipeline_id, count(*) AS runs, array_agg(start_date ORDER BY start_date, id) AS starts,
-        (array_agg(id ORDER BY start_date DESC, id DESC))[1] AS latest
-    FROM pipeline_execution WHERE end_date IS NULL AND NOT backfill AND id <> ALL(CAST(:without AS bigint[]))
-    GROUP BY pipeline_id
-) AS going JOIN pipeline ON pipeline.id = going.pipeline_id
-WHERE pipeline.active AND pipeline.archived_at IS NULL AND going.runs > {MOST_OPEN}
-ORDER BY pipeline.id
-"""  # noqa: S608 - of constants
-
-
 def find_crowds(connection: Connection, without: Collection[int] = ()) -> Sequence[Crowd]:
     """The active pipelines that have more runs open at once than they may, by id; backfills and these do not count."""
-    return [Crowd._make(row) for row in connection.execute(text(_CROWDS), {"without": list(without)})]
+    # By ix_pipeline_execution_running.
+    statement = f"""
+        SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name), going.runs, pipeline.max_concurrent,
+            going.starts[{MOST_OPEN} + 1], going.latest
+        FROM (
+            SELECT pipeline_id, count(*) AS runs, array_agg(start_date ORDER BY start_date, id) AS starts,
+                (array_agg(id ORDER BY start_date DESC, id DESC))[1] AS latest
+            FROM pipeline_execution WHERE end_date IS NULL AND NOT backfill AND id <> ALL(CAST(:without AS bigint[]))
+            GROUP BY pipeline_id
+        ) AS going JOIN pipeline ON pipeline.id = going.pipeline_id
+        WHERE pipeline.active AND pipeline.archived_at IS NULL AND going.runs > {MOST_OPEN}
+        ORDER BY pipeline.id
+    """  # noqa: S608 - of constants
+    return [Crowd._make(row) for row in connection.execute(text(statement), {"without": list(without)})]

@@ -32,10 +32,8 @@ from watcher_server.telemetry.context import current_context_json
 _PAST_AFTER = timedelta(days=1)
 # Two starts with one key at once: the second finds what the first answered.
 _TRIES = 5
-_NO_KEY: dict[str, Any] = dict.fromkeys(Claim._fields)
 
 Connection = AsyncConnection[TupleRow]
-
 
 _START, _START_RARELY, _REFUSED_START = map(numbered, (START_STATEMENT, START_RARE_STATEMENT, REFUSED_START))
 _END, _END_RARELY, _STORED_END = map(numbered, (END_STATEMENT, END_RARE_STATEMENT, STORED_END))
@@ -48,14 +46,11 @@ def _may_be_usual(reported: datetime | None) -> bool:
 async def start_execution(connection: Connection, body: ExecutionStart, claim: Claim | None = None) -> int:
     """Store a run that begins; its id. With a claim that was answered before, the id of that answer.
 
-    Raises:
-        NotFoundError: the pipeline or the parent does not exist.
-        InvalidFieldError: the start lies too far ahead; or the key was sent before for another request.
+    Raises NotFoundError if the pipeline or the parent does not exist; InvalidFieldError if the start lies too far
+    ahead, or the key was sent before for another request.
     """
-    parameters: dict[str, Any] = {
-        **dict(body),
-        "context": None if body.parent_id is None else current_context_json(),
-    }
+    context = None if body.parent_id is None else current_context_json()
+    parameters: dict[str, Any] = {**vars(body), "context": context}
     if claim is None and _may_be_usual(body.start_date):
         row = await _START.fetch_one(connection, parameters)
         if row is not None:
@@ -76,7 +71,7 @@ async def _start_rarely(connection: Connection, parameters: dict[str, Any], clai
     Of two at once with one key, the second fails at the first one's key and then finds its answer. A key that is
     older than a day fails too, until it is forgotten.
     """
-    named = _NO_KEY if claim is None else claim._asdict()
+    named: dict[str, Any] = dict.fromkeys(Claim._fields) if claim is None else claim._asdict()
     for _ in range(_TRIES):
         try:
             return await _START_RARELY.fetch_one(connection, parameters | named)
@@ -98,18 +93,12 @@ async def _explain_start(connection: Connection, body: ExecutionStart) -> Domain
 async def end_execution(connection: Connection, body: ExecutionEnd) -> bool:
     """Store how a run ended, unless an earlier call with the same content did; whether a task is to follow.
 
-    Raises:
-        NotFoundError: no such execution.
-        InvalidOrderError: the end does not come after the start.
-        InvalidFieldError: the end lies too far ahead.
-        ConflictError: the execution ended already, differently.
+    Raises NotFoundError if there is no such execution; InvalidOrderError if the end does not come after the start,
+    InvalidFieldError if it lies too far ahead; ConflictError if the execution ended already, differently.
     """
-    metadata = body.execution_metadata
-    parameters: dict[str, Any] = {
-        **dict(body),
-        "execution_metadata": None if metadata is None else Jsonb(metadata),
-        "context": current_context_json(),
-    }
+    parameters: dict[str, Any] = {**vars(body), "context": current_context_json()}
+    if body.execution_metadata is not None:
+        parameters["execution_metadata"] = Jsonb(body.execution_metadata)
     ended = await _END.fetch_one(connection, parameters) if _may_be_usual(body.end_date) else None
     ended = ended or await _END_RARELY.fetch_one(connection, parameters)
     if ended is not None:

@@ -40,11 +40,7 @@ async def list_executions(session: AsyncSession, query: ExecutionQuery) -> Seque
 
 
 def require_execution(connection: Connection, pipeline_id: int, execution_id: int) -> None:
-    """Pass if the pipeline has that execution.
-
-    Raises:
-        NotFoundError: it has not, or there is no such pipeline.
-    """
+    """Pass if the pipeline has that execution; raises NotFoundError if it has not, or there is no such pipeline."""
     statement = """
         SELECT EXISTS (SELECT FROM pipeline WHERE id = :pipeline_id) AS pipeline,
             EXISTS (SELECT FROM pipeline_execution WHERE id = :execution_id AND pipeline_id = :pipeline_id) AS execution
@@ -92,11 +88,7 @@ WHERE pipeline.id = :pipeline_id
 
 
 async def read_run(session: AsyncSession, execution_id: int) -> tuple[PipelineExecution, Context]:
-    """The execution, and what holds for it.
-
-    Raises:
-        NotFoundError: no such execution.
-    """
+    """The execution, and what holds for it; raises NotFoundError if there is none."""
     run = await session.get(PipelineExecution, execution_id)
     if run is None:
         raise NotFoundError(f"No pipeline execution has the id {execution_id}; it may have been deleted by retention.")
@@ -105,11 +97,7 @@ async def read_run(session: AsyncSession, execution_id: int) -> tuple[PipelineEx
 
 
 async def read_output(session: AsyncSession, execution_id: int) -> str:
-    """What the command of the run printed, as far as it was sent.
-
-    Raises:
-        NotFoundError: no such execution.
-    """
+    """What the command of the run printed, as far as it was sent; raises NotFoundError if there is none."""
     found = await session.execute(select(PipelineExecution.output).where(PipelineExecution.id == execution_id))
     row = found.one_or_none()
     if row is None:

@@ -18,20 +18,22 @@ from watcher_server.executions.schemas import (
 )
 from watcher_server.http.body import JsonRoute
 from watcher_server.http.idempotency import HEADER, read_claim
-from watcher_server.http.ingest_route import IngestRoute
+from watcher_server.http.ingest_route import IngestRoute, sent_header
 from watcher_server.http.session import Session, ask_at_once, in_transaction
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import Created, Id
 
 ingest_router = APIRouter(route_class=IngestRoute, tags=["executions"])
 router = APIRouter(route_class=JsonRoute, tags=["executions"])
+# Every end has the same answer.
+_ENDED = Response(status_code=204)
 
 
 @ingest_router.post("/start_pipeline_execution", status_code=201, response_model=Created)
 async def start_pipeline_execution(body: ExecutionStart, request: Request) -> Response:
     """Report that a run begins."""
     claim = None
-    if body.idempotency_key is not None or HEADER in request.headers:
+    if body.idempotency_key is not None or sent_header(request, HEADER.encode()) is not None:
         claim = read_claim(request, body.model_dump(mode="json"))
     async with app_state(request).ingest_pool.connection() as connection:
         execution_id = await ingest.start_execution(connection, body, claim)
@@ -47,7 +49,7 @@ async def end_pipeline_execution(body: ExecutionEnd, request: Request) -> Respon
         has_task = await ingest.end_execution(connection, body)
     if has_task:
         app_state(request).relay.wake()
-    return Response(status_code=204)
+    return _ENDED
 
 
 @ingest_router.get("/pipeline_execution/{execution_id}", response_model=ExecutionTree)

@@ -28,8 +28,7 @@ def maintain_closure(connection: Connection, execution_id: int) -> int:
     The ancestors come from the executions and not from the closure, so a child that is processed before its parent
     finds all of them. An execution that was deleted has none.
     """
-    result = connection.execute(text(_MAINTAIN), {"execution_id": execution_id})
-    return result.rowcount
+    return connection.execute(text(_MAINTAIN), {"execution_id": execution_id}).rowcount
 
 
 @watcher_task(

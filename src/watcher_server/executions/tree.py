@@ -72,9 +72,7 @@ async def read_tree(session: AsyncSession, execution_id: int) -> bytes:
     """The execution as JSON, its descendants nested in ``child_executions``, by id.
 
     Of more than ``MOST_EXECUTIONS``, those nearest to it; ``truncated`` says so. The execution's own metadata is whole.
-
-    Raises:
-        NotFoundError: no such execution.
+    Raises NotFoundError if there is no such execution.
     """
     parameters = {
         "id": execution_id,

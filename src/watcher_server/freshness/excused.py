@@ -38,14 +38,11 @@ def find_excused(connection: Connection) -> Excused:
     skips = Skips(connection, [row.id for row in rows], kind=Kind.STALE)
     now = datetime.now(UTC)
     longer = {row.id: _more_time(row, skips, now) for row in rows}
+    given = [row for row in rows if longer[row.id]]
     return Excused(
-        [row.id for row in rows if _is_excused(row.stale_at, longer[row.id], now)],
-        [row.id for row in rows if _is_excused(row.stale_warning_at, longer[row.id], now)],
+        [row.id for row in given if row.stale_at and row.stale_at + longer[row.id] >= now],
+        [row.id for row in given if row.stale_warning_at and row.stale_warning_at + longer[row.id] >= now],
     )
-
-
-def _is_excused(due_at: datetime | None, longer: timedelta, now: datetime) -> bool:
-    return bool(longer) and due_at is not None and due_at + longer >= now
 
 
 def _more_time(row: Row[Any], skips: Skips, now: datetime) -> timedelta:
@@ -53,7 +50,11 @@ def _more_time(row: Row[Any], skips: Skips, now: datetime) -> timedelta:
         all_of_it: timedelta = now - row.counted_from
         return all_of_it
     spans = skips.between(row.id, row.counted_from, now)
-    return _skipped_by_run(row, spans) if row.schedule else _skipped_by_time(row, spans, now)
+    if row.schedule:
+        return _skipped_by_run(row, spans)
+    # How much of the time since the last write lies in the windows.
+    inside = (min(span.ends or now, now) - max(span.begins, row.counted_from) for span in spans)
+    return sum((length for length in inside if length > timedelta()), timedelta())
 
 
 def _skipped_by_run(row: Row[Any], spans: list[Span]) -> timedelta:
@@ -65,9 +66,3 @@ def _skipped_by_run(row: Row[Any], spans: list[Span]) -> timedelta:
             skipped: timedelta = last - row.counted_from
             return skipped
     return timedelta()
-
-
-def _skipped_by_time(row: Row[Any], spans: list[Span], now: datetime) -> timedelta:
-    """How much of the time since the last write lies in the windows."""
-    inside = (min(span.ends or now, now) - max(span.begins, row.counted_from) for span in spans)
-    return sum((length for length in inside if length > timedelta()), timedelta())

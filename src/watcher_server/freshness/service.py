@@ -1,13 +1,13 @@
 """Which pipelines have not written for too long."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from watcher_server.alerts.service import Subject
+from watcher_server.alerts.service import Subject, moment_text
 from watcher_server.freshness.excused import find_excused
 from watcher_server.freshness.models import FreshnessPipelineLog
 from watcher_server.incidents.checks import Found, warn
@@ -69,18 +69,20 @@ def check_freshness(connection: Connection) -> Found:
     rows = connection.execute(text(_LOG_STALE), parameters).all()
     stale = [row for row in rows if row.severity == "failure"]
     close = [row for row in rows if row.severity == "warning"]
-    openings = open_incidents(connection, Kind.STALE, [_finding(row) for row in stale])
+    findings = [
+        Finding(row.stale_at, _describe(row), pipeline_id=row.pipeline_id, is_new=row.log_id is not None)
+        for row in stale
+    ]
+    openings = open_incidents(connection, Kind.STALE, findings)
     lines = [
         (opening.level, _line(opening.finding.pipeline_id, row.name, opening.finding.detail, opening.incident_id))
         for opening, row in speaking(connection, openings, stale)
     ]
-    tell(
-        connection,
-        Kind.STALE,
-        "opened",
-        lambda told: f"Freshness Check Failed - {len(told)} NEW pipeline(s) overdue",
-        lines,
-    )
+
+    def message(told: Sequence[Line]) -> str:
+        return f"Freshness Check Failed - {len(told)} NEW pipeline(s) overdue"
+
+    tell(connection, Kind.STALE, "opened", message, lines)
     warn(
         connection,
         Kind.STALE,
@@ -92,21 +94,12 @@ def check_freshness(connection: Connection) -> Found:
     return Found(logged, len(lines), len(close), len(close))
 
 
-def _finding(row: Row[Any]) -> Finding:
-    is_new = row.log_id is not None
-    return Finding(row.stale_at, _describe(row), pipeline_id=row.pipeline_id, is_new=is_new)
-
-
 def _describe(row: Row[Any]) -> str:
-    written = "never written" if row.last_write is None else f"last DML {_moment(row.last_write)}"
-    looked = "" if row.last_looked is None else f", nothing to do at {_moment(row.last_looked)}"
+    written = "never written" if row.last_write is None else f"last DML {moment_text(row.last_write)}"
+    looked = "" if row.last_looked is None else f", nothing to do at {moment_text(row.last_looked)}"
     days = "" if row.freshness_calendar is None else f" of {row.freshness_calendar}"
-    due = "" if row.due_since is None else f", due since {_moment(row.due_since)}"
+    due = "" if row.due_since is None else f", due since {moment_text(row.due_since)}"
     return f"{written}{looked}, expected every {row.number} {row.datepart}(s){days}{due}"
-
-
-def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _line(pipeline_id: int | None, name: str, text: str, incident_id: int | None = None) -> Line:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from functools import cache
 from typing import Any
 
 import redis
@@ -14,9 +13,6 @@ from watcher_server.database.migrate import VERSION_TABLE, head_revision
 from watcher_server.database.version import OldServerError, refuse_old
 from watcher_server.tasking.sending.broker import async_redis_client
 from watcher_server.tasking.sending.broker_check import lasting_reason, why_unfit
-
-_LIMIT_SECONDS = 2.0
-_needed_revision = cache(head_revision)
 
 
 async def check_readiness(engine: AsyncEngine, broker_url: str) -> dict[str, str | None]:
@@ -30,13 +26,13 @@ async def check_readiness(engine: AsyncEngine, broker_url: str) -> dict[str, str
 
 async def _check_database(engine: AsyncEngine) -> dict[str, str | None]:
     try:
-        async with asyncio.timeout(_LIMIT_SECONDS), engine.connect() as connection:
+        async with asyncio.timeout(2), engine.connect() as connection:
             refuse_old(await connection.scalar(text("SELECT current_setting('server_version_num')::int")) or 0)
             return {"database": None, "migrations": await _check_migrations(connection)}
     except OldServerError as error:
         reason = str(error)
     except TimeoutError:
-        reason = f"The database does not answer within {_LIMIT_SECONDS:.0f} seconds."
+        reason = "The database does not answer within 2 seconds."
     except (SQLAlchemyError, OSError):
         # The driver's message names hosts and users, and this answer needs no token.
         reason = "The database cannot be reached: start it, or correct WATCHER_DATABASE_URL."
@@ -48,20 +44,20 @@ async def _check_migrations(connection: AsyncConnection) -> str | None:
         revision = await connection.scalar(select(column("version_num")).select_from(table(VERSION_TABLE)))
     except ProgrammingError:
         return "The database has not the tables of this version: run `watcher migrate`."
-    if revision == _needed_revision():
+    if revision == head_revision():
         return None
-    return f"The database is at revision {revision}, this version needs {_needed_revision()}: run `watcher migrate`."
+    return f"The database is at revision {revision}, this version needs {head_revision()}: run `watcher migrate`."
 
 
 async def _check_broker(broker_url: str) -> str | None:
     client = async_redis_client(broker_url)
     try:
-        async with asyncio.timeout(_LIMIT_SECONDS):
+        async with asyncio.timeout(2):
             # It says more than PING does, and every user may ask.
             answer: Awaitable[Any] = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
             return why_unfit(await answer)
     except TimeoutError:
-        return f"The broker does not answer within {_LIMIT_SECONDS:.0f} seconds."
+        return "The broker does not answer within 2 seconds."
     except (redis.RedisError, OSError) as error:
         return lasting_reason(error) or "The broker cannot be reached: start it, or correct WATCHER_BROKER_URL."
     finally:

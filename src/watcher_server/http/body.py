@@ -38,11 +38,7 @@ def is_json(content_type: str) -> bool:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        RequestValidationError: the text is not JSON, or has too many values.
-    """
+    """The value of a JSON text. Raises RequestValidationError: the text is not JSON, or has too many values."""
     # Every value stands behind a comma, or is the first one of a list or an object.
     if sum(map(raw.count, (b",", b"[", b"{"))) > MOST_VALUES:
         raise RequestValidationError(
@@ -74,11 +70,7 @@ class JsonRequest(Request):
     """A request whose JSON is read by pydantic's parser: it refuses lone surrogates and endless nesting."""
 
     async def json(self) -> Any:
-        """The parsed body.
-
-        Raises:
-            RequestValidationError: the body is not JSON, or has too many values.
-        """
+        """The parsed body. Raises RequestValidationError: the body is not JSON, or has too many values."""
         if not hasattr(self, "_json"):
             self._json = parse_json(await self.body())
         return self._json

@@ -10,41 +10,32 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from psycopg_pool import PoolTimeout
 
-from watcher_server.kit.errors import (
-    ConflictError,
-    DomainError,
-    InvalidFieldError,
-    InvalidOrderError,
-    NameTakenError,
-    NotFoundError,
-    UnavailableError,
-)
+from watcher_server.kit import errors
 
 logger = logging.getLogger(__name__)
 
-_STATUS: dict[type[DomainError], int] = {
-    NotFoundError: 404,
-    NameTakenError: 400,
-    InvalidOrderError: 400,
-    ConflictError: 409,
-    UnavailableError: 503,
+_STATUS: dict[type[errors.DomainError], int] = {
+    errors.NotFoundError: 404,
+    errors.NameTakenError: 400,
+    errors.InvalidOrderError: 400,
+    errors.ConflictError: 409,
+    errors.UnavailableError: 503,
 }
-
 
 _MOST_ERRORS = 20
 
 
-def _validation_answer(errors: Sequence[Any]) -> JSONResponse:
+def _validation_answer(found: Sequence[Any]) -> JSONResponse:
     # Neither the input nor pydantic's context is echoed: they may hold secrets, or what JSON cannot carry.
-    detail = [{"loc": list(e["loc"]), "msg": str(e["msg"]), "type": e["type"]} for e in errors[:_MOST_ERRORS]]
-    if len(errors) > _MOST_ERRORS:
-        left_out = f"{len(errors) - _MOST_ERRORS} more errors are left out"
+    detail = [{"loc": list(e["loc"]), "msg": str(e["msg"]), "type": e["type"]} for e in found[:_MOST_ERRORS]]
+    if len(found) > _MOST_ERRORS:
+        left_out = f"{len(found) - _MOST_ERRORS} more errors are left out"
         detail.append({"loc": detail[0]["loc"][:1], "msg": left_out, "type": "too_many_errors"})
     return JSONResponse({"detail": detail}, status_code=422)
 
 
-def _domain_answer(error: DomainError) -> JSONResponse:
-    if isinstance(error, InvalidFieldError):
+def _domain_answer(error: errors.DomainError) -> JSONResponse:
+    if isinstance(error, errors.InvalidFieldError):
         place = ("body", *error.path, error.field)
         return _validation_answer([{"loc": place, "msg": str(error), "type": "value_error"}])
     status = next(status for kind, status in _STATUS.items() if isinstance(error, kind))
@@ -78,11 +69,9 @@ def answer_error(error: Exception) -> JSONResponse | None:
     """The answer to an expected exception; None for a bug, which is a 500 and a traceback in the log."""
     if isinstance(error, RequestValidationError):
         return _validation_answer(error.errors())
-    if isinstance(error, DomainError):
+    if isinstance(error, errors.DomainError):
         return _domain_answer(error)
-    if isinstance(error, _DATABASE_ERRORS):
-        return _database_answer(error)
-    return None
+    return _database_answer(error) if isinstance(error, _DATABASE_ERRORS) else None
 
 
-EXPECTED_ERRORS: tuple[type[Exception], ...] = (RequestValidationError, DomainError, *_DATABASE_ERRORS)
+EXPECTED_ERRORS: tuple[type[Exception], ...] = (RequestValidationError, errors.DomainError, *_DATABASE_ERRORS)

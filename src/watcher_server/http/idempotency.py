@@ -71,11 +71,7 @@ def _check_key(given: object, place: tuple[str, ...]) -> str:
 
 
 def check_same(claim: Claim, fingerprint: bytes) -> None:
-    """That the key was sent for this request before.
-
-    Raises:
-        InvalidFieldError: it was sent for another one.
-    """
+    """That the key was sent for this request before. Raises InvalidFieldError: it was sent for another one."""
     if fingerprint != claim.fingerprint:
         raise InvalidFieldError(
             FIELD,
@@ -143,13 +139,9 @@ async def claim_key(request: Request, session: AsyncSession) -> None:
         answered = (await session.execute(text(_ANSWERED), parameters)).one_or_none()
         if answered is not None:
             check_same(claim, answered.fingerprint)
-            raise ReplayError(answer_again(answered.status, answered.answer))
+            kind = "application/json" if answered.answer else None
+            raise ReplayError(Response(answered.answer, answered.status, media_type=kind))
     request.scope[_CLAIM] = (claim, session)
-
-
-def answer_again(status: int, answer: bytes) -> Response:
-    """The first answer once more."""
-    return Response(answer, status, media_type="application/json" if answer else None)
 
 
 async def remember_answer(request: Request, response: Response) -> None:

@@ -1,6 +1,6 @@
 """Lists of any length as JSON, sent while they are read."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastapi import Response
@@ -10,8 +10,8 @@ from sqlalchemy import Row
 
 from watcher_server.database.parts import PART
 
-# From a row to what the answer has in its place.
-Show = Callable[[Row[Any]], Mapping[str, Any]]
+# From rows to what the answer has in their place.
+Show = Callable[[Sequence[Row[Any]]], Iterable[Mapping[str, Any]]]
 
 
 async def list_answer(parts: AsyncIterator[Sequence[Row[Any]]], show: Show) -> Response:
@@ -33,4 +33,4 @@ async def _pieces(
 
 
 def _joined(rows: Sequence[Row[Any]], show: Show) -> bytes:
-    return b",".join(to_json(show(row)) for row in rows)
+    return b",".join(map(to_json, show(rows)))

@@ -8,12 +8,11 @@ from typing import NamedTuple
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from watcher_server.http.errors import answer_error
 from watcher_server.http.ingest_route import IngestHandler, IngestRoutes, replay
 
-_ANNOUNCING = frozenset({b"content-length", b"transfer-encoding"})
 _DISCARD_BYTES = 64 * 1024 * 1024
 _DISCARD_SECONDS = 2
 _UNCOUNTED_BYTES = 64 * 1024
@@ -54,7 +53,7 @@ class BodyMiddleware:
             await self._app(scope, receive, send)
             return
         _, handler = self._routes.find(scope) or (None, None)
-        if not (scope["method"] == "POST" or _announces_body(scope)):
+        if scope["method"] != "POST" and not _announces_body(scope):
             await self._pass(handler, b"", scope, receive, send)
             return
         limit = self._path_limits.get(scope["path"], self._limit)
@@ -89,10 +88,19 @@ class BodyMiddleware:
         """
         if _declared_length(scope) > limit.most_bytes:
             raise _too_large(limit)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            # Nearly every body comes in one piece.
+            whole: bytes = message.get("body", b"")
+            if len(whole) > limit.most_bytes:
+                raise _too_large(limit)
+            return whole
+        return await self._read_parts(message, receive, limit)
+
+    async def _read_parts(self, message: Message, receive: Receive, limit: BodyLimit) -> bytes:
         body, counted, more = bytearray(), 0, True
         try:
             while more:
-                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 body += message.get("body", b"")
@@ -105,6 +113,8 @@ class BodyMiddleware:
                     if self._held > self._most_held:
                         detail = "Too many large bodies arrive at the same time; try again in a moment."
                         raise _RefusedError(503, detail, {"Retry-After": "5"})
+                if more:
+                    message = await receive()
         finally:
             self._held -= counted
         return bytes(body)
@@ -124,7 +134,7 @@ def _too_large(limit: BodyLimit) -> _RefusedError:
 
 
 def _announces_body(scope: Scope) -> bool:
-    return any(name in _ANNOUNCING for name, _ in scope["headers"])
+    return any(name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"])
 
 
 def _waits_to_be_asked(scope: Scope) -> bool:

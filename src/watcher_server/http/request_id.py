@@ -1,7 +1,7 @@
 """An id for every request, in its answer, in the log and in the tasks that it causes; and headers for every answer."""
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -19,6 +19,8 @@ _HEADER = b"x-request-id"
 # What each answer says unless its route says otherwise: nothing guesses its type, and nothing keeps it.
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_DEFAULTS = (_NOSNIFF, _NO_STORE)
+_DEFAULT_NAMES = frozenset(name for name, _ in _DEFAULTS)
 # Under https only: browsers then use nothing else for this host, for a year.
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 # Monitoring asks for these every few seconds.
@@ -61,15 +63,21 @@ class RequestIdMiddleware:
         def send_named(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 given = message.get("headers", ())
-                names = {name for name, _ in given}
-                defaults = [header for header in (_NOSNIFF, _NO_STORE) if header[0] not in names]
-                message["headers"] = [*given, *headers, *defaults]
+                message["headers"] = [*given, *headers, *_missing_defaults(given)]
             return send(message)
 
         token = request_context.set(context)
         await self.app(scope, receive, send_named)
         # Kept after an error, so that the log line of the error has the id.
         request_context.reset(token)
+
+
+def _missing_defaults(given: Iterable[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    for name, _ in given:
+        if name in _DEFAULT_NAMES:
+            names = {name for name, _ in given}
+            return [header for header in _DEFAULTS if header[0] not in names]
+    return _DEFAULTS
 
 
 def _given_id(scope: Scope) -> str | None:
@@ -92,8 +100,7 @@ class NamedRequestsApp(FastAPI):
     ) -> None:
         self._root = root
         self._find_trace = None if tracing is None else tracing.request_trace(ingest_routes.find_path)
-        servers = [{"url": root}] if root else None
-        super().__init__(telemetry=_telemetry(tracing), servers=servers, **options)
+        super().__init__(telemetry=_telemetry(tracing), servers=[{"url": root}] if root else None, **options)
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own, within the request's id, and all of it without the path on the host."""

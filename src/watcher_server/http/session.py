@@ -21,10 +21,7 @@ async def open_session(request: Request) -> AsyncIterator[AsyncSession]:
     Raises:
         ReplayError: the request was answered before, by the key that it carries.
     """
-    async with (
-        AsyncSession(app_state(request).query_engine, expire_on_commit=False) as session,
-        session.begin(),
-    ):
+    async with AsyncSession(app_state(request).query_engine, expire_on_commit=False) as session, session.begin():
         await claim_key(request, session)
         yield session
 

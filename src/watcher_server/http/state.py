@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from watcher_server.database.engine import IngestPool
+from watcher_server.database.ingest_pool import IngestPool
 from watcher_server.http.streams import StreamSlots
 from watcher_server.settings import Settings
 

@@ -22,7 +22,9 @@ class StreamSlots:
         Raises:
             HTTPException: 429, the caller has too many; 503, all callers together have.
         """
-        caller = _caller(request)
+        # The token or person that the request was let in for; without one, the address it comes from.
+        caller_id = request.scope.get("watcher_caller_id")
+        caller = f"caller {caller_id}" if caller_id else (request.client.host if request.client else "")
         if self._open[caller] >= self._most_per_caller:
             raise _refusal(
                 429, "You follow too many tasks at the same time: close some streams, or ask again now and then."
@@ -35,12 +37,6 @@ class StreamSlots:
         finally:
             self._open[caller] -= 1
             self._open += Counter()
-
-
-def _caller(request: Request) -> str:
-    """The token or person that the request was let in for; without one, the address it comes from."""
-    caller_id = request.scope.get("watcher_caller_id")
-    return f"caller {caller_id}" if caller_id else (request.client.host if request.client else "")
 
 
 def _refusal(status: int, detail: str) -> HTTPException:

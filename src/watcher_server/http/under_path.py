@@ -26,19 +26,17 @@ class UnderPathMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        raw = scope.get("raw_path", b"").decode("latin-1")
         inside = {
             **scope,
             "path": within(self._root, scope["path"]),
-            "raw_path": within(self._root, raw).encode("latin-1"),
+            "raw_path": within(self._root, scope.get("raw_path", b"").decode("latin-1")).encode("latin-1"),
         }
 
         async def send_outside(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
                 message["headers"] = [
                     (name, self._outside(value, scope, message) if name.lower() in _LEADING else value)
-                    for name, value in headers
+                    for name, value in message.get("headers", ())
                 ]
             await send(message)
 

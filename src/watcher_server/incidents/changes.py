@@ -11,11 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from watcher_server.audit.service import Change, record
-from watcher_server.incidents.detail import Event, not_found
+from watcher_server.incidents.detail import not_found
 from watcher_server.incidents.opening import lock_incidents
 from watcher_server.incidents.reading import ListedIncident, read_incidents
 from watcher_server.incidents.resolving import find_holding, resolve
 from watcher_server.incidents.schemas import (
+    EventResponse,
     IncidentChanges,
     IncidentPatch,
     IncidentVersion,
@@ -24,8 +25,6 @@ from watcher_server.incidents.schemas import (
 )
 from watcher_server.incidents.tally import tally_took
 from watcher_server.kit.errors import ConflictError, DomainError, InvalidFieldError
-
-_STILL_HELD = "It still held."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +79,30 @@ def change_incidents(
     _write(connection, [plan for plan in plans if plan.happened], actor)
     for holds in (False, True):
         over = [plan.incident.id for plan in plans if plan.resolves and plan.holds is holds]
-        resolve(connection, over, "hand", actor=actor, why=_STILL_HELD if holds else None, quiet=holds)
+        resolve(connection, over, "hand", actor=actor, why="It still held." if holds else None, quiet=holds)
     now = {incident.id: incident for incident in read_incidents(connection, [plan.incident.id for plan in plans])}
     told = [_told(plan, found[plan.incident.id], now[plan.incident.id]) for plan in plans if plan.incident.id in now]
     record(connection, *told)
     return [Outcome(id_, now.get(id_), errors.get(id_)) for id_ in ids]
 
 
-def comment_on(connection: Connection, incident_id: int, said: str, actor: str) -> Event:
+def comment_on(connection: Connection, incident_id: int, said: str, actor: str) -> EventResponse:
     """Add what somebody says of an incident to its timeline; it changes nothing of the incident, nor its version.
 
     Raises:
         NotFoundError: there is no such incident.
     """
-    parameters = {"id": incident_id, "said": said, "actor": actor}
-    row = connection.execute(text(_COMMENT), parameters).one_or_none()
+    statement = """
+        INSERT INTO incident_event (incident_id, change, actor, text)
+        SELECT id, 'commented', :actor, :said FROM incident WHERE id = :id
+        RETURNING id, at, change, actor, text
+    """
+    row = connection.execute(text(statement), {"id": incident_id, "said": said, "actor": actor}).one_or_none()
     if row is None:
         raise not_found(incident_id)
     for incident in read_incidents(connection, [incident_id]):
         record(connection, Change("comment", "incident", incident_id, _name(incident), after={"text": said}))
-    return Event(*row)
+    return EventResponse.model_validate(row)
 
 
 # What the audit trail calls what the timeline says has happened.
@@ -121,13 +124,6 @@ def _told(plan: _Plan, before: ListedIncident, after: ListedIncident) -> Change:
 
 def _name(incident: ListedIncident) -> str:
     return f"{incident.name}: {incident.kind}"
-
-
-_COMMENT = """
-INSERT INTO incident_event (incident_id, change, actor, text)
-SELECT id, 'commented', :actor, :said FROM incident WHERE id = :id
-RETURNING id, at, change, actor, text
-"""
 
 
 def _plan(
@@ -216,9 +212,7 @@ def describe(incident: ListedIncident) -> str:
     if incident.resolved_at is not None:
         how = {"hand": " by hand", "paused": " because it is paused or muted"}.get(incident.resolution or "", "")
         return f"{text_}{how} since {_minute(incident.resolved_at)}"
-    if incident.acknowledged_by is not None:
-        return f"{text_} by {incident.acknowledged_by}"
-    return text_
+    return text_ if incident.acknowledged_by is None else f"{text_} by {incident.acknowledged_by}"
 
 
 def _minute(moment: datetime) -> str:
@@ -243,14 +237,6 @@ FROM planned WHERE incident.id = planned.id AND incident.version = planned.versi
 RETURNING incident.id
 """
 
-_HAPPENED = """
-INSERT INTO incident_event (incident_id, change, actor, text)
-SELECT incident_id, change, :actor, said
-FROM unnest(CAST(:ids AS bigint[]), CAST(:changes AS text[]), CAST(:texts AS text[])) WITH ORDINALITY
-    AS happened (incident_id, change, said, place)
-ORDER BY place
-"""
-
 
 def _write(connection: Connection, plans: Sequence[_Plan], actor: str) -> None:
     if not plans:
@@ -258,12 +244,17 @@ def _write(connection: Connection, plans: Sequence[_Plan], actor: str) -> None:
     incidents = [plan.incident for plan in plans]
     columns = ("id", "version", "state", "assignee", "acknowledged_by", "acknowledged_until", "snooze", "snoozed_until")
     parameters = {f"{name}s": [getattr(incident, name) for incident in incidents] for name in columns}
-    changed = set(connection.scalars(text(_CHANGE), parameters))
-    if len(changed) < len(plans):
+    if len(set(connection.scalars(text(_CHANGE), parameters))) < len(plans):
         raise ConflictError("Incidents changed at this moment: look at them again.")
     happened = [(plan.incident.id, *what) for plan in plans for what in plan.happened]
     tally_took(connection, "acknowledged", [id_ for id_, what, _ in happened if what == "acknowledged"])
     ids, changes, texts = zip(*happened, strict=True)
-    connection.execute(
-        text(_HAPPENED), {"ids": list(ids), "changes": list(changes), "texts": list(texts), "actor": actor}
-    )
+    statement = """
+        INSERT INTO incident_event (incident_id, change, actor, text)
+        SELECT incident_id, change, :actor, said
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:changes AS text[]), CAST(:texts AS text[])) WITH ORDINALITY
+            AS happened (incident_id, change, said, place)
+        ORDER BY place
+    """
+    events = {"ids": list(ids), "changes": list(changes), "texts": list(texts), "actor": actor}
+    connection.execute(text(statement), events)

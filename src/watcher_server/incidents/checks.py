@@ -38,14 +38,12 @@ def warn(connection: Connection, kind: Kind, message: Callable[[int], str], line
     windows = find_windows(connection, [line.about for line in lines], kind=kind, level=Level.INFO)
     told = [line for line, window in zip(lines, windows, strict=True) if window is None]
     if told:
-        raise_alert(
-            connection,
-            NewAlert(
-                dedupe_key=key,
-                level=Level.INFO,
-                title=TEXTS[kind].title,
-                message=message(len(told)),
-                details=name_lines(connection, told),
-                subjects=[line.about for line in told],
-            ),
+        alert = NewAlert(
+            dedupe_key=key,
+            level=Level.INFO,
+            title=TEXTS[kind].title,
+            message=message(len(told)),
+            details=name_lines(connection, told),
+            subjects=[line.about for line in told],
         )
+        raise_alert(connection, alert)

@@ -1,125 +1,26 @@
 """Reading one incident whole: its timeline, causes and effects, the evidence, and who was told of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 
+from watcher_server.incidents import schemas
 from watcher_server.incidents.kinds import Kind
-from watcher_server.incidents.reading import (
-    IncidentFilter,
-    ListedIncident,
-    WantedState,
-    list_incidents,
-    read_incidents,
-)
+from watcher_server.incidents.reading import IncidentFilter, ListedIncident, WantedState, list_incidents, read_incidents
 from watcher_server.incidents.roots import read_perhaps
 from watcher_server.kit.errors import NotFoundError
+from watcher_server.kit.fields import ResponseBody
 from watcher_server.kit.listing import Page
+
+Model = TypeVar("Model", bound=ResponseBody)
 
 # The newest of each are shown; one that flaps for a week has more.
 MOST_EVENTS = 500
 MOST_DELIVERIES = 200
 MOST_EFFECTS = 200
 MOST_LOGGED = 100
-
-
-class Event(NamedTuple):
-    """One thing that happened to an incident; the words are those of ``IncidentEvent``."""
-
-    id: int
-    at: datetime
-    change: str
-    actor: str
-    text: str | None
-
-
-class Delivery(NamedTuple):
-    """An alert about an incident on its way to a channel; the words are those of ``Notification``."""
-
-    id: int
-    alert_id: int
-    channel: str
-    state: str
-    level: str
-    title: str
-    change: str | None
-    created_at: datetime
-    next_try_at: datetime
-    attempts: int
-    perhaps_sent: bool
-    refused: bool
-    sent_at: datetime | None
-    sent_to: str | None
-    sent_in: int | None
-    last_error: str | None
-
-
-class Run(NamedTuple):
-    """The execution that shows it; ``error`` is what a failed one says of itself. Durations are in seconds."""
-
-    id: int
-    start_date: datetime
-    end_date: datetime | None
-    completed_successfully: bool | None
-    outcome: str | None
-    duration_seconds: int | None
-    total_rows: int | None
-    error: str | None
-
-
-class OutOfRange(NamedTuple):
-    """A metric of that execution that is out of range, in its own unit; learnt from ``baseline_runs`` executions."""
-
-    result_id: int
-    metric_field: str
-    value: float
-    lower_bound: float
-    upper_bound: float
-    z_score: float
-    baseline_runs: int
-
-
-class StaleState(NamedTuple):
-    """What the freshness check logged; ``last_dml_timestamp`` is None for one that had never written nor looked."""
-
-    evaluated_at: datetime
-    last_dml_timestamp: datetime | None
-    freshness_number: int
-    freshness_datepart: str
-
-
-class OverdueRun(NamedTuple):
-    """What the timeliness check logged; ``execution_status`` is running or completed."""
-
-    evaluated_at: datetime
-    execution_id: int
-    execution_status: str
-    duration_seconds: int | None
-    seconds_threshold: int | None
-
-
-class MissedRun(NamedTuple):
-    """What the schedule check logged, with the schedule as it was then."""
-
-    evaluated_at: datetime
-    expected_at: datetime
-    schedule: str
-    schedule_timezone: str
-    schedule_grace_minutes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What shows that it is wrong, the newest first; empty where retention has deleted it."""
-
-    run: Run | None = None
-    metrics: Sequence[OutOfRange] = ()
-    stale: Sequence[StaleState] = ()
-    overdue: Sequence[OverdueRun] = ()
-    missed: Sequence[MissedRun] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +32,22 @@ class IncidentDetail:
     """
 
     incident: ListedIncident
-    timeline: Sequence[Event]
+    timeline: Sequence[schemas.EventResponse]
     effects: Sequence[ListedIncident]
     perhaps: Sequence[ListedIncident]
-    evidence: Evidence
-    deliveries: Sequence[Delivery]
+    evidence: schemas.EvidenceResponse
+    deliveries: Sequence[schemas.DeliveryResponse]
+
+    def as_answer(self) -> dict[str, Any]:
+        """The fields of ``IncidentDetailResponse``."""
+        return {
+            **asdict(self.incident),
+            "timeline": self.timeline,
+            "explains": self.effects,
+            "perhaps": self.perhaps,
+            "evidence": self.evidence,
+            "deliveries": self.deliveries,
+        }
 
 
 def find_incident(connection: Connection, incident_id: int) -> ListedIncident:
@@ -169,25 +81,23 @@ def read_incident(connection: Connection, incident_id: int) -> IncidentDetail:
     )
 
 
-# By ix_incident_event_incident_id.
-_TIMELINE = """
-SELECT id, at, change, actor, text FROM (
-    SELECT * FROM incident_event WHERE incident_id = :incident_id ORDER BY id DESC LIMIT :most
-) AS newest ORDER BY id
-"""
-
-
-def read_timeline(connection: Connection, incident_id: int) -> list[Event]:
+def read_timeline(connection: Connection, incident_id: int) -> list[schemas.EventResponse]:
     """The newest 500 events of an incident, the oldest of them first."""
     parameters = {"incident_id": incident_id, "most": MOST_EVENTS}
-    return [Event(*row) for row in connection.execute(text(_TIMELINE), parameters)]
+    # By ix_incident_event_incident_id.
+    statement = """
+        SELECT id, at, change, actor, text FROM (
+            SELECT * FROM incident_event WHERE incident_id = :incident_id ORDER BY id DESC LIMIT :most
+        ) AS newest ORDER BY id
+    """
+    return [schemas.EventResponse.model_validate(row) for row in connection.execute(text(statement), parameters)]
 
 
 # The alerts by ix_alert_subject_incident_id, their notifications by their unique key. An alert about several things of
 # one incident has several subjects of it.
 _DELIVERIES = """
-SELECT notification.id, alert.id, notification.channel, notification.state, alert.level, alert.title, alert.change,
-    notification.created_at, notification.next_try_at, notification.attempts, notification.perhaps_sent,
+SELECT notification.id, alert.id AS alert_id, notification.channel, notification.state, alert.level, alert.title,
+    alert.change, notification.created_at, notification.next_try_at, notification.attempts, notification.perhaps_sent,
     notification.refused, notification.sent_at, notification.sent_to, notification.sent_in, notification.last_error
 FROM (SELECT DISTINCT alert_id FROM alert_subject WHERE incident_id = :incident_id) AS about
 JOIN alert ON alert.id = about.alert_id
@@ -196,10 +106,10 @@ ORDER BY notification.id DESC LIMIT :most
 """
 
 
-def read_deliveries(connection: Connection, incident_id: int) -> list[Delivery]:
+def read_deliveries(connection: Connection, incident_id: int) -> list[schemas.DeliveryResponse]:
     """The newest 200 deliveries of alerts about an incident, newest first."""
     parameters = {"incident_id": incident_id, "most": MOST_DELIVERIES}
-    return [Delivery(*row) for row in connection.execute(text(_DELIVERIES), parameters)]
+    return [schemas.DeliveryResponse.model_validate(row) for row in connection.execute(text(_DELIVERIES), parameters)]
 
 
 # By the primary key.
@@ -211,7 +121,8 @@ FROM pipeline_execution WHERE id = :execution_id
 
 # By ix_anomaly_detection_result_pipeline_execution_id.
 _METRICS = """
-SELECT id, metric_field, violation_value, lower_bound, upper_bound, z_score, execution_count
+SELECT id AS result_id, metric_field, violation_value AS value, lower_bound, upper_bound, z_score,
+    execution_count AS baseline_runs
 FROM anomaly_detection_result WHERE pipeline_execution_id = :execution_id ORDER BY abs(z_score) DESC, id
 """
 
@@ -226,7 +137,7 @@ ORDER BY evaluated_at DESC, id DESC LIMIT :most
 
 # By the unique key of the log.
 _OVERDUE = """
-SELECT evaluated_at, pipeline_execution_id, execution_status, duration_seconds, seconds_threshold
+SELECT evaluated_at, pipeline_execution_id AS execution_id, execution_status, duration_seconds, seconds_threshold
 FROM timeliness_pipeline_execution_log
 WHERE pipeline_execution_id = :execution_id AND severity = 'failure'
 """
@@ -241,7 +152,7 @@ ORDER BY expected_at DESC LIMIT :most
 """
 
 
-def read_evidence(connection: Connection, incident: ListedIncident) -> Evidence:
+def read_evidence(connection: Connection, incident: ListedIncident) -> schemas.EvidenceResponse:
     """The run that shows it, its metrics that are out of range, and what the check of its kind logged."""
     parameters = {
         "execution_id": incident.execution_id,
@@ -250,12 +161,15 @@ def read_evidence(connection: Connection, incident: ListedIncident) -> Evidence:
         "until": incident.resolved_at,
         "most": MOST_LOGGED,
     }
-    run = connection.execute(text(_RUN), parameters).one_or_none()
-    is_of, read = Kind(incident.kind), connection.execute
-    return Evidence(
-        run=None if run is None else Run(*run),
-        metrics=[OutOfRange(*row) for row in read(text(_METRICS), parameters)] if run is not None else [],
-        stale=[StaleState(*row) for row in read(text(_STALE), parameters)] if is_of is Kind.STALE else [],
-        overdue=[OverdueRun(*row) for row in read(text(_OVERDUE), parameters)] if is_of is Kind.LATE else [],
-        missed=[MissedRun(*row) for row in read(text(_MISSED), parameters)] if is_of is Kind.MISSED else [],
+
+    def read(statement: str, model: type[Model], *, wanted: bool = True) -> list[Model]:
+        return [model.model_validate(row) for row in connection.execute(text(statement), parameters)] if wanted else []
+
+    run = next(iter(read(_RUN, schemas.RunResponse)), None)
+    return schemas.EvidenceResponse(
+        run=run,
+        metrics=read(_METRICS, schemas.OutOfRangeResponse, wanted=run is not None),
+        stale=read(_STALE, schemas.StaleStateResponse, wanted=incident.kind == Kind.STALE),
+        overdue=read(_OVERDUE, schemas.OverdueRunResponse, wanted=incident.kind == Kind.LATE),
+        missed=read(_MISSED, schemas.MissedRunResponse, wanted=incident.kind == Kind.MISSED),
     )

@@ -32,7 +32,9 @@ class EndlessRuns:
             silent = find_silent(connection, self._settings.lost_after_hours)
             lost = end_as_lost(connection, [run for run in silent if run.id in self._found])
             news = find_news(connection, lost, self._settings.alert_max_age_hours)
-            tell_lost(connection, [*news, *_find_replaced(connection, lost)])
+            # The lost runs that nobody was told about, besides these.
+            replaced = connection.execute(text(_REPLACED), {"ids": [run.id for run in lost]})
+            tell_lost(connection, [*news, *map(LostRun._make, replaced)])
         self._found = frozenset(run.id for run in silent)
         with engine.begin() as connection:
             # Those that are silent are lost a minute later.
@@ -57,38 +59,19 @@ WHERE pipeline.max_concurrent = 1 AND pipeline.active AND pipeline.archived_at I
 """
 
 
-def _find_replaced(connection: Connection, lost: Sequence[LostRun]) -> list[LostRun]:
-    """The lost runs that nobody was told about, besides these."""
-    return [LostRun._make(row) for row in connection.execute(text(_REPLACED), {"ids": [run.id for run in lost]})]
-
-
-# By the index on execution_id.
-_REPORTED_LATE = """
-SELECT execution_id FROM openlineage_run
-WHERE execution_id = ANY(CAST(:ids AS bigint[]))
-    AND created_at > last_event_at + make_interval(hours => :alert_max_age_hours)
-"""
-
-
 def find_news(connection: Connection, lost: Sequence[LostRun], alert_max_age_hours: int) -> list[LostRun]:
     """These lost runs without those that were read from old events, about which no alerts are sent."""
     if not lost:
         return []
     parameters = {"ids": [run.id for run in lost], "alert_max_age_hours": alert_max_age_hours}
-    late = set(connection.scalars(text(_REPORTED_LATE), parameters))
+    # By the index on execution_id.
+    statement = """
+        SELECT execution_id FROM openlineage_run
+        WHERE execution_id = ANY(CAST(:ids AS bigint[]))
+            AND created_at > last_event_at + make_interval(hours => :alert_max_age_hours)
+    """
+    late = set(connection.scalars(text(statement), parameters))
     return [run for run in lost if run.id not in late]
-
-
-# By primary keys, and backwards by ix_pipeline_execution_pipeline_id_start_date.
-_PIPELINES = """
-SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name, EXISTS (
-    SELECT FROM pipeline_execution AS execution
-    WHERE execution.pipeline_id = pipeline.id AND execution.start_date > latest.start_date
-        AND end_date IS NOT NULL AND outcome IS NULL AND NOT backfill
-) AS has_ended_since
-FROM unnest(CAST(:ids AS bigint[]), CAST(:starts AS timestamptz[])) AS latest (pipeline_id, start_date)
-JOIN pipeline ON pipeline.id = latest.pipeline_id AND pipeline.active AND pipeline.archived_at IS NULL
-"""
 
 
 def tell_lost(connection: Connection, lost: Sequence[LostRun]) -> int:
@@ -104,10 +87,19 @@ def tell_lost(connection: Connection, lost: Sequence[LostRun]) -> int:
         for pipeline_id, runs in groupby(sorted(lost, key=attrgetter("pipeline_id")), attrgetter("pipeline_id"))
     }
     parameters = {"ids": list(by_pipeline), "starts": [runs[-1].start_date for runs in by_pipeline.values()]}
-    pipelines = connection.execute(text(_PIPELINES), parameters).all()
+    # By primary keys, and backwards by ix_pipeline_execution_pipeline_id_start_date.
+    statement = """
+        SELECT pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name, EXISTS (
+            SELECT FROM pipeline_execution AS execution
+            WHERE execution.pipeline_id = pipeline.id AND execution.start_date > latest.start_date
+                AND end_date IS NOT NULL AND outcome IS NULL AND NOT backfill
+        ) AS has_ended_since
+        FROM unnest(CAST(:ids AS bigint[]), CAST(:starts AS timestamptz[])) AS latest (pipeline_id, start_date)
+        JOIN pipeline ON pipeline.id = latest.pipeline_id AND pipeline.active AND pipeline.archived_at IS NULL
+    """
+    pipelines = connection.execute(text(statement), parameters).all()
     findings = [_lost_finding(by_pipeline[row.id], over=row.has_ended_since) for row in pipelines]
-    openings = open_incidents(connection, Kind.LOST, findings)
-    told = speaking(connection, openings, pipelines)
+    told = speaking(connection, open_incidents(connection, Kind.LOST, findings), pipelines)
     lines = [(opening.level, _line(row.name, opening)) for opening, row in told]
 
     def message(lines: Sequence[Line]) -> str:

@@ -10,14 +10,8 @@ from watcher_server.alerts.routing.matching import Facts
 from watcher_server.alerts.routing.schemas import Explanation
 from watcher_server.incidents.kinds import TEXTS, Kind, level_for
 from watcher_server.kit.errors import InvalidFieldError, NotFoundError
+from watcher_server.kit.fields import BIGINT_MAX
 from watcher_server.pipelines.status import WRONG
-
-# By the unique name, which is stored in lower case, or by the primary key.
-_PIPELINE = """
-SELECT known.name, known.type_name, known.owner, known.tags, known.criticality, pipeline.archived_at
-FROM pipeline JOIN pipeline_effective AS known USING (id)
-WHERE pipeline.name = :name OR pipeline.id = :id ORDER BY pipeline.name <> :name LIMIT 1
-"""
 
 
 def explain_incident(
@@ -37,15 +31,17 @@ def explain_incident(
             raise InvalidFieldError("pipeline", f"is needed: {kind} is about a pipeline")
         return explain(connection, Facts(level or TEXTS[kind].level, kind), moment)
     name = pipeline.strip().lower()
-    row = connection.execute(text(_PIPELINE), {"name": name, "id": _id(name)}).one_or_none()
+    id_ = int(name) if name.isascii() and name.isdigit() and int(name) <= BIGINT_MAX else None
+    # By the unique name, which is stored in lower case, or by the primary key.
+    statement = """
+        SELECT known.name, known.type_name, known.owner, known.tags, known.criticality, pipeline.archived_at
+        FROM pipeline JOIN pipeline_effective AS known USING (id)
+        WHERE pipeline.name = :name OR pipeline.id = :id ORDER BY pipeline.name <> :name LIMIT 1
+    """
+    row = connection.execute(text(statement), {"name": name, "id": id_}).one_or_none()
     if row is None:
         raise NotFoundError(f"No pipeline has the name or the id {pipeline}.")
     if row.archived_at is not None:
         raise InvalidFieldError("pipeline", f"is in the archive: nothing is found of {row.name} until it is restored")
     wanted = level or level_for(TEXTS[kind].level, row.criticality)
-    facts = Facts(wanted, kind, row.name, row.type_name, row.owner, tuple(row.tags))
-    return explain(connection, facts, moment)
-
-
-def _id(name: str) -> int | None:
-    return int(name) if name.isascii() and name.isdigit() and len(name) < 19 else None  # noqa: PLR2004 - fits bigint
+    return explain(connection, Facts(wanted, kind, row.name, row.type_name, row.owner, tuple(row.tags)), moment)

@@ -40,7 +40,6 @@ WHERE pipeline.id = :pipeline_id AND pipeline.active AND failed.runs >= pipeline
     AND failed.latest_end > now() - make_interval(hours => :max_age_hours)
 """  # noqa: S608 - a constant
 
-
 # What the newest run called and what failed too: what is furthest below comes first. By the primary key of the closure,
 # which a task may not have written yet, and by ix_pipeline_execution_parent_id. What was judged already is left out.
 _FAILED_BELOW = """
@@ -86,17 +85,12 @@ def _find(connection: Connection, pipeline_id: int, max_age_hours: int) -> Row[A
 
 
 def _open(connection: Connection, row: Row[Any]) -> Opening:
-    finding = Finding(
-        since=row.since, detail=_detail(row), pipeline_id=row.id, count=row.runs, execution_id=row.latest_id
-    )
+    detail = f"{_newest(row)}: {redact(row.error)}" if row.error else _newest(row)
+    finding = Finding(row.since, detail, pipeline_id=row.id, count=row.runs, execution_id=row.latest_id)
     openings = open_incidents(connection, Kind.FAILING, [finding])
     for opening in choose_speakers(connection, openings):
         _tell(connection, opening, row)
     return openings[0]
-
-
-def _detail(row: Row[Any]) -> str:
-    return f"{_newest(row)}: {redact(row.error)}" if row.error else _newest(row)
 
 
 def _newest(row: Row[Any]) -> str:

@@ -7,20 +7,6 @@ from sqlalchemy import Connection, Row, text
 from watcher_server.executions.code_changes import describe_changes
 from watcher_server.telemetry.redaction import redact
 
-_NAMED = 3
-_LONGEST_LINE = 200
-
-# By ix_pipeline_execution_closure_child_execution_id: the top is the most distant caller.
-_TOP = """
-SELECT top.id, pipeline.id AS pipeline_id, coalesce(pipeline.display_name, pipeline.name) AS name
-FROM (
-    SELECT parent_execution_id FROM pipeline_execution_closure
-    WHERE child_execution_id = :execution_id AND depth > 0 ORDER BY depth DESC LIMIT 1
-) AS tree
-JOIN pipeline_execution AS top ON top.id = tree.parent_execution_id
-JOIN pipeline ON pipeline.id = top.pipeline_id
-"""
-
 _LOG_URL = """
 SELECT execution_metadata #>> '{openlineage,log_url}' FROM pipeline_execution WHERE id = :execution_id
 """
@@ -53,14 +39,22 @@ def describe_failure(connection: Connection, row: Row[Any]) -> FailureText:
     execution_id = row.latest_id
     subject = f"Pipeline '{row.name}' (ID: {row.id}) failed"
     details = []
-    top = connection.execute(text(_TOP), {"execution_id": execution_id}).one_or_none()
+    # By ix_pipeline_execution_closure_child_execution_id: the top is the most distant caller.
+    statement = """
+        SELECT top.id, pipeline.id AS pipeline_id, coalesce(pipeline.display_name, pipeline.name) AS name
+        FROM (
+            SELECT parent_execution_id FROM pipeline_execution_closure
+            WHERE child_execution_id = :execution_id AND depth > 0 ORDER BY depth DESC LIMIT 1
+        ) AS tree
+        JOIN pipeline_execution AS top ON top.id = tree.parent_execution_id
+        JOIN pipeline ON pipeline.id = top.pipeline_id
+    """
+    top = connection.execute(text(statement), {"execution_id": execution_id}).one_or_none()
     if top is not None:
         subject = f"Pipeline '{top.name}' (ID: {top.pipeline_id}) failed: '{row.name}' (ID: {row.id})"
         if row.error:
             subject += f": {first_line(row.error)}"
-        beside = connection.execute(
-            text(_BESIDE), {"top_id": top.id, "execution_id": execution_id, "named": _NAMED}
-        ).all()
+        beside = connection.execute(text(_BESIDE), {"top_id": top.id, "execution_id": execution_id, "named": 3}).all()
         if beside:
             others = beside[0].number - len(beside)
             names = ", ".join(other.name for other in beside) + (f" and {others:,} more" if others else "")
@@ -77,4 +71,4 @@ def describe_failure(connection: Connection, row: Row[Any]) -> FailureText:
 def first_line(error: str) -> str:
     """The first line of an error, without secrets."""
     lines = redact(error).strip().splitlines()
-    return lines[0][:_LONGEST_LINE] if lines else ""
+    return lines[0][:200] if lines else ""

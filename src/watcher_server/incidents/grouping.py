@@ -10,17 +10,6 @@ from sqlalchemy import Connection, text
 from watcher_server.incidents.kinds import RANKS
 from watcher_server.incidents.reading import ListedIncident, read_incidents
 
-# What lives below each root, the worst first, by ix_incident_root_id.
-_EFFECTS = """
-SELECT effect.id
-FROM unnest(CAST(:root_ids AS bigint[])) AS root (id)
-CROSS JOIN LATERAL (
-    SELECT id, opened_at, array_position(CAST(:levels AS text[]), level::text) AS rank FROM incident
-    WHERE root_id = root.id AND state <> 'resolved'
-    ORDER BY rank DESC, opened_at DESC, id DESC LIMIT :most
-) AS effect
-"""
-
 
 def read_effects(
     connection: Connection, root_ids: Collection[int], *, most: int
@@ -30,7 +19,17 @@ def read_effects(
         return {}
     parameters = {"root_ids": list(root_ids), "levels": list(RANKS), "most": most}
     found: dict[int | None, list[ListedIncident]] = defaultdict(list)
-    for effect in read_incidents(connection, connection.scalars(text(_EFFECTS), parameters).all()):
+    # What lives below each root, the worst first, by ix_incident_root_id.
+    statement = """
+        SELECT effect.id
+        FROM unnest(CAST(:root_ids AS bigint[])) AS root (id)
+        CROSS JOIN LATERAL (
+            SELECT id, opened_at, array_position(CAST(:levels AS text[]), level::text) AS rank FROM incident
+            WHERE root_id = root.id AND state <> 'resolved'
+            ORDER BY rank DESC, opened_at DESC, id DESC LIMIT :most
+        ) AS effect
+    """
+    for effect in read_incidents(connection, connection.scalars(text(statement), parameters).all()):
         found[effect.root_id].append(effect)
     return found
 
@@ -48,18 +47,16 @@ class Live(NamedTuple):
         return self.open + self.acknowledged
 
 
-# The live ones by ix_incident_current, their roots by the primary key.
-_LIVE = """
-SELECT count(*) FILTER (WHERE incident.state = 'open'), count(*) FILTER (WHERE incident.state = 'acknowledged'),
-    count(root.id)
-FROM incident LEFT JOIN incident AS root ON root.id = incident.root_id AND root.state <> 'resolved'
-WHERE incident.state <> 'resolved'
-"""
-
-
 def count_live(connection: Connection) -> Live:
     """How many incidents there are that are not resolved."""
-    return Live(*connection.execute(text(_LIVE)).one())
+    # The live ones by ix_incident_current, their roots by the primary key.
+    statement = """
+        SELECT count(*) FILTER (WHERE incident.state = 'open'), count(*) FILTER (WHERE incident.state = 'acknowledged'),
+            count(root.id)
+        FROM incident LEFT JOIN incident AS root ON root.id = incident.root_id AND root.state <> 'resolved'
+        WHERE incident.state <> 'resolved'
+    """
+    return Live(*connection.execute(text(statement)).one())
 
 
 def read_last_resolved(connection: Connection) -> datetime | None:

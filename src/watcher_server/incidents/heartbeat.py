@@ -30,14 +30,6 @@ _SERVICE = "The heartbeat URL"
 # The keeper has other duties.
 _SECONDS = 5.0
 
-# A lane that works takes what is due within seconds, also after a pause.
-_STALLED = """
-SELECT notification.channel FROM notification LEFT JOIN channel ON channel.name = notification.channel
-WHERE state IN ('waiting', 'sending') AND next_try_at < now() - interval '5 minutes'
-    AND (paused_until IS NULL OR paused_until < now() - interval '5 minutes')
-ORDER BY notification.id LIMIT 1
-"""
-
 
 class Unsure(Enum):
     """Watcher has just been started, so that it is too early to say whether it is well."""
@@ -61,7 +53,14 @@ def _find_untold(connection: Connection) -> list[str]:
     lost = [name for name in names if not find_substitutes(connection, name, names)]
     if lost:
         return [f"No channel delivers alerts: {', '.join(names)}"]
-    stalled = connection.scalar(text(_STALLED))
+    # A lane that works takes what is due within seconds, also after a pause.
+    statement = """
+        SELECT notification.channel FROM notification LEFT JOIN channel ON channel.name = notification.channel
+        WHERE state IN ('waiting', 'sending') AND next_try_at < now() - interval '5 minutes'
+            AND (paused_until IS NULL OR paused_until < now() - interval '5 minutes')
+        ORDER BY notification.id LIMIT 1
+    """
+    stalled = connection.scalar(text(statement))
     return [] if stalled is None else ["Alerts have waited for more than 5 minutes, and nothing sends them"]
 
 
@@ -72,23 +71,14 @@ class UnansweredCalls(NamedTuple):
     error: str
 
 
-# A call is due each minute. One that was made long ago tells nothing of now.
-_UNANSWERED = """
-SELECT extract(epoch FROM now() - failing_since)::float8 AS seconds, error FROM heartbeat_call
-WHERE error IS NOT NULL AND called_at > now() - interval '5 minutes'
-"""
-
-_RECORD = """
-INSERT INTO heartbeat_call AS last (error, failing_since)
-VALUES (:error, CASE WHEN CAST(:error AS text) IS NOT NULL THEN now() END)
-ON CONFLICT ("only") DO UPDATE SET called_at = now(), error = excluded.error,
-    failing_since = CASE WHEN excluded.error IS NOT NULL THEN coalesce(last.failing_since, now()) END
-"""
-
-
 def find_unanswered_calls(connection: Connection) -> UnansweredCalls | None:
     """Whether the heartbeat URL does not answer; None while it does, or is not called."""
-    row = connection.execute(text(_UNANSWERED)).one_or_none()
+    # A call is due each minute. One that was made long ago tells nothing of now.
+    statement = """
+        SELECT extract(epoch FROM now() - failing_since)::float8 AS seconds, error FROM heartbeat_call
+        WHERE error IS NOT NULL AND called_at > now() - interval '5 minutes'
+    """
+    row = connection.execute(text(statement)).one_or_none()
     return None if row is None else UnansweredCalls._make(row)
 
 
@@ -104,12 +94,9 @@ def send_heartbeat(engine: Engine, settings: Settings) -> None:
     elif isinstance(found, str):
         logger.warning("The heartbeat URL is not called: %s", found)
         if _TAKES_REASONS.match(url):
-            _call(engine, "POST", _failing(url), found.encode(), settings)
-
-
-def _failing(url: str) -> str:
-    parsed = httpx.URL(url)
-    return str(parsed.copy_with(path=f"{parsed.path.rstrip('/')}/fail"))
+            parsed = httpx.URL(url)
+            failing = parsed.copy_with(path=f"{parsed.path.rstrip('/')}/fail")
+            _call(engine, "POST", str(failing), found.encode(), settings)
 
 
 def _call(engine: Engine, method: str, url: str, content: bytes, settings: Settings) -> None:
@@ -118,7 +105,13 @@ def _call(engine: Engine, method: str, url: str, content: bytes, settings: Setti
     if error is not None:
         logger.warning("%s", error)
     with engine.begin() as connection:
-        connection.execute(text(_RECORD), {"error": error})
+        statement = """
+            INSERT INTO heartbeat_call AS last (error, failing_since)
+            VALUES (:error, CASE WHEN CAST(:error AS text) IS NOT NULL THEN now() END)
+            ON CONFLICT ("only") DO UPDATE SET called_at = now(), error = excluded.error,
+                failing_since = CASE WHEN excluded.error IS NOT NULL THEN coalesce(last.failing_since, now()) END
+        """
+        connection.execute(text(statement), {"error": error})
 
 
 def _ask(method: str, url: str, content: bytes, settings: Settings) -> str | None:

@@ -17,14 +17,6 @@ NAMED_IN_ALERT = 20
 # Of what is wrong because of an incident a message names two of each kind, and its page all.
 _NAMED = 2
 
-# By ix_incident_root_id.
-_EFFECTS = """
-SELECT incident.root_id, incident.kind, coalesce(pipeline.display_name, pipeline.name) AS name
-FROM incident JOIN pipeline ON pipeline.id = incident.pipeline_id
-WHERE incident.root_id = ANY(CAST(:incident_ids AS bigint[])) AND incident.state <> 'resolved'
-ORDER BY incident.root_id, incident.kind, incident.id
-"""
-
 
 def describe_touched(connection: Connection, subjects: Sequence[Subject]) -> list[str]:
     """What lies downstream of each, and what is wrong because of it; empty for nothing.
@@ -34,22 +26,22 @@ def describe_touched(connection: Connection, subjects: Sequence[Subject]) -> lis
     pipeline_ids = sorted({subject.pipeline_id for subject in subjects if subject.pipeline_id is not None})
     downstream = count_downstream(connection, pipeline_ids)
     effects = _describe_effects(connection, [subject.incident_id for subject in subjects if subject.incident_id])
-    return [
-        "; ".join(
-            filter(
-                None,
-                (
-                    downstream_text(downstream.get(subject.pipeline_id or 0, 0)),
-                    effects.get(subject.incident_id or 0),
-                ),
-            )
-        )
+    both = (
+        (downstream_text(downstream.get(subject.pipeline_id or 0, 0)), effects.get(subject.incident_id or 0))
         for subject in subjects
-    ]
+    )
+    return ["; ".join(filter(None, texts)) for texts in both]
 
 
 def _describe_effects(connection: Connection, incident_ids: Sequence[int]) -> dict[int, str]:
-    effects = connection.execute(text(_EFFECTS), {"incident_ids": list(incident_ids)})
+    # By ix_incident_root_id.
+    statement = """
+        SELECT incident.root_id, incident.kind, coalesce(pipeline.display_name, pipeline.name) AS name
+        FROM incident JOIN pipeline ON pipeline.id = incident.pipeline_id
+        WHERE incident.root_id = ANY(CAST(:incident_ids AS bigint[])) AND incident.state <> 'resolved'
+        ORDER BY incident.root_id, incident.kind, incident.id
+    """
+    effects = connection.execute(text(statement), {"incident_ids": list(incident_ids)})
     return {
         root_id: "; ".join(
             _enumerate(kind, [row.name for row in rows]) for kind, rows in groupby(group, attrgetter("kind"))
@@ -73,15 +65,10 @@ def describe_impact(connection: Connection, about: Subject) -> list[tuple[str, s
     perhaps = read_perhaps(connection, incident_id)
     if perhaps:
         details.append(("Perhaps because of", ", ".join(f"#{cause}" for cause in perhaps[:_NAMED])))
-    return [*details, incident_link(incident_id)]
-
-
-def incident_link(incident_id: int) -> tuple[str, str]:
-    """A line with the incident's number, and its page where the public address of Watcher is set."""
     public_url = get_settings().public_url
     if public_url is None:
-        return "Incident", f"#{incident_id}"
-    return f"Incident {incident_id}", f"{public_url.rstrip('/')}/ui/incidents/{incident_id}"
+        return [*details, ("Incident", f"#{incident_id}")]
+    return [*details, (f"Incident {incident_id}", f"{public_url.rstrip('/')}/ui/incidents/{incident_id}")]
 
 
 # The message about the root, as long as it waits for others to join; the channel's lane has not taken it then.
@@ -105,23 +92,6 @@ FROM incident JOIN pipeline ON pipeline.id = incident.pipeline_id
 WHERE incident.root_id = :root_id AND incident.state <> 'resolved' ORDER BY incident.id
 """
 
-# What the pipelines of the root and of what it explains write in common.
-_SHARED = """
-SELECT coalesce(address.display_name, address.name)
-FROM address_lineage AS lineage JOIN address ON address.id = lineage.target_address_id
-WHERE lineage.pipeline_id = ANY(CAST(:pipeline_ids AS bigint[]))
-GROUP BY address.id HAVING count(DISTINCT lineage.pipeline_id) > 1
-ORDER BY count(DISTINCT lineage.pipeline_id) DESC, address.name LIMIT :named
-"""
-
-_NAME = """
-WITH named AS (
-    UPDATE alert SET details = CAST(:details AS jsonb) WHERE id = :alert_id
-)
-INSERT INTO alert_subject (alert_id, incident_id, pipeline_id, execution_id)
-SELECT :alert_id, id, pipeline_id, execution_id FROM incident WHERE id = :incident_id
-"""
-
 _SHARED_LABEL, _JOINED_LABEL = "Tables", "Also out of range"
 
 
@@ -132,7 +102,15 @@ def name_in_root(connection: Connection, incident_id: int) -> None:
         return
     joined = connection.execute(text(_JOINED), {"root_id": alert.root_id}).all()
     pipeline_ids = [alert.pipeline_id, *(row.pipeline_id for row in joined)]
-    shared = connection.scalars(text(_SHARED), {"pipeline_ids": pipeline_ids, "named": _NAMED}).all()
+    # What the pipelines of the root and of what it explains write in common.
+    statement = """
+        SELECT coalesce(address.display_name, address.name)
+        FROM address_lineage AS lineage JOIN address ON address.id = lineage.target_address_id
+        WHERE lineage.pipeline_id = ANY(CAST(:pipeline_ids AS bigint[]))
+        GROUP BY address.id HAVING count(DISTINCT lineage.pipeline_id) > 1
+        ORDER BY count(DISTINCT lineage.pipeline_id) DESC, address.name LIMIT :named
+    """
+    shared = connection.scalars(text(statement), {"pipeline_ids": pipeline_ids, "named": _NAMED}).all()
     names = [row.name for row in joined]
     more = f" and {len(names) - NAMED_IN_ALERT:,} more" if len(names) > NAMED_IN_ALERT else ""
     details = [pair for pair in alert.details if pair[0] not in {_SHARED_LABEL, _JOINED_LABEL}]
@@ -140,4 +118,11 @@ def name_in_root(connection: Connection, incident_id: int) -> None:
         details.append([_SHARED_LABEL, ", ".join(shared)])
     details.append([_JOINED_LABEL, ", ".join(names[:NAMED_IN_ALERT]) + more])
     parameters = {"details": json.dumps(details), "alert_id": alert.id, "incident_id": incident_id}
-    connection.execute(text(_NAME), parameters)
+    name = """
+        WITH named AS (
+            UPDATE alert SET details = CAST(:details AS jsonb) WHERE id = :alert_id
+        )
+        INSERT INTO alert_subject (alert_id, incident_id, pipeline_id, execution_id)
+        SELECT :alert_id, id, pipeline_id, execution_id FROM incident WHERE id = :incident_id
+    """
+    connection.execute(text(name), parameters)

@@ -31,10 +31,8 @@ TEXTS = {
     Kind.WATCHER: KindText(Level.CRITICAL, "Watcher Needs Attention", "well again"),
 }
 
-_STEPS = {"low": -1, "normal": 0, "high": 1}
-
 
 def level_for(level: Level, criticality: str | None) -> Level:
     """The level, one step lower for a pipeline of low criticality, and one higher for one of high criticality."""
-    rank = RANKS[level] + _STEPS[criticality or "normal"]
+    rank = RANKS[level] + {"low": -1, "normal": 0, "high": 1}[criticality or "normal"]
     return LADDER[min(max(rank, 0), len(LADDER) - 1)]

@@ -7,9 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from watcher_server.database.base import Base, BigId, CreatedAt, Timestamp
 
-_NOT_RESOLVED = text("state <> 'resolved'")
-_CURRENT = text("state <> 'resolved' OR quiet OR flapping")
-
 
 class Incident(Base):
     """One thing that is wrong with one subject: at most one of a kind is open for it at any moment.
@@ -37,10 +34,10 @@ class Incident(Base):
             "subject",
             unique=True,
             postgresql_nulls_not_distinct=True,
-            postgresql_where=_NOT_RESOLVED,
+            postgresql_where=text("state <> 'resolved'"),
         ),
         # The status of a pipeline, and everything that the sweep looks at, however long the history is.
-        Index("ix_incident_current", "pipeline_id", postgresql_where=_CURRENT),
+        Index("ix_incident_current", "pipeline_id", postgresql_where=text("state <> 'resolved' OR quiet OR flapping")),
         # The latest incident of a key, and the history of a pipeline.
         Index("ix_incident_pipeline_id", "pipeline_id", "kind", "subject", "id"),
         Index(None, "opened_at"),

@@ -91,7 +91,10 @@ def open_incidents(connection: Connection, kind: Kind, findings: Sequence[Findin
     decided = [_decide(kind, finding, row) for finding, row in zip(findings, latest, strict=True)]
     opened = iter(_insert(connection, kind, [opening for opening in decided if not opening.incident_id]))
     openings = [opening if opening.incident_id else next(opened) for opening in decided]
-    _update(connection, [opening for opening in openings if opening.change not in {Change.OPENED, Change.SILENCED}])
+    changed = [opening for opening in openings if opening.change not in {Change.OPENED, Change.SILENCED}]
+    if changed:
+        changes = {"ids": [each.incident_id for each in changed], "changes": [each.change for each in changed]}
+        connection.execute(text(_UPDATE), {**changes, **_columns(changed)})
     return openings
 
 
@@ -204,15 +207,6 @@ WITH found AS (
 INSERT INTO incident_event (incident_id, change, actor, text)
 SELECT id, change, 'watcher', detail FROM changed WHERE change <> 'counted'
 """
-
-
-def _update(connection: Connection, openings: Sequence[Opening]) -> None:
-    if openings:
-        changes = {
-            "ids": [opening.incident_id for opening in openings],
-            "changes": [opening.change for opening in openings],
-        }
-        connection.execute(text(_UPDATE), {**changes, **_columns(openings)})
 
 
 def _columns(openings: Sequence[Opening]) -> dict[str, list[Any]]:

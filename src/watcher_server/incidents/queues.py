@@ -58,18 +58,16 @@ def raise_queue_alert(connection: Connection, change: LevelChange, state: QueueS
     return True
 
 
-# Or resolved by hand, and quiet since; it is over now too.
-_OPEN = """
-SELECT id, quiet OR held_by IS NOT NULL AND told_at IS NULL AS is_silent
-FROM incident WHERE kind = 'queue' AND subject = :queue AND (state <> 'resolved' OR quiet)
-ORDER BY id DESC
-"""
-
-
 def _settle(connection: Connection, change: LevelChange, changed_at: datetime, detail: str) -> tuple[int | None, str]:
     """The incident and what happened to it. Every change of level is told, so this asks nobody who may speak."""
     if change.now is None:
-        rows = connection.execute(text(_OPEN), {"queue": change.queue}).all()
+        # Or resolved by hand, and quiet since; it is over now too.
+        statement = """
+            SELECT id, quiet OR held_by IS NOT NULL AND told_at IS NULL AS is_silent
+            FROM incident WHERE kind = 'queue' AND subject = :queue AND (state <> 'resolved' OR quiet)
+            ORDER BY id DESC
+        """
+        rows = connection.execute(text(statement), {"queue": change.queue}).all()
         resolve(connection, [row.id for row in rows])
         if rows and rows[0].is_silent:
             # People were told when somebody resolved it, or a window kept them from being told of it.

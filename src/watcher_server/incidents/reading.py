@@ -7,23 +7,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    any_,
-    case,
-    column,
-    exists,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-    table,
-    text,
-    union_all,
-)
+import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 
 from watcher_server.incidents.kinds import RANKS, Kind
@@ -61,7 +45,7 @@ class IncidentFilter:
     since: datetime | None = None
     q: str | None = None
 
-    def conditions(self) -> Iterator[ColumnElement[bool]]:
+    def conditions(self) -> Iterator[sa.ColumnElement[bool]]:
         """The filter in SQL."""
         incident = Incident
         if self.state is not None and self.state is not WantedState.LIVE:
@@ -72,30 +56,30 @@ class IncidentFilter:
         if self.explained is not None:
             yield _EXPLAINED if self.explained else ~_EXPLAINED
         if self.since is not None:
-            yield or_(incident.opened_at >= self.since, incident.resolved_at >= self.since)
+            yield sa.or_(incident.opened_at >= self.since, incident.resolved_at >= self.since)
         if self.owner is not None:
-            yield _of_pipelines(func.lower(_PIPELINE.c.owner) == func.lower(self.owner))
+            yield _of_pipelines(sa.func.lower(_PIPELINE.c.owner) == sa.func.lower(self.owner))
         if self.tag is not None:
-            yield _of_pipelines(literal(self.tag) == any_(_PIPELINE.c.tags))
+            yield _of_pipelines(sa.literal(self.tag) == sa.any_(_PIPELINE.c.tags))
         if self.q is not None:
             yield _mentions(self.q)
 
 
 _ROOT = aliased(Incident)
 # By the primary key.
-_EXPLAINED = exists().where(_ROOT.id == Incident.root_id, _ROOT.state != "resolved")
-_PIPELINE = table("pipeline_effective", column("id"), column("name"), column("owner"), column("tags"))
+_EXPLAINED = sa.exists().where(_ROOT.id == Incident.root_id, _ROOT.state != "resolved")
+_PIPELINE = sa.table("pipeline_effective", sa.column("id"), sa.column("name"), sa.column("owner"), sa.column("tags"))
 
 
-def _of_pipelines(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return Incident.pipeline_id.in_(select(_PIPELINE.c.id).where(condition))
+def _of_pipelines(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    return Incident.pipeline_id.in_(sa.select(_PIPELINE.c.id).where(condition))
 
 
-def _mentions(q: str) -> ColumnElement[bool]:
+def _mentions(q: str) -> sa.ColumnElement[bool]:
     pattern, incident = contains(q), Incident
     number = q.removeprefix("#")
     is_number = number.isascii() and number.isdigit() and int(number) <= BIGINT_MAX
-    return or_(
+    return sa.or_(
         incident.subject.ilike(pattern),
         incident.detail.ilike(pattern),
         incident.assignee.ilike(pattern),
@@ -181,7 +165,7 @@ ORDER BY wanted.place
 """
 
 
-def list_incidents(connection: Connection, wanted: IncidentFilter, page: Page) -> list[ListedIncident]:
+def list_incidents(connection: sa.Connection, wanted: IncidentFilter, page: Page) -> list[ListedIncident]:
     """One page of the incidents, the most urgent first.
 
     The open ones come first, then the acknowledged ones, of each the worst and then the newest; last the resolved ones,
@@ -190,11 +174,11 @@ def list_incidents(connection: Connection, wanted: IncidentFilter, page: Page) -
     return read_incidents(connection, connection.scalars(_select_ids(wanted, page)).all())
 
 
-def read_incidents(connection: Connection, incident_ids: Collection[int]) -> list[ListedIncident]:
+def read_incidents(connection: sa.Connection, incident_ids: Collection[int]) -> list[ListedIncident]:
     """These incidents, in this order; one that is not there is left out."""
     if not incident_ids:
         return []
-    rows = connection.execute(text(_FACTS), {"ids": list(incident_ids)}).mappings()
+    rows = connection.execute(sa.text(_FACTS), {"ids": list(incident_ids)}).mappings()
     return [ListedIncident(**row) for row in rows]
 
 
@@ -208,7 +192,7 @@ class Sign(NamedTuple):
 
 
 # By ix_incident_open_pipeline_id, the root by the primary key.
-_SIGNS = text("""
+_SIGNS = sa.text("""
 SELECT DISTINCT ON (incident.pipeline_id) incident.pipeline_id, incident.id, incident.since, root.pipeline_id
 FROM unnest(CAST(:pipeline_ids AS bigint[]), CAST(:kinds AS text[])) AS wanted (pipeline_id, kind)
 JOIN incident USING (pipeline_id, kind)
@@ -218,58 +202,56 @@ ORDER BY incident.pipeline_id, incident.id
 """)
 
 
-def read_signs(connection: Connection, kinds: Mapping[int, str]) -> dict[int, Sign]:
+def read_signs(connection: sa.Connection, kinds: Mapping[int, str]) -> dict[int, Sign]:
     """The incident of that kind of each of these pipelines; of one that is over by now, none."""
     parameters = {"pipeline_ids": [*kinds], "kinds": [*kinds.values()]}
-    signs = (Sign(*row) for row in connection.execute(_SIGNS, parameters))
-    return {sign.pipeline_id: sign for sign in signs}
+    return {sign.pipeline_id: sign for sign in map(Sign._make, connection.execute(_SIGNS, parameters))}
 
 
-def count_incidents(connection: Connection, wanted: IncidentFilter) -> int:
+def count_incidents(connection: sa.Connection, wanted: IncidentFilter) -> int:
     """How many incidents there are."""
-    parts = union_all(*(part.with_only_columns(Incident.id) for part in _select_parts(wanted))).subquery()
-    return connection.scalar(select(func.count()).select_from(parts)) or 0
+    parts = sa.union_all(*(part.with_only_columns(Incident.id) for part in _select_parts(wanted))).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(parts)) or 0
 
 
-_STATE_RANK = case((Incident.state == literal_column("'open'"), 0), else_=1)
-_LEVEL_RANK = case(RANKS, value=Incident.level)
+_STATE_RANK = sa.case((Incident.state == sa.literal_column("'open'"), 0), else_=1)
+_LEVEL_RANK = sa.case(RANKS, value=Incident.level)
 
 
-def _select_ids(wanted: IncidentFilter, page: Page) -> Select[int]:
+def _select_ids(wanted: IncidentFilter, page: Page) -> sa.Select[int]:
     """The ids of a page, in order. Only as many resolved ones are read as the page may hold."""
     parts = _select_parts(wanted)
     if page.limit is not None:
-        most = page.limit + page.offset
-        parts = [part.limit(most) for part in parts]
-    found = union_all(*(part.subquery().select() for part in parts)).subquery("found")
-    ordered: Select[int] = select(found.c.id).order_by(
+        parts = [part.limit(page.limit + page.offset) for part in parts]
+    found = sa.union_all(*(part.subquery().select() for part in parts)).subquery("found")
+    ordered: sa.Select[int] = sa.select(found.c.id).order_by(
         found.c.state_rank, found.c.level_rank.desc(), found.c.at.desc(), found.c.id.desc()
     )
     return page.of(ordered)
 
 
-def _select_parts(wanted: IncidentFilter) -> list[Select[Any]]:
+def _select_parts(wanted: IncidentFilter) -> list[sa.Select[Any]]:
     """The live incidents, few, by ix_incident_current; the resolved ones by ix_incident_resolved_at backwards.
 
     Those of one pipeline or one root by the indexes of these.
     """
     incident: Any = Incident
     conditions = [*wanted.conditions()]
-    live: Select[Any] = (
-        select(
+    live: sa.Select[Any] = (
+        sa.select(
             incident.id,
             _STATE_RANK.label("state_rank"),
             _LEVEL_RANK.label("level_rank"),
             incident.opened_at.label("at"),
         )
-        .where(incident.state != literal_column("'resolved'"), *conditions)
+        .where(incident.state != sa.literal_column("'resolved'"), *conditions)
         .order_by(_STATE_RANK, _LEVEL_RANK.desc(), incident.opened_at.desc(), incident.id.desc())
     )
-    resolved: Select[Any] = (
-        select(
+    resolved: sa.Select[Any] = (
+        sa.select(
             incident.id,
-            literal(2).label("state_rank"),
-            literal(0).label("level_rank"),
+            sa.literal(2).label("state_rank"),
+            sa.literal(0).label("level_rank"),
             incident.resolved_at.label("at"),
         )
         .where(incident.resolved_at.is_not(None), *conditions)

@@ -122,13 +122,6 @@ WITH live AS MATERIALIZED (
 SELECT effect_id, perhaps, array_agg(cause_id) AS cause_ids FROM related GROUP BY effect_id, perhaps
 """  # noqa: S608 - the condition is a constant
 
-_NODES = """
-SELECT incident.id, incident.opened_at, incident.level, root.id AS root_id
-FROM incident LEFT JOIN incident AS root ON root.id = incident.root_id AND root.state <> 'resolved'
-WHERE incident.id = ANY(CAST(:ids AS bigint[]))
-    OR incident.id IN (SELECT root_id FROM incident WHERE id = ANY(CAST(:ids AS bigint[])))
-"""
-
 
 def _read_causes(connection: Connection, incident_ids: Collection[int]) -> dict[bool, dict[int, set[int]]]:
     """What explains these incidents, and under True what only perhaps does."""
@@ -149,7 +142,13 @@ def read_roots(connection: Connection, incident_ids: Collection[int]) -> dict[in
     """The root of each of these incidents that are open; one that nothing explains is left out."""
     causes = _read_causes(connection, incident_ids)[False]
     ids = {*causes, *(cause for each in causes.values() for cause in each)}
-    nodes = {row.id: Node(*row) for row in connection.execute(text(_NODES), {"ids": list(ids)})}
+    statement = """
+        SELECT incident.id, incident.opened_at, incident.level, root.id AS root_id
+        FROM incident LEFT JOIN incident AS root ON root.id = incident.root_id AND root.state <> 'resolved'
+        WHERE incident.id = ANY(CAST(:ids AS bigint[]))
+            OR incident.id IN (SELECT root_id FROM incident WHERE id = ANY(CAST(:ids AS bigint[])))
+    """
+    nodes = {row.id: Node(*row) for row in connection.execute(text(statement), {"ids": list(ids)})}
     # What explains the other incidents was found when they opened: their roots stand for them.
     wanted = {*incident_ids}
     stands_for = {id_: id_ if id_ in wanted else node.root_id or id_ for id_, node in nodes.items()}

@@ -1,14 +1,12 @@
 """The HTTP shapes of incidents."""
 
-from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import MISSING, AfterValidator, BaseModel, FailFast, Field, StringConstraints, model_validator
 
-from watcher_server.incidents.detail import IncidentDetail
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.reading import IncidentFilter, WantedState
 from watcher_server.kit.fields import (
@@ -25,7 +23,6 @@ from watcher_server.kit.fields import (
 
 MOST_CHANGED = 500
 LONGEST_COMMENT = 2_000
-_LONGEST_LABEL = 150
 
 
 class State(StrEnum):
@@ -44,7 +41,7 @@ class Snooze(StrEnum):
     WORSE = "worse"
 
 
-Label = Annotated[str, StringConstraints(max_length=_LONGEST_LABEL), AfterValidator(check_no_nul)]
+Label = Annotated[str, StringConstraints(max_length=150), AfterValidator(check_no_nul)]
 Version = Annotated[int, Field(ge=1, le=INT_MAX)]
 
 
@@ -208,7 +205,7 @@ class RunResponse(ResponseBody):
 
 
 class OutOfRangeResponse(ResponseBody):
-    """A metric of that execution that is out of range; learnt from ``baseline_runs`` executions."""
+    """A metric of that execution that is out of range, in its own unit; learnt from ``baseline_runs`` executions."""
 
     result_id: int
     metric_field: str
@@ -220,7 +217,7 @@ class OutOfRangeResponse(ResponseBody):
 
 
 class StaleStateResponse(ResponseBody):
-    """What the freshness check logged."""
+    """What the freshness check logged; ``last_dml_timestamp`` is null for one that had never written nor looked."""
 
     evaluated_at: datetime
     last_dml_timestamp: datetime | None
@@ -229,7 +226,7 @@ class StaleStateResponse(ResponseBody):
 
 
 class OverdueRunResponse(ResponseBody):
-    """What the timeliness check logged."""
+    """What the timeliness check logged; ``execution_status`` is running or completed."""
 
     evaluated_at: datetime
     execution_id: int
@@ -239,7 +236,7 @@ class OverdueRunResponse(ResponseBody):
 
 
 class MissedRunResponse(ResponseBody):
-    """What the schedule check logged."""
+    """What the schedule check logged, with the schedule as it was then."""
 
     evaluated_at: datetime
     expected_at: datetime
@@ -291,18 +288,6 @@ class IncidentDetailResponse(IncidentResponse):
     perhaps: list[IncidentResponse]
     evidence: EvidenceResponse
     deliveries: list[DeliveryResponse]
-
-
-def show_whole(detail: IncidentDetail) -> dict[str, Any]:
-    """An incident, whole, as :class:`IncidentDetailResponse` reads it."""
-    return {
-        **asdict(detail.incident),
-        "timeline": detail.timeline,
-        "explains": detail.effects,
-        "perhaps": detail.perhaps,
-        "evidence": detail.evidence,
-        "deliveries": detail.deliveries,
-    }
 
 
 class OutcomeResponse(ResponseBody):

@@ -8,9 +8,9 @@ from operator import attrgetter
 
 from sqlalchemy import Connection, text
 
+from watcher_server.alerts.routing.repeats import Unattended, find_due, may_be_due
 from watcher_server.incidents.holding import hold_back
 from watcher_server.incidents.opening import lock_incidents
-from watcher_server.incidents.reminding import remind
 from watcher_server.incidents.resolving import resolve, resolve_what_is_over
 from watcher_server.incidents.telling import MAY_SPEAK, explain, tell_as
 from watcher_server.incidents.window_ends import tell_after_window
@@ -21,42 +21,48 @@ def sweep_incidents(connection: Connection, settings: Settings) -> int:
     """Do for all open incidents what is due; how many were resolved."""
     lock_incidents(connection)
     resolved = resolve_what_is_over(connection) + _resolve_tasks(connection)
-    _end_what_people_set(connection)
+    connection.execute(text(_END_WHAT_PEOPLE_SET))
     explain(connection, connection.scalars(text(_TO_EXPLAIN)).all())
-    _calm_down(connection)
+    connection.execute(text(_CALM_DOWN))
     _speak_up(connection)
-    remind(connection)
+    _remind(connection)
     return resolved
+
+
+# Whether anything has been over for long enough.
+ANY_TO_TELL = "SELECT EXISTS (SELECT FROM incident WHERE tell_resolved_at <= now())"
 
 
 def tell_resolved(connection: Connection, settings: Settings) -> None:
     """Tell people what has been over for long enough; unless it is turned off, in one message per kind."""
-    if not connection.scalar(text("SELECT EXISTS (SELECT FROM incident WHERE tell_resolved_at <= now())")):
+    if not connection.scalar(text(ANY_TO_TELL)):
         return
     lock_incidents(connection)
     if settings.alert_resolved:
-        tell_as(connection, "resolved", connection.scalars(text(_TO_TELL_RESOLVED)).all())
+        statement = f"""
+            SELECT incident.id FROM incident
+            WHERE incident.state = 'resolved' AND incident.tell_resolved_at <= now() AND ({MAY_SPEAK})
+        """  # noqa: S608 - the condition is a constant
+        tell_as(connection, "resolved", connection.scalars(text(statement)).all())
     else:
         forget = "UPDATE incident SET told_at = NULL, tell_resolved_at = NULL WHERE tell_resolved_at <= now()"
         connection.execute(text(forget))
 
 
-# The retry of the failed task succeeded, or none failed for a day.
-_TASKS_OVER = """
-SELECT incident.id FROM incident
-WHERE kind = 'task' AND state <> 'resolved' AND (
-    changed_at < now() - interval '24 hours'
-    OR EXISTS (SELECT FROM task WHERE task.id = incident.task_id AND task.state = 'SUCCESS')
-)
-"""
-
-
 def _resolve_tasks(connection: Connection) -> int:
-    return resolve(connection, connection.scalars(text(_TASKS_OVER)).all())
+    # The retry of the failed task succeeded, or none failed for a day.
+    statement = """
+        SELECT incident.id FROM incident
+        WHERE kind = 'task' AND state <> 'resolved' AND (
+            changed_at < now() - interval '24 hours'
+            OR EXISTS (SELECT FROM task WHERE task.id = incident.task_id AND task.state = 'SUCCESS')
+        )
+    """
+    return resolve(connection, connection.scalars(text(statement)).all())
 
 
 # An acknowledgement or a snooze that has ended: people hear of what is still wrong.
-_ENDED = """
+_END_WHAT_PEOPLE_SET = """
 WITH ended AS (
     UPDATE incident SET
         state = CASE WHEN acknowledged_until <= now() THEN 'open' ELSE state END,
@@ -89,11 +95,6 @@ SELECT id, CASE WHEN snooze_ends THEN 'unsnoozed' ELSE 'unacknowledged' END, 'wa
 FROM ended
 """
 
-
-def _end_what_people_set(connection: Connection) -> None:
-    connection.execute(text(_ENDED))
-
-
 # What began, was found again or ended since the sweep before may have, be or have lost a cause; and an incident that is
 # about to be told is looked at once more. The others keep the root that they have: to search for all of them took a
 # second a minute where a thousand are open.
@@ -104,7 +105,6 @@ WHERE incident.state <> 'resolved' AND incident.pipeline_id IS NOT NULL AND (
     OR root.state = 'resolved' OR root.root_id IS NOT NULL
 )
 """
-
 
 # Calm is two hours without another opening, or three successful runs since it ended.
 _CALM_DOWN = """
@@ -127,11 +127,6 @@ WHERE incident.id = flapping_id AND (
     ) = 3
 )
 """
-
-
-def _calm_down(connection: Connection) -> None:
-    connection.execute(text(_CALM_DOWN))
-
 
 # One whose moment to speak has come; one that was silent, though nothing open that people know of explains it; and one
 # that a window held back. What somebody has acknowledged waits until that ends.
@@ -158,7 +153,21 @@ def _speak_up(connection: Connection) -> None:
             tell_after_window(connection, window, ids)
 
 
-_TO_TELL_RESOLVED = f"""
-SELECT incident.id FROM incident
-WHERE incident.state = 'resolved' AND incident.tell_resolved_at <= now() AND ({MAY_SPEAK})
-"""  # noqa: S608 - the condition is a constant
+def _remind(connection: Connection) -> None:
+    """Tell people again, or others, of what the routes say: never what is acknowledged, snoozed or kept quiet."""
+    if not may_be_due(connection):
+        return
+    # Open, and people were told of it: by ix_incident_current. An acknowledgement that was taken back begins it anew.
+    statement = f"""
+        SELECT incident.id AS incident_id, incident.pipeline_id, coalesce((
+            SELECT max(at) FROM incident_event AS event
+            WHERE event.incident_id = incident.id AND change IN ('opened', 'reopened', 'unacknowledged')
+        ), incident.opened_at) AS since
+        FROM incident
+        WHERE state = 'open' AND snooze IS NULL AND told_at IS NOT NULL AND held_by IS NULL AND ({MAY_SPEAK})
+        ORDER BY incident.id
+    """  # noqa: S608 - the condition is a constant
+    rows = connection.execute(text(statement)).all()
+    for due in find_due(connection, [Unattended(row.incident_id, row.since, row.pipeline_id) for row in rows]):
+        quiet = hold_back(connection, due.incident_ids)
+        tell_as(connection, due.change, [id_ for id_ in due.incident_ids if id_ not in quiet], due.deliveries)

@@ -17,13 +17,6 @@ from watcher_server.incidents.kinds import TEXTS
 # A minute to a week, in seconds: from what somebody at the screen does at once to what waits for after the holidays.
 BOUNDS = (60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0, 604_800.0, math.inf)
 
-_OPENED = """
-INSERT INTO incident_tally (measure, kind, at_most, number, seconds)
-SELECT 'opened', kind, 'infinity', count(*), 0 FROM incident
-WHERE id = ANY(CAST(:ids AS bigint[])) GROUP BY kind
-ON CONFLICT (measure, kind, at_most) DO UPDATE SET number = incident_tally.number + excluded.number
-"""
-
 # From when it opened last, by ix_incident_event_incident_id. Who takes an acknowledgement back and acknowledges again
 # was there in time all the same: only the first counts.
 _TOOK = """
@@ -53,7 +46,13 @@ ON CONFLICT (measure, kind, at_most) DO UPDATE SET
 def tally_opened(connection: Connection, incident_ids: Collection[int]) -> None:
     """Count these incidents, which opened in this transaction."""
     if incident_ids:
-        connection.execute(text(_OPENED), {"ids": list(incident_ids)})
+        statement = """
+            INSERT INTO incident_tally (measure, kind, at_most, number, seconds)
+            SELECT 'opened', kind, 'infinity', count(*), 0 FROM incident
+            WHERE id = ANY(CAST(:ids AS bigint[])) GROUP BY kind
+            ON CONFLICT (measure, kind, at_most) DO UPDATE SET number = incident_tally.number + excluded.number
+        """
+        connection.execute(text(statement), {"ids": list(incident_ids)})
 
 
 def tally_took(
@@ -64,8 +63,7 @@ def tally_took(
     An acknowledgement is counted before it stands in the timeline.
     """
     if incident_ids:
-        parameters = {"measure": measure, "ids": list(incident_ids), "bounds": list(BOUNDS)}
-        connection.execute(text(_TOOK), parameters)
+        connection.execute(text(_TOOK), {"measure": measure, "ids": list(incident_ids), "bounds": list(BOUNDS)})
 
 
 class Live(NamedTuple):
@@ -95,13 +93,6 @@ class IncidentFigures:
     resolved: Times
 
 
-# By ix_incident_open_pipeline_id, which has all that are not resolved.
-_LIVE = """
-SELECT kind, level, state, count(*) FROM incident WHERE state <> 'resolved'
-GROUP BY kind, level, state ORDER BY kind, level, state
-"""
-
-
 def read_figures(connection: Connection) -> IncidentFigures:
     """What Prometheus asks of incidents; every kind has a number."""
     tally = connection.execute(text("SELECT measure, kind, at_most, number, seconds FROM incident_tally")).all()
@@ -110,11 +101,15 @@ def read_figures(connection: Connection) -> IncidentFigures:
     for measure in ("acknowledged", "resolved"):
         rows = [row for row in tally if row.measure == measure]
         numbers = [sum(row.number for row in rows if row.at_most == bound) for bound in BOUNDS]
-        times[measure] = Times(
-            dict(zip(BOUNDS, accumulate(numbers), strict=True)), math.fsum(row.seconds for row in rows)
-        )
+        up_to = dict(zip(BOUNDS, accumulate(numbers), strict=True))
+        times[measure] = Times(up_to, math.fsum(row.seconds for row in rows))
+    # By ix_incident_open_pipeline_id, which has all that are not resolved.
+    statement = """
+        SELECT kind, level, state, count(*) FROM incident WHERE state <> 'resolved'
+        GROUP BY kind, level, state ORDER BY kind, level, state
+    """
     return IncidentFigures(
-        [Live(*row) for row in connection.execute(text(_LIVE))],
+        [Live(*row) for row in connection.execute(text(statement))],
         {kind.value: opened[kind.value] for kind in TEXTS},
         **times,
     )

@@ -1,7 +1,5 @@
 """The tasks about incidents. The keeper sweeps and looks at the queues by itself; the tasks do so when called."""
 
-from sqlalchemy import Connection
-
 from watcher_server.executions.reading import require_execution
 from watcher_server.incidents.backfills import tell_failed_backfill
 from watcher_server.incidents.failing import judge_failure
@@ -23,16 +21,12 @@ def judge_failure_task(pipeline_id: int, pipeline_execution_id: int) -> dict[str
         tell_failed_backfill(connection, pipeline_execution_id, alert_max_age_hours=max_age)
         opening = judge_failure(connection, pipeline_id, alert_max_age_hours=max_age)
         if opening is None:
-            return {"incident_id": None, "change": None, **_skipped(connection, pipeline_id, pipeline_execution_id)}
+            try:
+                require_execution(connection, pipeline_id, pipeline_execution_id)
+            except NotFoundError as error:
+                return {"incident_id": None, "change": None, "skipped": str(error)}
+            return {"incident_id": None, "change": None}
     return {"incident_id": opening.incident_id, "change": opening.change}
-
-
-def _skipped(connection: Connection, pipeline_id: int, pipeline_execution_id: int) -> dict[str, str]:
-    try:
-        require_execution(connection, pipeline_id, pipeline_execution_id)
-    except NotFoundError as error:
-        return {"skipped": str(error)}
-    return {}
 
 
 @watcher_task("sweep_incidents_task", status="Looking at open incidents...")

@@ -180,7 +180,7 @@ def tell(
     """
     for level, group in groupby(sorted(lines, key=itemgetter(0)), key=itemgetter(0)):
         of_level = [line for _, line in group]
-        for chosen in [of_level] if deliveries else _by_audience(connection, kind, level, of_level):
+        for chosen in [of_level] if deliveries else by_audience(connection, of_level, kind=kind, level=level):
             incident_ids = sorted({line.about.incident_id for line in chosen if line.about.incident_id is not None})
             key = _key(connection, kind, change, incident_ids)
             alert = NewAlert(
@@ -198,7 +198,8 @@ def tell(
                 mark_told(connection, incident_ids, change)
 
 
-def _by_audience(connection: Connection, kind: Kind, level: Level, lines: Sequence[Line]) -> Iterable[Sequence[Line]]:
+def by_audience(connection: Connection, lines: Sequence[Line], *, kind: str, level: Level) -> Iterable[Sequence[Line]]:
+    """The lines, together where the routes have them told together."""
     groups = group_subjects(connection, [line.about for line in lines], kind=kind, level=level)
     found: dict[Hashable, list[Line]] = {}
     for group, line in zip(groups, lines, strict=True):
@@ -226,38 +227,22 @@ def _key(connection: Connection, kind: Kind, change: str, incident_ids: Sequence
     return f"{kind}:{change}:{newest}"
 
 
-# Once people are told that it is over, nobody believes any more that it is open.
-_MARK_TOLD = """
-WITH told AS (
-    UPDATE incident SET
-        told_at = CASE WHEN state <> 'resolved' THEN now() END, speaks_at = NULL, tell_resolved_at = NULL,
-        held_by = NULL
-    WHERE id = ANY(CAST(:ids AS bigint[]))
-    RETURNING id
-)
-INSERT INTO incident_event (incident_id, change, actor, text)
-SELECT id, 'told', 'watcher', CAST(:change AS text) FROM told
-"""
-
-
 def mark_told(connection: Connection, incident_ids: Collection[int], change: str) -> None:
     """Note that people are told of this change of these incidents."""
     if incident_ids:
-        connection.execute(text(_MARK_TOLD), {"ids": list(incident_ids), "change": change})
-
-
-# What nobody knows to be over is not said to be.
-_ENDED_OTHERWISE = {"hand": "resolved by hand", "paused": "paused or muted"}
-_FLAPPING = "flapping: opened again for the fourth time within a day, and told once an hour at most until it is calm"
-
-_ROWS = """
-SELECT incident.id, incident.kind, incident.level, incident.subject, incident.detail, incident.since,
-    incident.pipeline_id, incident.execution_id, incident.resolved_at, incident.resolution,
-    coalesce(pipeline.display_name, pipeline.name) AS name
-FROM incident LEFT JOIN pipeline ON pipeline.id = incident.pipeline_id
-WHERE incident.id = ANY(CAST(:ids AS bigint[]))
-ORDER BY incident.kind, incident.resolution, incident.id
-"""
+        # Once people are told that it is over, nobody believes any more that it is open.
+        statement = """
+            WITH told AS (
+                UPDATE incident SET
+                    told_at = CASE WHEN state <> 'resolved' THEN now() END, speaks_at = NULL, tell_resolved_at = NULL,
+                    held_by = NULL
+                WHERE id = ANY(CAST(:ids AS bigint[]))
+                RETURNING id
+            )
+            INSERT INTO incident_event (incident_id, change, actor, text)
+            SELECT id, 'told', 'watcher', CAST(:change AS text) FROM told
+        """
+        connection.execute(text(statement), {"ids": list(incident_ids), "change": change})
 
 
 def tell_as(
@@ -270,7 +255,15 @@ def tell_as(
     """
     if not incident_ids:
         return
-    rows = connection.execute(text(_ROWS), {"ids": list(incident_ids)})
+    statement = """
+        SELECT incident.id, incident.kind, incident.level, incident.subject, incident.detail, incident.since,
+            incident.pipeline_id, incident.execution_id, incident.resolved_at, incident.resolution,
+            coalesce(pipeline.display_name, pipeline.name) AS name
+        FROM incident LEFT JOIN pipeline ON pipeline.id = incident.pipeline_id
+        WHERE incident.id = ANY(CAST(:ids AS bigint[]))
+        ORDER BY incident.kind, incident.resolution, incident.id
+    """
+    rows = connection.execute(text(statement), {"ids": list(incident_ids)})
     for (name, resolution), group in groupby(rows, key=attrgetter("kind", "resolution")):
         phrase = _phrase(Kind(name), change, resolution)
         lines = [_line(row, change) for row in group]
@@ -279,10 +272,13 @@ def tell_as(
 
 def _phrase(kind: Kind, change: str, resolution: str | None) -> str:
     if change == "resolved":
-        return _ENDED_OTHERWISE.get(resolution or "", TEXTS[kind].over)
+        # What nobody knows to be over is not said to be.
+        return {"hand": "resolved by hand", "paused": "paused or muted"}.get(resolution or "", TEXTS[kind].over)
     if change == "escalated":
         return f"still {kind}, and nobody has acknowledged it"
-    return _FLAPPING if change == "flapping" else f"still {kind}"
+    if change == "flapping":
+        return "flapping: opened again for the fourth time within a day, and told once an hour at most until it is calm"
+    return f"still {kind}"
 
 
 def _message(phrase: str, lines: Sequence[Line]) -> str:

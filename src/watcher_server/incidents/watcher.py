@@ -57,16 +57,14 @@ def suspect_itself(connection: Connection, settings: Settings) -> list[Suspicion
     return [*_no_worker(connection, up), *_overdue(connection, settings, up)]
 
 
-# The keeper samples the queues each minute, so a minute without a sample is one in which Watcher was down.
-_SAMPLED = """
-SELECT DISTINCT extract(epoch FROM date_trunc('minute', now()) - sampled_at)::int / 60 FROM queue_depth_sample
-WHERE sampled_at > now() - make_interval(mins => :most)
-"""
-
-
 def _minutes_up(connection: Connection) -> int:
     """For how many full minutes, this one included, Watcher has been up without a break; 15 at most."""
-    sampled = set(connection.scalars(text(_SAMPLED), {"most": _SILENT_MINUTES}))
+    # The keeper samples the queues each minute, so a minute without a sample is one in which Watcher was down.
+    statement = """
+        SELECT DISTINCT extract(epoch FROM date_trunc('minute', now()) - sampled_at)::int / 60 FROM queue_depth_sample
+        WHERE sampled_at > now() - make_interval(mins => :most)
+    """
+    sampled = set(connection.scalars(text(statement), {"most": _SILENT_MINUTES}))
     return next(minutes for minutes in count() if minutes not in sampled)
 
 
@@ -80,8 +78,7 @@ def _settle(connection: Connection, kind: Kind, found: Iterable[Suspicion]) -> N
     resolve(connection, [row.id for row in rows if row.subject not in suspected])
     known = {row.subject for row in rows}
     findings = [each.finding for subject, each in suspected.items() if each.may_open or subject in known]
-    openings = open_incidents(connection, kind, findings)
-    for opening in choose_speakers(connection, openings):
+    for opening in choose_speakers(connection, open_incidents(connection, kind, findings)):
         _tell(connection, kind, opening)
 
 
@@ -95,15 +92,13 @@ def _tell(connection: Connection, kind: Kind, opening: Opening) -> None:
     tell(connection, kind, opening.change, lambda _: finding.detail, [(opening.level, line)])
 
 
-_WORKERS = f"""
-SELECT max(seen_at) AS last_seen, bool_or({ALIVE}) AS lives,
-    (SELECT min(due_at) FROM outbox) AS waits_since
-FROM worker
-"""  # noqa: S608 - the condition is a constant
-
-
 def _no_worker(connection: Connection, up: int) -> Iterator[Suspicion]:
-    row = connection.execute(text(_WORKERS)).one()
+    statement = f"""
+        SELECT max(seen_at) AS last_seen, bool_or({ALIVE}) AS lives,
+            (SELECT min(due_at) FROM outbox) AS waits_since
+        FROM worker
+    """  # noqa: S608 - the condition is a constant
+    row = connection.execute(text(statement)).one()
     since = row.last_seen or row.waits_since
     if since is None or row.lives or datetime.now(UTC) - since <= timedelta(minutes=_WITHOUT_WORKER_MINUTES):
         return
@@ -148,14 +143,6 @@ def _last_heard(connection: Connection) -> datetime | None:
     return max(filter(None, (*reported, *ended)), default=None)
 
 
-# Of two pipelines at least: more likely the network or the scheduler is away than every pipeline at once.
-_MISSED = """
-SELECT min(expected_at) AS since, count(DISTINCT pipeline_id) AS pipelines
-FROM missed_run_log
-WHERE evaluated_at > now() - make_interval(mins => :minutes) AND expected_at > now() - interval '1 day'
-HAVING count(DISTINCT pipeline_id) >= 2
-"""
-
 # It lasts until somebody is heard.
 _SILENT_SINCE = """
 SELECT max(greatest(opened_at, since)) FROM incident
@@ -171,7 +158,14 @@ def _silence(connection: Connection, up: int) -> Iterator[Suspicion]:
         return
     if heard is None or not timedelta(minutes=_SILENT_MINUTES) < now - heard < timedelta(days=_KNOWN_DAYS):
         return
-    row = connection.execute(text(_MISSED), {"minutes": _SILENT_MINUTES}).one_or_none()
+    # Of two pipelines at least: more likely the network or the scheduler is away than every pipeline at once.
+    statement = """
+        SELECT min(expected_at) AS since, count(DISTINCT pipeline_id) AS pipelines
+        FROM missed_run_log
+        WHERE evaluated_at > now() - make_interval(mins => :minutes) AND expected_at > now() - interval '1 day'
+        HAVING count(DISTINCT pipeline_id) >= 2
+    """
+    row = connection.execute(text(statement), {"minutes": _SILENT_MINUTES}).one_or_none()
     if row is not None:
         detail = (
             f"Silence: all runs that were due in the last {_SILENT_MINUTES} minutes were missed, of {row.pipelines:,}"
@@ -182,5 +176,4 @@ def _silence(connection: Connection, up: int) -> Iterator[Suspicion]:
 
 def _broken(channel: BrokenChannel) -> Finding:
     what = "is gone" if channel.gone else "does not deliver"
-    detail = f"The channel '{channel.name}' {what}: {channel.last_error}"
-    return Finding(channel.since, detail, subject=channel.name)
+    return Finding(channel.since, f"The channel '{channel.name}' {what}: {channel.last_error}", subject=channel.name)

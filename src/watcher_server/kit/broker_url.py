@@ -58,11 +58,7 @@ def bracketed(host: str) -> str:
 
 
 def parse_broker_url(url: str) -> BrokerUrl:
-    """Take the URL apart.
-
-    Raises:
-        ValueError: Watcher cannot use it. The message quotes no password.
-    """
+    """Take the URL apart; raises ValueError if Watcher cannot use it. The message quotes no password."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in SCHEMES:
         listed = ", ".join(f"{known}://" for known in SCHEMES[:-1])
@@ -73,6 +69,9 @@ def parse_broker_url(url: str) -> BrokerUrl:
     if "@" in raw_query or "#" in rest:
         raise ValueError(_NOT_A_URL)
     query = _read_query(scheme, raw_query)
+    prefix = query.get("prefix", "")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise ValueError("has a prefix that cannot be: up to 50 letters, digits, dots, colons, hyphens and underscores")
     where = _read_socket(place) if scheme == "redis+socket" else _read_servers(scheme, place)
     return BrokerUrl(
         scheme=scheme,
@@ -81,7 +80,7 @@ def parse_broker_url(url: str) -> BrokerUrl:
         username=where.username or query.get("username"),
         password=where.password or query.get("password"),
         database=_read_database(query.get("virtual_host") or query.get("db") or where.database),
-        prefix=_read_prefix(query.get("prefix", "")),
+        prefix=prefix,
         tls=_read_tls(query) if scheme in {"rediss", "sentinels"} else None,
         **{name: query.get(name) for name in _OF_SENTINEL},
     )
@@ -127,17 +126,14 @@ def _read_query(scheme: str, raw: str) -> dict[str, str]:
             encrypted = "sentinels" if scheme == "sentinel" else "rediss"
             raise ValueError(f"has {name}, and {scheme}:// is not encrypted: write {encrypted}://")
         if name not in known:
+            known_text = f"known are {', '.join(sorted(known))}"
             shown = name if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name) else "an option"
-            raise ValueError(f"has {shown}, which means nothing with {scheme}://: leave it out; {_known_text(known)}")
+            raise ValueError(f"has {shown}, which means nothing with {scheme}://: leave it out; {known_text}")
     if scheme.startswith("sentinel") and not query.get("master_name"):
         raise ValueError(
             "does not say which primary the Sentinels are asked for: add ?master_name=NAME, as in their configuration"
         )
     return query
-
-
-def _known_text(known: set[str]) -> str:
-    return f"known are {', '.join(sorted(known))}"
 
 
 def _read_login(login: str) -> tuple[str | None, str | None]:
@@ -170,15 +166,8 @@ def _read_database(text: str) -> int:
     return int(number or 0)
 
 
-def _read_prefix(prefix: str) -> str:
-    if prefix and not _PREFIX.fullmatch(prefix):
-        raise ValueError("has a prefix that cannot be: up to 50 letters, digits, dots, colons, hyphens and underscores")
-    return prefix
-
-
 def _read_tls(query: dict[str, str]) -> dict[str, str]:
-    demanded = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
-    if demanded != "required":
+    if query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_") != "required":
         raise ValueError(
             "switches the check of the broker's certificate off (ssl_cert_reqs): leave that out, and name the file of "
             "the authority that signed it with ssl_ca_certs, or the certificate itself if it signed itself"

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
-
 _LONGEST = timedelta(days=3650)
 # From here on nobody asks for milliseconds.
 _WHOLE_FROM_SECONDS = 10

@@ -32,11 +32,7 @@ def normalize_text(value: Any) -> Any:
 
 
 def check_no_nul(value: str) -> str:
-    """The text, which PostgreSQL can store.
-
-    Raises:
-        ValueError: it contains a NUL character.
-    """
+    """The text, which PostgreSQL can store; raises ValueError if it contains a NUL character."""
     if "\x00" in value:
         raise ValueError("must not contain a NUL character")
     return value
@@ -59,9 +55,7 @@ def _watermark_text(value: Any) -> Any:
         raise ValueError("must be text, an integer, a date or a datetime")  # noqa: TRY004 - pydantic reports only ValueError
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    return value
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -74,11 +68,7 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def check_within_a_year(moment: datetime) -> datetime:
-    """The moment.
-
-    Raises:
-        ValueError: it lies further ahead than what somebody asked for may last.
-    """
+    """The moment; raises ValueError if it lies further ahead than what somebody asked for may last."""
     if moment - datetime.now(UTC) > _LONGEST_QUIET:
         raise ValueError("must lie within a year")
     return moment

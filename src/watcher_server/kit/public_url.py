@@ -16,11 +16,7 @@ def within(root: str, path: str) -> str:
 
 
 def check_public_url(public_url: str | None) -> str | None:
-    """The URL, if its path can stand before every link.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """The URL, if its path can stand before every link; raises ValueError if it cannot."""
     if not re.fullmatch(r"(/[\w.~-]+)*", root_of(public_url), flags=re.ASCII):
         raise ValueError("has a path with other characters than letters, digits and . _ ~ -: give Watcher a plain one")
     return public_url

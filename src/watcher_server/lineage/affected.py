@@ -1,6 +1,6 @@
 """What is affected: addresses below one to which no data comes, because a pipeline that writes it fails or is late."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -62,10 +62,6 @@ async def _read_causes(session: AsyncSession, ids: Collection[int]) -> Mapping[i
     if not pipeline_ids:
         return {}
     rows = (await session.execute(text(_CAUSES), {"pipeline_ids": pipeline_ids, "ids": list(ids)})).all()
-    statuses = await _read_statuses(session, {row.cause_id for row in rows})
+    causes = sorted({row.cause_id for row in rows})
+    statuses = await read_address_statuses(session, causes) if causes else {}
     return {row.id: Cause(row.cause_id, row.name, statuses[row.cause_id]) for row in rows}
-
-
-async def _read_statuses(session: AsyncSession, ids: Iterable[int]) -> Mapping[int, Status]:
-    found = sorted(ids)
-    return await read_address_statuses(session, found) if found else {}

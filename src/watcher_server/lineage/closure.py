@@ -3,8 +3,8 @@
 The rows of depth 1 are the edges that the closure knows, and every other row follows from these. A rebuild compares
 them with the edges of the pipelines, finds the sources whose rows can change by the difference, and walks from these.
 Sources that it does not reach within one transaction become rows of ``address_lineage_pending``, and the next
-transaction of any rebuild goes on with them. So no transaction is long, committed work is never lost, and any number of
-rebuilds, in any order, end in the same rows.
+transactions of any rebuild go on with them, two at once. So no transaction is long, committed work is never lost, and
+any number of rebuilds, in any order, end in the same rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,15 @@ from watcher_server.lineage.traversal import Graph, traverse
 from watcher_server.lineage.walk import ClosureChange, write_narrow_walks, write_walks
 
 # Rows that one transaction walks: a few seconds of work.
-_PART_ROWS = 500_000
+PART_ROWS = 500_000
+# Rows that the first transaction of a rebuild walks, which others wait for. Two walkers share the rest.
+_FIRST_PART_ROWS = 100_000
 # With more changed edges than this, walking from everything upstream is quicker than tracing what each edge changes.
 _MOST_EDGES_TRACED = 1_000
 # With no more changed targets than this, only the paths to what they lead to are walked.
 _MOST_ENDS_NARROWED = 100
+# Sources that a walker claims at once. It leaves those to others that its part does not reach.
+_MOST_SOURCES_CLAIMED = 2_000
 # After this number of rows came or went, the planner's statistics of the table are wrong.
 _ROWS_TO_ANALYZE = 50_000
 
@@ -32,10 +36,6 @@ Report = Callable[[str, int], None]
 class _Edges(NamedTuple):
     sources: list[int]
     targets: list[int]
-
-    @property
-    def number(self) -> int:
-        return len(self.sources)
 
     def parameters(self) -> dict[str, list[int]]:
         return {"sources": self.sources, "targets": self.targets}
@@ -48,7 +48,7 @@ def rebuild_part(
     report: Report = lambda _step, _progress: None,
     *,
     everything: bool = False,
-    most_rows: int = _PART_ROWS,
+    most_rows: int = PART_ROWS,
 ) -> int:
     """Bring the closure up to date around these addresses, as far as one transaction goes; how many sources remain.
 
@@ -60,7 +60,7 @@ def rebuild_part(
 
     The addresses are ends of edges that came or went; ids of no address are ignored. With ``everything`` it walks from
     all of them, also where no edge has changed, which mends rows that something else broke. Once it has walked
-    ``most_rows`` rows, it stops.
+    ``most_rows`` rows, or 100,000, it stops.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REBUILD_LOCK})
     connected = sorted(set(connected_addresses))
@@ -71,6 +71,7 @@ def rebuild_part(
     _write_edges(connection, added, removed, change)
     sources = pending | affected
     if not sources:
+        _analyze_if_much_changed(connection, change)
         return 0
     ends = {*added.targets, *removed.targets}
     graph = _read_graph(connection, sources | ends)
@@ -86,14 +87,39 @@ def rebuild_part(
         done = before + walked
         report(f"Walked from {done:,} of {total:,} addresses", 100 * done // total)
 
+    most_rows = min(most_rows, _FIRST_PART_ROWS)
     walked = write_walks(connection, graph, sorted(sources), change, most_rows=most_rows, report=report_walked)
     remaining = sources.difference(walked)
     if pending or remaining:
         connection.execute(text(_FORGET_WALKED), {"walked": walked})
         connection.execute(text(_REMEMBER_REMAINING), {"remaining": sorted(remaining)})
-    if not remaining and change.rows_inserted + change.rows_deleted >= _ROWS_TO_ANALYZE:
-        connection.execute(text(_ANALYZE))
+    if not remaining:
+        _analyze_if_much_changed(connection, change)
     return len(remaining)
+
+
+# Rows that another walker has locked are its own. A walker that dies leaves its rows unlocked.
+_CLAIM = """
+SELECT source_address_id FROM address_lineage_pending ORDER BY source_address_id LIMIT :most FOR UPDATE SKIP LOCKED
+"""
+
+
+def walk_remaining(
+    connection: Connection, change: ClosureChange, report: Callable[[int], None], *, most_rows: int = PART_ROWS
+) -> bool:
+    """Walk from sources that a rebuild left over and no other transaction walks from; whether there were any.
+
+    Any number of transactions do so at once: each writes the rows of its own sources only, from the edges that the
+    closure knows. These change in :func:`rebuild_part` alone, which waits for all of them, as they wait for it.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REBUILD_LOCK})
+    sources = connection.scalars(text(_CLAIM), {"most": _MOST_SOURCES_CLAIMED}).all()
+    if not sources:
+        return False
+    graph = _read_graph(connection, set(sources))
+    walked = write_walks(connection, graph, sources, change, most_rows=most_rows, report=report)
+    connection.execute(text(_FORGET_WALKED), {"walked": walked})
+    return True
 
 
 # By the primary keys of both.
@@ -163,6 +189,11 @@ ON CONFLICT DO NOTHING
 _ANALYZE = "ANALYZE address_lineage_closure (source_address_id, target_address_id, depth)"
 
 
+def _analyze_if_much_changed(connection: Connection, change: ClosureChange) -> None:
+    if change.rows >= _ROWS_TO_ANALYZE:
+        connection.execute(text(_ANALYZE))
+
+
 # Every part of a path of the closure is a path of the closure: a removed edge touches the rows of those sources whose
 # path to the edge's target ends with that edge. By ix_address_lineage_closure_target_address_id.
 _THROUGH_REMOVED = """
@@ -192,7 +223,7 @@ FROM unnest(CAST(:ends AS bigint[])) AS wanted (id) JOIN address_lineage_closure
 
 def _find_affected(connection: Connection, added: _Edges, removed: _Edges) -> set[int]:
     """The sources with rows that change when the edges are added and removed; with many edges, also other sources."""
-    if added.number + removed.number > _MOST_EDGES_TRACED:
+    if len(added.sources) + len(removed.sources) > _MOST_EDGES_TRACED:
         ends = sorted({*added.sources, *removed.targets})
         return set(connection.scalars(text(_UPSTREAM), {"ends": ends}))
     through = connection.scalars(text(_THROUGH_REMOVED), removed.parameters()).all()

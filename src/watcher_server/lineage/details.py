@@ -82,11 +82,7 @@ WHERE place <= :limit
 
 
 async def read_details(session: AsyncSession, address_id: int) -> Details:
-    """What is known of the address.
-
-    Raises:
-        NotFoundError: no such address.
-    """
+    """What is known of the address; raises NotFoundError if there is none."""
     address = await find(session, Address, address_id)
     address_type = await find(session, AddressType, address.address_type_id)
     counts = (await session.execute(text(_COUNTS), {"address_id": address_id})).one()

@@ -43,10 +43,7 @@ async def read_graph(
     """The address, what it reaches within ``depth`` hops (all without it), and the direct edges among these.
 
     Of more than ``limit`` addresses, the nearest; of those equally near, the first by id. Of more than ``MOST_EDGES``
-    edges, those among the nearest addresses.
-
-    Raises:
-        NotFoundError: no such address.
+    edges, those among the nearest addresses. Raises NotFoundError if there is no such address.
     """
     await find(session, Address, address_id)
     found = await find_surroundings(session, address_id, direction, depth or ALL, limit=limit)
@@ -68,7 +65,7 @@ async def read_graph(
             pipeline_id=pipeline.id,
             pipeline_name=pipeline.name,
             pipeline_type_name=pipeline.type_name,
-            pipeline_metadata=metadata[pipeline.id],
+            pipeline_metadata=metadata.get(pipeline.id),
             pipeline_active=pipeline.active,
             origin=edge.origins[pipeline.id],
         )
@@ -106,16 +103,11 @@ JOIN address_type ON address_type.id = address.address_type_id
 ORDER BY address.id
 """
 
-
+# In this order come the rows, for the metadata is shown last.
 _NODE_COLUMNS: list[ColumnClause[Any]] = [
-    column("id"),
-    column("name"),
-    column("display_name"),
-    column("address_type_name"),
-    column("address_type_group_name"),
+    *map(column, ("id", "name", "display_name", "address_type_name", "address_type_group_name")),
+    *map(column, ("hidden_upstream", "hidden_downstream")),
     column("address_metadata", JSONB),
-    column("hidden_upstream"),
-    column("hidden_downstream"),
 ]
 
 
@@ -124,7 +116,21 @@ async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[
     nodes = show_metadata(text(_NODES).columns(*_NODE_COLUMNS).subquery(), "address_metadata")
     rows = (await session.execute(nodes, {"ids": ids})).all()
     statuses = await read_address_statuses(session, ids)
-    return [GraphNode(**row._asdict(), depth=depths.get(row.id, 0), status=statuses[row.id]) for row in rows]
+    return [
+        GraphNode(
+            id=id_,
+            name=name,
+            display_name=display_name,
+            address_type_name=type_name,
+            address_type_group_name=group_name,
+            address_metadata=metadata,
+            depth=depths.get(id_, 0),
+            status=statuses[id_],
+            hidden_upstream=hidden_upstream,
+            hidden_downstream=hidden_downstream,
+        )
+        for id_, name, display_name, type_name, group_name, hidden_upstream, hidden_downstream, metadata in rows
+    ]
 
 
 # By ix_address_lineage_downstream.
@@ -167,9 +173,10 @@ async def read_edges(session: AsyncSession, ids: Sequence[int], most: int) -> li
 
 
 async def _read_pipeline_metadata(session: AsyncSession, edges: Counter[int]) -> dict[int, dict[str, Any] | None]:
-    """The metadata of each pipeline; the marker for those whose edges would repeat it too often for an answer."""
+    """The metadata of each pipeline that has any; the marker where edges would repeat it too often for an answer."""
     ids = literal(list(edges), ARRAY(BigInteger))
-    pipelines = select(Pipeline.id, Pipeline.pipeline_metadata).where(Pipeline.id == any_(ids)).subquery()
+    has_any = Pipeline.pipeline_metadata.is_not(None)
+    pipelines = select(Pipeline.id, Pipeline.pipeline_metadata).where(Pipeline.id == any_(ids), has_any).subquery()
     found: dict[int, dict[str, Any] | None] = {}
     left = MOST_BYTES_PER_ANSWER
     for row in await session.execute(show_metadata(pipelines, "pipeline_metadata")):

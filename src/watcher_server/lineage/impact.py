@@ -70,8 +70,7 @@ async def read_reach(
 ) -> Reach:
     """What the address feeds, or with ``upstream`` what feeds it, up to ``max_depth`` hops: nearest first, then by id.
 
-    Raises:
-        NotFoundError: no such address.
+    Raises NotFoundError if there is no such address.
     """
     await find(session, Address, address_id)
     closure = AddressLineageClosure

@@ -56,7 +56,6 @@ class Places:
 
     @property
     def total(self) -> int:
-        """How many there are."""
         return self.rows[0].total if self.rows else 0
 
 

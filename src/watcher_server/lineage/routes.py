@@ -36,13 +36,6 @@ router = APIRouter(route_class=JsonRoute, tags=["lineage"])
 MaxDepth = Annotated[Depth | None, Query(description="The greatest distance in hops; all without it.")]
 
 
-# What a client is told whose lineage was not loaded.
-WHAT_TO_DO = (
-    "The lineage of a pipeline is kept after its first successful run. Send this request again with "
-    '"replace": true to replace it, or set load_lineage with PATCH /pipeline.'
-)
-
-
 @ingest_router.post(
     "/address_lineage",
     status_code=201,
@@ -84,7 +77,10 @@ def _skipped(pipeline_id: int) -> Response:
         pipeline_id=pipeline_id,
         lineage_relationships_created=0,
         message=f"lineage relationships not created: load_lineage is not set for pipeline {pipeline_id}",
-        what_to_do=WHAT_TO_DO,
+        what_to_do=(
+            "The lineage of a pipeline is kept after its first successful run. Send this request again with "
+            '"replace": true to replace it, or set load_lineage with PATCH /pipeline.'
+        ),
     )
     return json_answer(skipped)
 

@@ -1,5 +1,6 @@
 """The HTTP shapes of lineage."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -54,7 +55,9 @@ class AddressLineageSkipped(AddressLineageLoaded):
     what_to_do: str
 
 
-class GraphNode(ResponseBody):
+# Thousands of these are in an answer: as models, each would be checked by itself.
+@dataclass(frozen=True, slots=True)
+class GraphNode:
     """An address in the lineage graph.
 
     ``depth`` is its distance in hops from the address in the request, below zero when it is upstream. The two numbers
@@ -78,7 +81,8 @@ class GraphNode(ResponseBody):
         return self.display_name or self.name
 
 
-class GraphEdge(ResponseBody):
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
     """One pipeline's direct edge between two addresses of the graph.
 
     ``origin`` is ``declared`` (by a request or dbt's files) or ``openlineage`` (seen in events).

@@ -27,10 +27,7 @@ async def load_lineage(session: AsyncSession, body: AddressLineagePost) -> int |
     None, and nothing changes, when the pipeline's ``load_lineage`` is false and the body does not ask to replace. Two
     loads of one pipeline take turns. A task rebuilds the closure around the ends of the old and the new edges. It does
     so even when no edge changed, to complete an earlier rebuild around them that failed.
-
-    Raises:
-        NotFoundError: no such pipeline.
-        InvalidFieldError: more edges than a pipeline can have.
+    Raises NotFoundError if there is no such pipeline, InvalidFieldError for more edges than one can have.
     """
     # The lock lets runs of the pipeline start meanwhile: they only refer to its key.
     pipeline = (

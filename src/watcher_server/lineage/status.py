@@ -9,7 +9,6 @@ from watcher_server.pipelines.status import Status, read_pipeline_statuses, wors
 
 
 async def read_address_statuses(session: AsyncSession, address_ids: Sequence[int]) -> dict[int, Status]:
-    """The status of each of these addresses."""
     # By ix_address_lineage_upstream.
     statement = """
         SELECT DISTINCT target_address_id, pipeline_id

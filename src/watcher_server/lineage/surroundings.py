@@ -25,6 +25,8 @@ SIDES = {
     Direction.DOWNSTREAM: (Side.DOWNSTREAM,),
     Direction.BOTH: (Side.UPSTREAM, Side.DOWNSTREAM),
 }
+# A tuple, because going through the members of an enumeration is slow, and it is done for each address.
+_BOTH_SIDES = SIDES[Direction.BOTH]
 ALL = 2**31 - 1
 # With this many hops left, neighbours of neighbours are read too: a chain of 5,000 would take a statement for each hop.
 _FAR = 20
@@ -121,7 +123,7 @@ class Surroundings:
             return []
         self.distance.setdefault(address_id, distance)
         changed = []
-        for side in Side:
+        for side in _BOTH_SIDES:
             opening = address_id, side
             left = hops if side in sides else 0
             if left > self.hops_left.get(opening, -1):

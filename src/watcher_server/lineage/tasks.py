@@ -10,6 +10,7 @@ from watcher_server.database.rows import find_missing
 from watcher_server.lineage.closure import rebuild_part
 from watcher_server.lineage.service import NO_PIPELINE
 from watcher_server.lineage.walk import ClosureChange
+from watcher_server.lineage.walkers import walk_together
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.tasking.sending.task import report_progress, task_transaction, watcher_task
 
@@ -25,6 +26,9 @@ def address_lineage_closure_rebuild_task(connected_addresses: list[int], pipelin
         everything = pipeline_id == NO_PIPELINE
         skipped = _skipped(connection, connected_addresses, pipeline_id)
         remaining = rebuild_part(connection, connected_addresses, change, report_progress, everything=everything)
+    if remaining:
+        walk_together(task_transaction, change, remaining, report_progress)
+    # None remains, unless other rebuilds left theirs meanwhile, or one of these died.
     while remaining:
         with task_transaction() as connection:
             remaining = rebuild_part(connection, (), change, report_progress)

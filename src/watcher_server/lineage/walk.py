@@ -1,8 +1,10 @@
 """Walking the graph from a source, as rows of the closure, and writing the rows that differ from those stored."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 # Rows compared at a time. This bounds the memory of a rebuild, whatever the size of the closure.
 _BATCH_ROWS = 20_000
+# Bytes of paths that are brought into the order of targets at a time: those of about 10,000 rows, unless they are long.
+_BATCH_BYTES = 1_000_000
 
 # A source, and its rows of the closure as lines of COPY's text format.
 Walk = tuple[int, list[str]]
@@ -28,6 +32,18 @@ class ClosureChange:
     rows_inserted: int = 0
     rows_updated: int = 0
     rows_deleted: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows came or went."""
+        return self.rows_inserted + self.rows_deleted
+
+    def add(self, other: "ClosureChange") -> None:
+        """Count in what another walker did."""
+        self.sources += other.sources
+        self.rows_inserted += other.rows_inserted
+        self.rows_updated += other.rows_updated
+        self.rows_deleted += other.rows_deleted
 
 
 def walk(graph: Graph, source: int, wanted: Set[int] | None = None) -> Walk:
@@ -64,30 +80,49 @@ class _Ids(dict[int, bytes]):
         return written
 
 
-def walk_deeper(graph: Graph, source: int, ids: _Ids) -> list[bytes]:
-    """The rows of all that lies more than one edge away, in COPY's binary format and in the order of the primary key.
+@dataclass
+class DeepRows:
+    """Rows of all that lies more than one edge from some sources, in COPY's binary format.
 
-    In that order each row finds the page of the index that the last one used.
+    They leave in the order of targets. One source after the other, each row would go to another page of the index of
+    targets, and PostgreSQL would spend half of its time on finding these.
     """
-    head = _FOUR_FIELDS + ids[source]
-    rows: list[bytes] = []
-    seen = {source}
-    last = [(source, ids[source])]
-    depth = 0
-    while last:
-        depth += 1
-        reached = []
-        for here, path in last:
-            for there in graph.get(here, ()):
-                if there not in seen:
-                    seen.add(there)
-                    reached.append((there, path + ids[there]))
-        if depth > 1:
-            array = _DEPTH_AND_ARRAY.pack(4, depth, 20 + len(ids[source]) * (depth + 1), 1, 0, 20, depth + 1, 1)
-            rows += [head + ids[there] + array + path for there, path in reached]
-        last = reached
-    rows.sort()
-    return rows
+
+    ids: _Ids = field(default_factory=_Ids)
+    by_target: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+    size: int = 0
+
+    def walk(self, graph: Graph, source: int) -> int:
+        """Add the rows of a source, which comes after the others by id; how many there are."""
+        ids, by_target, first = self.ids, self.by_target, self.ids[source]
+        head = _FOUR_FIELDS + first
+        seen = {source}
+        last = [(source, first)]
+        depth = number = 0
+        while last:
+            depth += 1
+            reached = []
+            for here, path in last:
+                for there in graph.get(here, ()):
+                    if there not in seen:
+                        seen.add(there)
+                        reached.append((there, path + ids[there]))
+            if depth > 1:
+                length = len(first) * (depth + 1)
+                array = _DEPTH_AND_ARRAY.pack(4, depth, 20 + length, 1, 0, 20, depth + 1, 1)
+                for there, path in reached:
+                    by_target[there].append(head + ids[there] + array + path)
+                number += len(reached)
+                self.size += len(reached) * length
+            last = reached
+        return number
+
+    def take(self) -> bytes:
+        """All rows, which are forgotten here."""
+        taken = b"".join(chain.from_iterable(self.by_target[target] for target in sorted(self.by_target)))
+        self.by_target.clear()
+        self.size = 0
+        return taken
 
 
 @dataclass
@@ -131,15 +166,16 @@ def write_walks(
     walks go on. The rows of the remaining sources are compared with the stored ones.
     """
     bare = set(connection.scalars(text(_BARE_SOURCES), {"sources": list(sources)}))
-    budget, ids = _Budget(most_rows, report), _Ids()
+    budget, deep = _Budget(most_rows, report), DeepRows()
     with _copy(connection, f"{_COPY_IN} (FORMAT binary)") as copy:
         copy.write(_BINARY_START)
         for source in budget.take(source for source in sources if source in bare):
-            rows = walk_deeper(graph, source, ids)
-            copy.write(b"".join(rows))
-            budget.rows_left -= len(rows)
-            change.rows_inserted += len(rows)
-        copy.write(_BINARY_END)
+            number = deep.walk(graph, source)
+            budget.rows_left -= number
+            change.rows_inserted += number
+            if deep.size >= _BATCH_BYTES:
+                copy.write(deep.take())
+        copy.write(deep.take() + _BINARY_END)
 
     def walks_to_compare() -> Iterator[Walk]:
         for source in budget.take(source for source in sources if source not in bare):
@@ -162,7 +198,8 @@ def write_narrow_walks(
     change.sources += len(sources)
 
 
-# Rebuilds take turns, and the request that creates an address writes only its row of depth 0: COPY meets no conflict.
+# One transaction at a time walks from a source, and the request that creates an address writes only its row of depth 0:
+# COPY meets no conflict.
 _COPY_IN = """
 COPY address_lineage_closure (source_address_id, target_address_id, depth, lineage_path) FROM STDIN
 """

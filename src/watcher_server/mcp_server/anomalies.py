@@ -2,42 +2,32 @@
 
 from datetime import UTC, datetime, timedelta
 
-from watcher_server.anomalies.events import (
-    EventFilter,
-    FlaggedRun,
-    FoundEvent,
-    count_events,
-    find_events,
-    read_flagged_runs,
-)
+from watcher_server.anomalies import events
 from watcher_server.kit.text import plural
 from watcher_server.mcp_server.answer import Answer, moment, number, quoted
 from watcher_server.mcp_server.arguments import Anomalies
 from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.lookup import find_pipeline
 
-_MOST_LISTED = 40
-_MOST_COUNTED = 10_000
-
 
 async def answer_anomalies(context: Context, wanted: Anomalies) -> Answer:
     """The events of anomalies, the latest first: metric, range, value, and in how many runs in a row."""
     session, until = context.session, datetime.now(UTC) + timedelta(days=1)
     pipeline = await find_pipeline(session, wanted.pipeline) if wanted.pipeline else None
-    filter_ = EventFilter(
+    filter_ = events.EventFilter(
         until - timedelta(days=wanted.days + 1), until, metric=wanted.metric, pipeline=pipeline and pipeline.name
     )
-    total = await count_events(session, filter_, most=_MOST_COUNTED)
-    events = await find_events(session, filter_, limit=_MOST_LISTED, offset=0)
-    runs = await read_flagged_runs(session, [found.event.id for found in events], 1)
-    lines = [_line(context, found, runs.get(found.event.id, [])) for found in events]
+    total = await events.count_events(session, filter_, most=10_000)
+    shown = await events.find_events(session, filter_, limit=40, offset=0)
+    runs = await events.read_flagged_runs(session, [found.event.id for found in shown], 1)
+    lines = [_line(context, found, runs.get(found.event.id, [])) for found in shown]
     answer = Answer()
     title = f"Anomalies of the last {plural(wanted.days, 'day')}{'' if pipeline is None else f' of {pipeline}'}"
     answer.rows(title, lines, total=total, narrow="narrow it by pipeline, metric or days", most=7_000)
     return answer
 
 
-def _line(context: Context, found: FoundEvent, runs: list[FlaggedRun]) -> str:
+def _line(context: Context, found: events.FoundEvent, runs: list[events.FlaggedRun]) -> str:
     event = found.event
     accepted = "" if event.accepted_at is None else ", taken for the new normal"
     value = "".join(

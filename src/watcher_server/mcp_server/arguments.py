@@ -11,8 +11,6 @@ from watcher_server.incidents.reading import WantedState
 from watcher_server.kit.fields import BIGINT_MAX, SearchText, check_no_nul
 from watcher_server.lineage.schemas import Depth
 
-_LONGEST_QUIET_HOURS = 24 * 365
-
 
 def _as_text(value: object) -> object:
     """A number as text, so that an id may come as either."""
@@ -32,7 +30,7 @@ Named = Annotated[
     BeforeValidator(lambda value: check_no_nul(value) if isinstance(value, str) else value),
 ]
 Number = Annotated[int, BeforeValidator(_without_mark, json_schema_input_type=int), Field(ge=1, le=BIGINT_MAX)]
-Hours = Annotated[float, Field(gt=0, le=_LONGEST_QUIET_HOURS)]
+Hours = Annotated[float, Field(gt=0, le=24 * 365)]
 PipelineName = Annotated[Named, Field(description="The name of a pipeline, a part of it, or its id.")]
 
 

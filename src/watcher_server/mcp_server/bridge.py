@@ -8,24 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import mcp_types as types
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    CallToolRequestParams,
-    CallToolResult,
-    ListToolsResult,
-    PaginatedRequestParams,
-    TextContent,
-)
 
 from watcher_server import __version__
-
-# The longest that a statement of the server may take, and some.
-_TIMEOUT_SECONDS = 60
 
 
 class NoServerError(Exception):
@@ -46,7 +37,8 @@ async def serve_stdio(url: str, token: str | None) -> None:
 @asynccontextmanager
 async def _connect(url: str, token: str | None) -> AsyncIterator[Client]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    async with httpx2.AsyncClient(headers=headers, timeout=_TIMEOUT_SECONDS) as http:
+    # The longest that a statement of the server may take, and some.
+    async with httpx2.AsyncClient(headers=headers, timeout=60) as http:
         await _check(http, url)
         async with Client(streamable_http_client(f"{url}/mcp", http_client=http)) as remote:
             yield remote
@@ -62,9 +54,8 @@ async def _check(http: httpx2.AsyncClient, url: str) -> None:
         raise NoServerError(
             f"No Watcher answers at {url} ({error or type(error).__name__}): set WATCHER_URL to its address."
         ) from None
-    if answer.is_success:
-        return
-    raise NoServerError(f"{url}/mcp answers {answer.status_code}: {_detail(answer)}")
+    if not answer.is_success:
+        raise NoServerError(f"{url}/mcp answers {answer.status_code}: {_detail(answer)}")
 
 
 def _detail(answer: httpx2.Response) -> str:
@@ -76,15 +67,17 @@ def _detail(answer: httpx2.Response) -> str:
 
 
 def _server(remote: Client) -> Server[Any]:
-    async def list_tools(_call: ServerRequestContext[Any], _page: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(
+        _call: ServerRequestContext[Any], _page: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         return await remote.list_tools()
 
-    async def call_tool(_call: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(_call: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
         try:
             return await remote.call_tool(params.name, params.arguments)
         except MCPError as error:
             away = f"Watcher did not answer: {error}. Try again in a moment."
-            return CallToolResult(content=[TextContent(text=away)], is_error=True)
+            return types.CallToolResult(content=[types.TextContent(text=away)], is_error=True)
 
     return Server(
         "watcher",

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from watcher_server.anomalies.corrections import unflag_anomaly
 from watcher_server.anomalies.schemas import Unflag as Flags
+from watcher_server.database.asking import ask
 from watcher_server.executions.reading import read_run
 from watcher_server.incidents.changes import change_incident
 from watcher_server.incidents.detail import find_incident
@@ -38,24 +39,19 @@ async def snooze(context: Context, wanted: Snooze) -> Answer:
         incident = await _change(context, wanted.incident, snooze=Quiet.TIME, snoozed_until=until)
         return _changed(context, incident, f"snoozed until {moment(until)}")
     incident = await _change(context, wanted.incident, snooze=Quiet(wanted.until or ""))
-    return _changed(
-        context, incident, "snoozed until " + ("its next run" if wanted.until == "next_run" else "it is worse")
-    )
+    end = "its next run" if wanted.until == "next_run" else "it is worse"
+    return _changed(context, incident, f"snoozed until {end}")
 
 
 async def _change(context: Context, incident_id: int, **changes: object) -> ListedIncident:
     """Change the incident as it is now; who changes it at the same moment is not overwritten, but refused."""
-    connection = await context.session.connection()
-    seen = await connection.run_sync(find_incident, incident_id)
+    seen = await ask(context.session, find_incident, incident_id)
     body = IncidentPatch.model_validate({"version": seen.version, **changes})
-    return await connection.run_sync(change_incident, incident_id, body, context.actor)
+    return await ask(context.session, change_incident, incident_id, body, context.actor)
 
 
 def _changed(context: Context, incident: ListedIncident, what: str) -> Answer:
-    answer = Answer()
-    answer.say(f"Done: {head(incident)} is {what}.")
-    answer.say(f"To take it back: {context.incident(incident.id)}")
-    return answer
+    return Answer(f"Done: {head(incident)} is {what}.", f"To take it back: {context.incident(incident.id)}")
 
 
 async def mute(context: Context, wanted: Mute) -> Answer:
@@ -63,12 +59,10 @@ async def mute(context: Context, wanted: Mute) -> Answer:
     pipeline = await find_pipeline(context.session, wanted.pipeline)
     body = PipelinePatch.model_validate({"id": pipeline.id, f"mute_{wanted.check}_check": wanted.muted})
     await patch_pipeline(context.session, body)
-    answer = Answer()
-    answer.say(f"Done: the {wanted.check} check of {pipeline} is {'muted' if wanted.muted else 'not muted'}.")
-    answer.say(
-        f"To take it back: this tool with muted={str(not wanted.muted).lower()}, or {context.pipeline(pipeline.id)}"
+    return Answer(
+        f"Done: the {wanted.check} check of {pipeline} is {'muted' if wanted.muted else 'not muted'}.",
+        f"To take it back: this tool with muted={str(not wanted.muted).lower()}, or {context.pipeline(pipeline.id)}",
     )
-    return answer
 
 
 async def unflag(context: Context, wanted: Unflag) -> Answer:
@@ -77,7 +71,7 @@ async def unflag(context: Context, wanted: Unflag) -> Answer:
     metrics = [str(metric) for metric in wanted.metrics]
     body = Flags(pipeline_id=run.pipeline_id, pipeline_execution_id=run.id, metric_field=metrics)
     await unflag_anomaly(context.session, body)
-    answer = Answer()
-    answer.say(f"Done: {', '.join(sorted({*metrics}))} of run {run.id} of {quoted(of.pipeline_name)} is no anomaly.")
-    answer.say(f"It counts in later baselines, and is not judged again: {context.run(run.id)}")
-    return answer
+    return Answer(
+        f"Done: {', '.join(sorted({*metrics}))} of run {run.id} of {quoted(of.pipeline_name)} is no anomaly.",
+        f"It counts in later baselines, and is not judged again: {context.run(run.id)}",
+    )

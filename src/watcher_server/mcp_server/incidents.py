@@ -2,19 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from watcher_server.incidents.detail import Evidence, IncidentDetail, find_incident, read_incident
+from watcher_server.database.asking import ask
+from watcher_server.incidents import reading
+from watcher_server.incidents.detail import IncidentDetail, find_incident, read_incident
 from watcher_server.incidents.kinds import Kind
-from watcher_server.incidents.reading import (
-    IncidentFilter,
-    ListedIncident,
-    WantedState,
-    count_incidents,
-    list_incidents,
-)
+from watcher_server.incidents.schemas import EvidenceResponse
 from watcher_server.kit.durations import duration_text
 from watcher_server.kit.listing import Page
 from watcher_server.kit.text import plural
@@ -25,15 +20,13 @@ from watcher_server.mcp_server.context import Context
 from watcher_server.mcp_server.lookup import Thing, find_pipeline, find_things
 from watcher_server.pipelines.status import read_conditions
 
-_MOST_LISTED = 40
 _MOST_WRITERS = 10
-_NARROW = "narrow it by kind, owner, tag, pipeline or text"
 
 
 async def answer_list(context: Context, wanted: ListIncidents) -> Answer:
     """The incidents, the most urgent first; how many there are of each kind where not all are shown."""
     pipeline = await find_pipeline(context.session, wanted.pipeline) if wanted.pipeline else None
-    filter_ = IncidentFilter(
+    filter_ = reading.IncidentFilter(
         state=wanted.state,
         kind=wanted.kind,
         owner=wanted.owner or None,
@@ -41,23 +34,23 @@ async def answer_list(context: Context, wanted: ListIncidents) -> Answer:
         pipeline_id=pipeline and pipeline.id,
         q=wanted.text or None,
     )
-    connection = await context.session.connection()
-    total = await connection.run_sync(count_incidents, filter_)
-    shown = await connection.run_sync(list_incidents, filter_, Page(limit=_MOST_LISTED))
+    total = await ask(context.session, reading.count_incidents, filter_)
+    shown = await ask(context.session, reading.list_incidents, filter_, Page(limit=40))
     answer = Answer()
     if total > len(shown) and wanted.kind is None:
-        answer.say(f"By kind: {await connection.run_sync(_count_kinds, filter_)}")
+        answer.say(f"By kind: {await ask(context.session, _count_kinds, filter_)}")
     lines = [_line(context, incident) for incident in shown]
-    answer.rows(f"Incidents that are {wanted.state}", lines, total=total, narrow=_NARROW, most=7_000)
+    narrow = "narrow it by kind, owner, tag, pipeline or text"
+    answer.rows(f"Incidents that are {wanted.state}", lines, total=total, narrow=narrow, most=7_000)
     return answer
 
 
-def _count_kinds(connection: Connection, wanted: IncidentFilter) -> str:
-    counts = {kind: count_incidents(connection, replace(wanted, kind=kind)) for kind in Kind}
+def _count_kinds(connection: Connection, wanted: reading.IncidentFilter) -> str:
+    counts = {kind: reading.count_incidents(connection, replace(wanted, kind=kind)) for kind in Kind}
     return ", ".join(f"{kind} {count:,}" for kind, count in counts.items() if count)
 
 
-def _line(context: Context, incident: ListedIncident) -> str:
+def _line(context: Context, incident: reading.ListedIncident) -> str:
     parts = [f"{head(incident)} since {moment(incident.since)}: {quoted(incident.detail, 120)}"]
     if incident.root_id is not None:
         parts.append(f"explained by #{incident.root_id} {quoted(incident.root_name, 60)} {incident.root_kind}")
@@ -68,7 +61,7 @@ def _line(context: Context, incident: ListedIncident) -> str:
     return "; ".join([*parts, context.incident(incident.id)])
 
 
-def head(incident: ListedIncident) -> str:
+def head(incident: reading.ListedIncident) -> str:
     """An incident in a few words."""
     what = "subject" if incident.pipeline_id is None else f"pipeline {incident.pipeline_id}"
     return f"#{incident.id} {incident.state} {incident.level} {incident.kind}: {what} {quoted(incident.name)}"
@@ -76,18 +69,16 @@ def head(incident: ListedIncident) -> str:
 
 async def answer_explain(context: Context, wanted: ExplainIncident) -> Answer:
     """One incident, explained; the worst of those that are about what was named."""
-    connection = await context.session.connection()
     about = wanted.about.removeprefix("incident ").removeprefix("#")
     if about.isascii() and about.isdigit():
-        incident_id = min(int(about), 2**63 - 1)
-        return await _explain(context, await connection.run_sync(find_incident, incident_id), ())
+        return await _explain(context, await ask(context.session, find_incident, min(int(about), 2**63 - 1)), ())
     things = await find_things(context.session, wanted.about)
     all_writers = [writer for thing in things for writer in await _writers(context, thing)]
     writers = [*dict.fromkeys(all_writers)][:_MOST_WRITERS]
-    found: list[ListedIncident] = []
+    found: list[reading.ListedIncident] = []
     for pipeline in writers:
-        of_pipeline = IncidentFilter(state=WantedState.LIVE, pipeline_id=pipeline.id)
-        found += await connection.run_sync(list_incidents, of_pipeline, Page(limit=10))
+        of_pipeline = reading.IncidentFilter(state=reading.WantedState.LIVE, pipeline_id=pipeline.id)
+        found += await ask(context.session, reading.list_incidents, of_pipeline, Page(limit=10))
     if not found:
         return await _nothing_wrong(context, things, writers)
     worst = min(found, key=lambda incident: (incident.state != "open", [*Kind].index(Kind(incident.kind)), incident.id))
@@ -103,8 +94,7 @@ async def _writers(context: Context, thing: Thing) -> Sequence[Thing]:
 
 
 async def _nothing_wrong(context: Context, things: Sequence[Thing], writers: Sequence[Thing]) -> Answer:
-    answer = Answer()
-    answer.say(f"No incident is open about {', '.join(map(str, things))}.")
+    answer = Answer(f"No incident is open about {', '.join(map(str, things))}.")
     conditions = await read_conditions(context.session, [writer.id for writer in writers])
     for writer in (each for each in writers if each.id in conditions):
         answer.say(f"{writer} is {conditions[writer.id].status}: {context.pipeline(writer.id)}")
@@ -114,51 +104,29 @@ async def _nothing_wrong(context: Context, things: Sequence[Thing], writers: Seq
     return answer
 
 
-class _Read(NamedTuple):
-    """An incident whole, and its root whole."""
-
-    own: IncidentDetail
-    root: IncidentDetail | None
-
-
-def _read(connection: Connection, incident: ListedIncident) -> _Read:
-    root = None if incident.root_id is None else read_incident(connection, incident.root_id)
-    return _Read(read_incident(connection, incident.id), root)
-
-
-async def _explain(context: Context, incident: ListedIncident, others: Sequence[ListedIncident]) -> Answer:
-    connection = await context.session.connection()
-    read = await connection.run_sync(_read, incident)
-    answer = Answer()
-    answer.say(head(incident))
-    for line in _facts(context, incident):
-        answer.say(line)
+async def _explain(
+    context: Context, incident: reading.ListedIncident, others: Sequence[reading.ListedIncident]
+) -> Answer:
+    own = await ask(context.session, read_incident, incident.id)
+    root = None if incident.root_id is None else await ask(context.session, read_incident, incident.root_id)
+    answer = Answer(head(incident), *_facts(context, incident))
     if others:
         answer.rows("Also about it", [_line(context, other) for other in others], narrow="list_incidents", most=900)
-    _say_cause(context, answer, read)
-    _say_evidence(context, answer, "Evidence", read.own.evidence, most=1_300)
-    own = read.own
+    _say_cause(context, answer, own, root)
+    _say_evidence(context, answer, "Evidence", own.evidence, most=1_300)
     effects = [f"{head(effect)} since {moment(effect.since)}; {context.incident(effect.id)}" for effect in own.effects]
-    answer.rows(
-        "Open incidents that it explains",
-        effects,
-        total=max(incident.effects, len(effects)),
-        narrow="see its page",
-        most=2_000,
-    )
-    events = [
-        f"{moment(event.at)}: {event.change} by {quoted(event.actor, 60)}{_said(event.text)}" for event in own.timeline
-    ]
+    total = max(incident.effects, len(effects))
+    answer.rows("Open incidents that it explains", effects, total=total, narrow="see its page", most=2_000)
+    events = []
+    for event in own.timeline:
+        said = "" if event.text is None else f", {quoted(event.text, 200)}"
+        events.append(f"{moment(event.at)}: {event.change} by {quoted(event.actor, 60)}{said}")
     # The newest are worth more than the oldest.
     answer.rows("Timeline, newest first", events[::-1], narrow="see its page", most=1_300)
     return answer
 
 
-def _said(text: str | None) -> str:
-    return "" if text is None else f", {quoted(text, 200)}"
-
-
-def _facts(context: Context, incident: ListedIncident) -> Iterator[str]:
+def _facts(context: Context, incident: reading.ListedIncident) -> Iterator[str]:
     yield f"What was found last: {quoted(incident.detail, 300)}"
     yield f"Began {moment(incident.since)}, found {moment(incident.opened_at)}; {context.incident(incident.id)}"
     if incident.pipeline_id is not None:
@@ -179,27 +147,26 @@ def _facts(context: Context, incident: ListedIncident) -> Iterator[str]:
         yield "It flaps: it was over and came back several times."
 
 
-def _say_cause(context: Context, answer: Answer, read: _Read) -> None:
-    if read.root is not None:
-        root = read.root.incident
-        answer.say(f"CAUSE: {head(root)} since {moment(root.since)}: {quoted(root.detail, 300)}")
-        for line in _facts(context, root):
-            answer.say(f"  {line}")
-        _say_evidence(context, answer, "Evidence of the cause", read.root.evidence, most=1_200)
-    elif read.own.perhaps:
+def _say_cause(context: Context, answer: Answer, own: IncidentDetail, root: IncidentDetail | None) -> None:
+    if root is not None:
+        cause = root.incident
+        answer.say(f"CAUSE: {head(cause)} since {moment(cause.since)}: {quoted(cause.detail, 300)}")
+        answer.say(*(f"  {line}" for line in _facts(context, cause)))
+        _say_evidence(context, answer, "Evidence of the cause", root.evidence, most=1_200)
+    elif own.perhaps:
         answer.say("CAUSE: not known for certain.")
     else:
         answer.say("CAUSE: it is one itself: no other incident explains it.")
-    if read.own.perhaps:
-        perhaps = [_line(context, each) for each in read.own.perhaps]
+    if own.perhaps:
+        perhaps = [_line(context, each) for each in own.perhaps]
         answer.rows("Perhaps because of", perhaps, narrow="see its page", most=700)
 
 
-def _say_evidence(context: Context, answer: Answer, title: str, evidence: Evidence, *, most: int) -> None:
+def _say_evidence(context: Context, answer: Answer, title: str, evidence: EvidenceResponse, *, most: int) -> None:
     answer.rows(title, [*_evidence(context, evidence)], narrow="see its page", most=most)
 
 
-def _evidence(context: Context, evidence: Evidence) -> Iterator[str]:
+def _evidence(context: Context, evidence: EvidenceResponse) -> Iterator[str]:
     if (run := evidence.run) is not None:
         outcome = {True: "succeeded", False: run.outcome or "failed", None: "is going"}[run.completed_successfully]
         took = "" if run.duration_seconds is None else f" after {duration_text(run.duration_seconds)}"

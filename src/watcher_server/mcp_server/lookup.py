@@ -19,7 +19,6 @@ from watcher_server.pipelines.service import search_names
 _MOST_FOUND = 1_000
 _MOST_NAMED = 10
 _EITHER = "pipeline or address"
-_BY_ID = re.compile(r"(pipeline|address) #?(\d{1,19})", re.ASCII)
 
 
 class Thing(NamedTuple):
@@ -73,10 +72,12 @@ async def find_things(session: AsyncSession, named: str) -> list[Thing]:
     Raises:
         UnclearError: there is none, or there are more.
     """
-    by_id = _BY_ID.fullmatch(named)
+    by_id = re.fullmatch(r"(pipeline|address) #?(\d{1,19})", named, re.ASCII)
     if by_id and (thing := await _with_id(session, by_id[1], int(by_id[2]))):
         return [thing]
-    found = [*await search_pipelines(session, named), *await _search_addresses(session, named)]
+    addresses, _ = await search_addresses(session, " ".join(words_of(named)), _MOST_FOUND)
+    found = await search_pipelines(session, named)
+    found += [Thing("address", row.id, row.name) for row in addresses]
     found = [each for each in found if fold(each.name) == fold(named)] or found
     if not 1 <= len(found) <= _MOST_NAMED:
         _only(found, named, _EITHER)
@@ -99,11 +100,6 @@ async def search_pipelines(session: AsyncSession, named: str) -> list[Thing]:
     if not words:
         return []
     return [Thing("pipeline", id_, name) for id_, name in (await search_names(session, words, _MOST_FOUND)).items()]
-
-
-async def _search_addresses(session: AsyncSession, named: str) -> list[Thing]:
-    found, _ = await search_addresses(session, " ".join(words_of(named)), _MOST_FOUND)
-    return [Thing("address", row.id, row.name) for row in found]
 
 
 def _only(found: Sequence[Thing], named: str, kind: str) -> Thing:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from watcher_server.anomalies.service import list_findings
+from watcher_server.database.asking import ask
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.executions.reading import read_beside, read_callers, read_output, read_run, read_tree
 from watcher_server.executions.recent import read_latest_runs
@@ -24,11 +24,6 @@ from watcher_server.pipelines.status import Status, read_conditions
 from watcher_server.pipelines.summaries import Summary, Threshold, read_summaries
 
 _RUNS = 10
-_NUMBERS = ("duration_seconds", "inserts", "updates", "soft_deletes", "total_rows", "throughput")
-_LONGEST_KEY = 60
-_OUTPUT_LINES = 30
-# A failed run says what went wrong under one of these keys of its metadata; they are shown first.
-_ERRORS = ("error", "error_message", "exception", "message")
 
 
 async def answer_pipeline(context: Context, wanted: GetPipeline) -> Answer:
@@ -38,19 +33,15 @@ async def answer_pipeline(context: Context, wanted: GetPipeline) -> Answer:
     (summary,) = await read_summaries(session, [pipeline.id])
     condition = (await read_conditions(session, [pipeline.id]))[pipeline.id]
     findings = (await read_findings(session, [pipeline.id]))[pipeline.id]
-    answer = Answer()
-    answer.say(
+    answer = Answer(
         f"{pipeline} of the type {quoted(summary.type_name)} is {condition.status}; {context.pipeline(pipeline.id)}"
     )
     if condition.remark is not None:
         answer.say(f"But {condition.remark}")
-    for word in (each for each in condition.words if each in findings):
-        answer.say(f"{word}: {_why(context, findings[word])}")
-    for line in _expected(summary):
-        answer.say(line)
-    connection = await session.connection()
+    answer.say(*(f"{word}: {_why(context, findings[word])}" for word in condition.words if word in findings))
+    answer.say(*_expected(summary))
     of_pipeline = IncidentFilter(state=WantedState.LIVE, pipeline_id=pipeline.id)
-    incidents = await connection.run_sync(list_incidents, of_pipeline, Page(limit=20))
+    incidents = await ask(session, list_incidents, of_pipeline, Page(limit=20))
     answer.rows(
         "Incidents",
         [f"{head(one)}; {context.incident(one.id)}" for one in incidents],
@@ -77,8 +68,7 @@ async def answer_pipeline(context: Context, wanted: GetPipeline) -> Answer:
 
 
 def _why(context: Context, finding: Finding) -> str:
-    since = "since an unknown moment" if finding.since is None else f"since {moment(finding.since)}"
-    parts = [since]
+    parts = ["since an unknown moment" if finding.since is None else f"since {moment(finding.since)}"]
     if finding.count > 1:
         parts.append(f"{plural(finding.count, 'run')} in a row")
     if finding.metrics:
@@ -124,14 +114,18 @@ async def answer_run(context: Context, wanted: GetRun) -> Answer:
     session = context.session
     run, of = await read_run(session, wanted.run)
     before, _ = await read_beside(session, run)
-    answer = Answer()
-    answer.say(
+    answer = Answer(
         f"Run {run.id} of pipeline {run.pipeline_id} {quoted(of.pipeline_name)}: {_outcome(run)}; {context.run(run.id)}"
     )
     answer.say(f"Began {moment(run.start_date)}, ended {moment(run.end_date) if run.end_date else 'not yet'}")
     if of.deadline is not None:
         answer.say(f"It may go until {moment(of.deadline)}")
-    answer.rows("Numbers", [*_numbers(run, before)], narrow="see its page", most=900)
+    numbers = [
+        f"{name} {number(value)}, in the run before {number(getattr(before, name, None))}"
+        for name in ("duration_seconds", "inserts", "updates", "soft_deletes", "total_rows", "throughput")
+        if (value := getattr(run, name)) is not None
+    ]
+    answer.rows("Numbers", numbers, narrow="see its page", most=900)
     flagged = [
         f"{result.metric_field} was {number(result.violation_value)}, expected {number(result.lower_bound)} to "
         f"{number(result.upper_bound)} (z-score {result.z_score:.1f})"
@@ -156,29 +150,21 @@ async def answer_run(context: Context, wanted: GetRun) -> Answer:
     printed = [line for line in (await read_output(session, run.id)).splitlines() if line.strip()]
     if printed:
         # The end says what went wrong; each line is one text, so that none looks like a line of the answer.
-        last = [quoted(line, 200) for line in printed[: -_OUTPUT_LINES - 1 : -1]]
+        last = [quoted(line, 200) for line in reversed(printed[-30:])]
         answer.rows("Output, the last lines first", last, total=len(printed), narrow="see its page", most=1_500)
-    reported = sorted((run.execution_metadata or {}).items(), key=lambda item: item[0] not in _ERRORS)
-    said = [_reported(key, value) for key, value in reported]
+    # A failed run says what went wrong under one of these keys of its metadata; they are shown first.
+    errors = {"error", "error_message", "exception", "message"}
+    reported = sorted((run.execution_metadata or {}).items(), key=lambda item: item[0] not in errors)
+    # In one text, because the name of a value may say that it is a secret.
+    said = [
+        quoted(f"{key[:60]}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}", 360)
+        for key, value in reported
+    ]
     answer.rows("What it reported besides", said, narrow="see its page", most=2_500)
     return answer
-
-
-def _reported(key: str, value: Any) -> str:
-    """In one text, because the name of a value may say that it is a secret."""
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return quoted(f"{key[:_LONGEST_KEY]}: {shown}", 360)
 
 
 def _outcome(run: PipelineExecution) -> str:
     if run.end_date is None:
         return "running"
     return "succeeded" if run.completed_successfully else run.outcome or "failed"
-
-
-def _numbers(run: PipelineExecution, before: PipelineExecution | None) -> Iterator[str]:
-    for name in _NUMBERS:
-        value = getattr(run, name)
-        if value is not None:
-            earlier = None if before is None else getattr(before, name)
-            yield f"{name} {number(value)}, in the run before {number(earlier)}"

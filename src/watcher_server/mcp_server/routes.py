@@ -8,7 +8,6 @@ from fastapi.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_SDK = "mcp"
 _MISSING = (
     "This Watcher does not speak MCP: install it with its extra `mcp` (pip install 'watcher-server[mcp]'), and start "
     "it again."
@@ -27,7 +26,7 @@ class _Endpoint:
             try:
                 self._answer = await asyncio.to_thread(_load)
             except ModuleNotFoundError as error:
-                if error.name is None or error.name.partition(".")[0] != _SDK:
+                if error.name is None or error.name.partition(".")[0] != "mcp":
                     raise
                 await JSONResponse({"detail": _MISSING}, status_code=501)(scope, receive, send)
                 return

@@ -1,6 +1,7 @@
 """What is named by some words."""
 
 from watcher_server.addresses.service import search_addresses
+from watcher_server.database.asking import ask
 from watcher_server.incidents.reading import IncidentFilter, WantedState, count_incidents, list_incidents
 from watcher_server.kit.listing import Page
 from watcher_server.lineage.status import read_address_statuses
@@ -17,14 +18,12 @@ _NARROW = "narrow it by more words"
 
 async def answer_search(context: Context, wanted: Search) -> Answer:
     """Pipelines, addresses and open incidents whose names have all the words, and how each does."""
-    answer = Answer()
-    answer.say(f"Named like {quoted(wanted.text)}:")
+    answer = Answer(f"Named like {quoted(wanted.text)}:")
     await _say_pipelines(context, answer, wanted.text)
     await _say_addresses(context, answer, wanted.text)
-    connection = await context.session.connection()
     filter_ = IncidentFilter(state=WantedState.LIVE, q=wanted.text)
-    incidents = await connection.run_sync(list_incidents, filter_, Page(limit=_MOST_LISTED))
-    total = await connection.run_sync(count_incidents, filter_)
+    incidents = await ask(context.session, list_incidents, filter_, Page(limit=_MOST_LISTED))
+    total = await ask(context.session, count_incidents, filter_)
     lines = [f"{head(incident)}; {context.incident(incident.id)}" for incident in incidents]
     answer.rows("Open incidents", lines, total=total, narrow=_NARROW, most=2_000)
     return answer

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
-from watcher_server.metrics.schemas import TargetGroup
-from watcher_server.metrics.service import expose_metrics, find_scrape_targets
+from watcher_server.metrics.service import TargetGroup, expose_metrics, find_scrape_targets
 
 router = APIRouter(prefix="/metrics", tags=["metrics"])
 
@@ -21,5 +21,4 @@ async def get_metrics(request: Request) -> Response:
 @router.get("/targets")
 async def get_targets(session: Session) -> list[TargetGroup]:
     """The ports of the living workers, for Prometheus' `http_sd_config`."""
-    connection = await session.connection()
-    return await connection.run_sync(find_scrape_targets)
+    return await ask(session, find_scrape_targets)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection
@@ -20,11 +20,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from watcher_server.alerts.broken import read_health
 from watcher_server.auth.service import count_failed_logins
 from watcher_server.http.ignored import read_ignored
-from watcher_server.incidents.tally import IncidentFigures, read_figures
+from watcher_server.incidents.kinds import TEXTS
+from watcher_server.incidents.tally import IncidentFigures, Times, read_figures
 from watcher_server.kit.errors import UnavailableError
-from watcher_server.metrics.incidents import incident_families
-from watcher_server.metrics.openlineage import openlineage_families
-from watcher_server.metrics.schemas import TargetGroup
+from watcher_server.kit.fields import ResponseBody
 from watcher_server.openlineage.counting import Figures
 from watcher_server.openlineage.counting import read_figures as read_openlineage
 from watcher_server.pipelines.board import count_statuses
@@ -36,8 +35,59 @@ from watcher_server.tasking.queues.depths import QueueState, measure_queues_asyn
 from watcher_server.tasking.wire import QUEUES
 from watcher_server.tasking.workers.service import KnownWorker, WorkerState, list_workers
 
-# Together with the two seconds of a silent broker less than the ten that Prometheus waits by default.
-_DATABASE_SECONDS = 5.0
+
+def incident_families(figures: IncidentFigures) -> Iterator[Metric]:
+    """How many incidents there are and were, and how long people took."""
+    labels = ("kind", "level", "state")
+    living = GaugeMetricFamily("watcher_incidents", "Incidents that are not resolved.", labels=labels)
+    # Each kind has a series also while nothing is wrong, at the level that it usually has.
+    numbers = {(kind.value, about.level.value, "open"): 0 for kind, about in TEXTS.items()}
+    numbers |= {(live.kind, live.level, live.state): live.number for live in figures.live}
+    for values, number in numbers.items():
+        living.add_metric(values, number)
+    yield living
+    yield _counters("watcher_incident_opened", "Incidents that opened.", "kind", figures.opened)
+    yield _histogram(
+        "watcher_incident_acknowledge_seconds",
+        "Seconds from when an incident opened to when somebody acknowledged it.",
+        figures.acknowledged,
+    )
+    yield _histogram(
+        "watcher_incident_resolve_seconds",
+        "Seconds from when an incident opened to when it was resolved.",
+        figures.resolved,
+    )
+
+
+def _histogram(name: str, meaning: str, times: Times) -> Metric:
+    buckets = [("+Inf" if math.isinf(bound) else f"{bound:.1f}", number) for bound, number in times.numbers.items()]
+    return HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=times.seconds)
+
+
+def openlineage_families(figures: Figures) -> Iterator[Metric]:
+    """What became of events, what waits and what failed."""
+    events = CounterMetricFamily(
+        "watcher_openlineage_events", "Events that were looked at.", labels=("integration", "result")
+    )
+    for labels, number in figures.events.items():
+        events.add_metric(labels, number)
+    yield events
+    stored = "Bytes of these events as they are stored, compressed."
+    yield _counters("watcher_openlineage_bytes", stored, "integration", figures.bytes)
+    dropped = "Facets that could not be read, or are not known."
+    yield _counters("watcher_openlineage_dropped_facets", dropped, "facet", figures.dropped_facets)
+    now = figures.waiting
+    yield _gauge("watcher_openlineage_waiting", "Events that are not applied yet.", now.waiting)
+    oldest = now.oldest_waiting_seconds or 0.0
+    yield _gauge("watcher_openlineage_oldest_waiting_seconds", "How long the oldest of them has waited.", oldest)
+    yield _gauge("watcher_openlineage_failed", "Events that could not be applied.", now.failed)
+
+
+class TargetGroup(ResponseBody):
+    """A group of targets as Prometheus reads them (``http_sd_config``): ``host:port``, and labels for relabelling."""
+
+    targets: list[str]
+    labels: dict[str, str]
 
 
 class _Shared(NamedTuple):
@@ -76,7 +126,8 @@ def find_scrape_targets(connection: Connection) -> list[TargetGroup]:
 
 async def _measure(engine: AsyncEngine, settings: Settings) -> list[Metric]:
     try:
-        async with asyncio.timeout(_DATABASE_SECONDS):
+        # Together with the two seconds of a silent broker less than the ten that Prometheus waits by default.
+        async with asyncio.timeout(5.0):
             queues = await measure_queues_async(engine, settings)
             async with engine.connect() as connection:
                 shared = await connection.run_sync(_read_shared, settings)
@@ -148,7 +199,9 @@ def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
     nothing = dict.fromkeys([*limits, *shared.overdue], 0)
     outbox = nothing | {task: load.outbox_pending for task, load in state.tasks.items()}
     failed = nothing | dict(state.failed_tasks)
-    yield from _waiting_families(state)
+    oldest = {queue: load.oldest_seconds or 0.0 for queue, load in state.queues.items()}
+    yield _gauge("watcher_queue_scheduled", "Tasks that are to run later, such as retries.", state.total.scheduled)
+    yield _gauges("watcher_queue_oldest_seconds", "How long the oldest has waited to run.", "queue_name", oldest)
     yield from _worker_families(state, shared.workers)
     yield _gauges("watcher_outbox_messages", "Tasks that are due and not yet published.", "task", outbox)
     yield _gauges("watcher_tasks_failed", "Tasks that failed for good and are kept.", "name", failed)
@@ -172,13 +225,6 @@ def _database_families(state: QueueState, shared: _Shared) -> Iterator[Metric]:
     )
     yield from incident_families(shared.incidents)
     yield from openlineage_families(shared.openlineage)
-
-
-def _waiting_families(state: QueueState) -> Iterator[Metric]:
-    oldest = {queue: load.oldest_seconds or 0.0 for queue, load in state.queues.items()}
-    scheduled = state.total.scheduled
-    yield _gauge("watcher_queue_scheduled", "Tasks that are to run later, such as retries.", scheduled)
-    yield _gauges("watcher_queue_oldest_seconds", "How long the oldest has waited to run.", "queue_name", oldest)
 
 
 def _worker_families(state: QueueState, workers: Sequence[KnownWorker]) -> Iterator[Metric]:

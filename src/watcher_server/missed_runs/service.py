@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.levels import Level
 from watcher_server.alerts.routing.quiet import Skips
-from watcher_server.alerts.service import NewAlert, Subject, raise_alert
+from watcher_server.alerts.service import NewAlert, Subject, minute_text, raise_alert
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.opening import Finding, lock_incidents, open_incidents
 from watcher_server.incidents.telling import Line, name_lines, speaking, tell
@@ -23,11 +23,8 @@ from watcher_server.schedules.windows import Window
 
 logger = logging.getLogger(__name__)
 
-_RUNS_PER_CHECK = 100_000
-_RUNS_PER_PIPELINE = 1_000
 # One statement writes this many, so that its arrays stay small.
 _PIPELINES_PER_STATEMENT = 5_000
-
 
 # By primary key. A pipeline whose row another check has locked is left to that check. A pipeline that was changed or
 # moved on since it was read is left as it is. The log's unique key makes each missed run new once.
@@ -92,12 +89,15 @@ def check_schedules(connection: Connection, now: datetime, *, alert_max_age_hour
         WHERE expected_next_run <= CAST(:now AS timestamptz) AND active
         ORDER BY expected_next_run + make_interval(mins => schedule_grace_minutes), id LIMIT 50000
     """
-    found = connection.execute(text(statement), {"now": now})
-    due = [Due(**row._asdict()) for row in found]
+    due = [Due(**row._asdict()) for row in connection.execute(text(statement), {"now": now})]
     if not due:
         return Found(logged=0, alerted=0, left_out=0)
     decisions = list(_decide_all(connection, due, now))
-    logged = [row for batch in _batches(decisions) for row in _move_on(connection, batch)]
+    # Both of two checks at once lock rows in this order, so they cannot deadlock.
+    ordered = sorted(decisions, key=lambda decision: decision.due.id)
+    logged: list[Row[Any]] = []
+    for start in range(0, len(ordered), _PIPELINES_PER_STATEMENT):
+        logged += _move_on(connection, ordered[start : start + _PIPELINES_PER_STATEMENT])
     recent = [row for row in logged if now - row.expected_at <= timedelta(hours=alert_max_age_hours)]
     alerted = _tell(connection, decisions, recent) if recent else 0
     _say_what_goes_on(connection, decisions)
@@ -109,29 +109,34 @@ def check_schedules(connection: Connection, now: datetime, *, alert_max_age_hour
 
 def _decide_all(connection: Connection, due: Sequence[Due], now: datetime) -> Iterator[Decision]:
     """What becomes of each pipeline that does not just wait on."""
-    limit = min(_RUNS_PER_PIPELINE, max(1, _RUNS_PER_CHECK // len(due)))
+    # A thousand runs of each pipeline, and 100,000 of all together.
+    limit = min(1_000, max(1, 100_000 // len(due)))
     expected = [runs for each in due if (runs := expected_runs(each, now, limit)) is not None]
     windows = [(runs.due.id, window) for runs in expected for window in runs.windows]
     skips = Skips(connection, [runs.due.id for runs in expected], kind=Kind.MISSED)
     seen = _find_seen(connection, windows)
     seen |= {(id_, window.expected_at) for id_, window in windows if skips.has(id_, window.expected_at)}
     skipping = [runs for runs in expected if runs.due.skips and not runs.due.muted]
-    going = _find_going(
-        connection, [(runs.due.id, window) for runs in skipping for window in not_started(runs, now, seen)]
-    )
+    overdue = [(runs.due.id, window) for runs in skipping for window in not_started(runs, now, seen)]
+    # The run that was open when another was expected, by pipeline and moment, where there was one.
+    rows = connection.execute(text(_GOING), _arrays(overdue)) if overdue else ()
+    going = {(row.pipeline_id, row.expected_at): Going(row.id, row.start_date, row.is_open) for row in rows}
     for runs in expected:
         decision = decide(runs, now, seen, going)
         if decision.next_run != runs.due.expected_at:
             yield decision
 
 
-def _find_seen(connection: Connection, windows: Sequence[tuple[int, Window]]) -> set[Moment]:
-    parameters = {
+def _arrays(windows: Sequence[tuple[int, Window]]) -> dict[str, Any]:
+    return {
         "pipeline_ids": [pipeline_id for pipeline_id, _ in windows],
         "expected_at": [window.expected_at for _, window in windows],
         "opens": [window.opens for _, window in windows],
         "closes": [window.closes for _, window in windows],
     }
+
+
+def _find_seen(connection: Connection, windows: Sequence[tuple[int, Window]]) -> set[Moment]:
     # For each window one seek in ix_pipeline_execution_pipeline_id_start_date.
     statement = """
         SELECT pipeline_id, expected_at
@@ -145,7 +150,7 @@ def _find_seen(connection: Connection, windows: Sequence[tuple[int, Window]]) ->
                 AND NOT execution.backfill
         )
     """
-    rows = connection.execute(text(statement), parameters)
+    rows = connection.execute(text(statement), _arrays(windows))
     return {(row.pipeline_id, row.expected_at) for row in rows}
 
 
@@ -172,26 +177,6 @@ CROSS JOIN LATERAL (
     ORDER BY end_date NULLS FIRST LIMIT 1
 ) AS run
 """
-
-
-def _find_going(connection: Connection, windows: Sequence[tuple[int, Window]]) -> dict[Moment, Going]:
-    """The run that was open when another was expected, by pipeline and moment, where there was one."""
-    if not windows:
-        return {}
-    parameters = {
-        "pipeline_ids": [pipeline_id for pipeline_id, _ in windows],
-        "expected_at": [window.expected_at for _, window in windows],
-        "opens": [window.opens for _, window in windows],
-    }
-    rows = connection.execute(text(_GOING), parameters)
-    return {(row.pipeline_id, row.expected_at): Going(row.id, row.start_date, row.is_open) for row in rows}
-
-
-def _batches(decisions: Sequence[Decision]) -> Iterator[Sequence[Decision]]:
-    # Both of two checks at once lock rows in this order, so they cannot deadlock.
-    ordered = sorted(decisions, key=lambda decision: decision.due.id)
-    for start in range(0, len(ordered), _PIPELINES_PER_STATEMENT):
-        yield ordered[start : start + _PIPELINES_PER_STATEMENT]
 
 
 def _move_on(connection: Connection, decisions: Sequence[Decision]) -> Sequence[Row[Any]]:
@@ -272,13 +257,11 @@ def _describe(decision: Decision, runs: Sequence[datetime], known: Row[Any] | No
     first = known.since if known else runs[0]
     number = len(runs) + (known.number if known else 0)
     deadline = latest + timedelta(minutes=decision.due.grace_minutes)
-    by = f"{deadline:%H:%M}" if deadline.date() == latest.date() else f"{deadline:%Y-%m-%d %H:%M}"
-    several = "" if number == 1 else f"{number:,} runs missed, the first expected {_minute(first)}, the latest "
+    by = f"{deadline:%H:%M} UTC" if deadline.date() == latest.date() else minute_text(deadline)
+    several = "" if number == 1 else f"{number:,} runs missed, the first expected {minute_text(first)}, the latest "
     left_out = f"; {decision.left_out:,} earlier ones were not looked at" if decision.left_out else ""
-    return (
-        f"{several}expected {_minute(latest)} ({decision.due.schedule}, {decision.due.zone}),"
-        f" not started by {by} UTC{left_out}"
-    )
+    cron = f"{decision.due.schedule}, {decision.due.zone}"
+    return f"{several}expected {minute_text(latest)} ({cron}), not started by {by}{left_out}"
 
 
 def _say_what_goes_on(connection: Connection, decisions: Sequence[Decision]) -> None:
@@ -289,8 +272,8 @@ def _say_what_goes_on(connection: Connection, decisions: Sequence[Decision]) -> 
     lines = [
         Line(
             due.name,
-            f"execution {each.going.id} has been running since {_minute(each.going.start_date)}, so the run expected"
-            f" {_minute(each.expected_at)} did not start ({due.schedule}, {due.zone})",
+            f"execution {each.going.id} has been running since {minute_text(each.going.start_date)}, so the run"
+            f" expected {minute_text(each.expected_at)} did not start ({due.schedule}, {due.zone})",
             Subject(pipeline_id=due.id, execution_id=each.going.id),
         )
         for due, each in skipped
@@ -305,10 +288,6 @@ def _say_what_goes_on(connection: Connection, decisions: Sequence[Decision]) -> 
         subjects=[line.about for line in lines],
     )
     raise_alert(connection, alert)
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 async def read_missed_log(

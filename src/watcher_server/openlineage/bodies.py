@@ -58,11 +58,7 @@ def unpack(body: bytes, coding: str, most_bytes: int) -> bytes:
 
 
 def read_one(raw: bytes) -> Accepted:
-    """The event that a JSON text is.
-
-    Raises:
-        EnvelopeError: it is none, or lacks what identifies it.
-    """
+    """The event that a JSON text is. Raises EnvelopeError: it is none, or lacks what identifies it."""
     value = parse_event(raw)
     if isinstance(value, list):
         raise EnvelopeError("An event is a JSON object; arrays of events go to /api/v1/lineage/batch")

@@ -2,18 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, text
 
 from watcher_server.kit.durations import duration_text
+from watcher_server.kit.fields import ResponseBody
 from watcher_server.openlineage.masking import mask
 
-# The namespaces that have something waiting by a loose scan of ix_openlineage_event_waiting, and the first of each.
-# What waits is counted by the same index.
-_WAITING = """
+# The namespaces that have something waiting, by a loose scan of ix_openlineage_event_waiting.
+WITH_WAITING_LANES = """
 WITH RECURSIVE lanes AS (
     (SELECT lane FROM openlineage_event WHERE applied_at IS NULL ORDER BY lane LIMIT 1)
     UNION ALL
@@ -22,7 +21,9 @@ WITH RECURSIVE lanes AS (
         WHERE event.applied_at IS NULL AND event.lane > lanes.lane ORDER BY event.lane LIMIT 1
     )
     FROM lanes WHERE lanes.lane IS NOT NULL
-)
+)"""
+# What waits, and the first of each namespace, by the same index.
+_WAITING = f"""{WITH_WAITING_LANES}
 SELECT (SELECT count(*) FROM openlineage_event WHERE applied_at IS NULL) AS waiting, (
     SELECT extract(epoch FROM clock_timestamp() - min(first.received_at))::float8
     FROM (SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000) AS lanes
@@ -31,7 +32,7 @@ SELECT (SELECT count(*) FROM openlineage_event WHERE applied_at IS NULL) AS wait
         WHERE event.lane = lanes.lane AND event.applied_at IS NULL ORDER BY event.id LIMIT 1
     ) AS first
 ) AS oldest_waiting_seconds, (SELECT count(*) FROM openlineage_failed_event) AS failed
-"""
+"""  # noqa: S608 - of a constant
 _TOTALS = """
 SELECT coalesce(sum(applied), 0)::bigint AS applied, coalesce(sum(repeated), 0)::bigint AS repeated,
     coalesce(sum(ignored), 0)::bigint AS ignored
@@ -56,27 +57,15 @@ FROM openlineage_source GROUP BY integration
 _DROPPED = "SELECT facet, known, number FROM openlineage_dropped_facet"
 # What waits for longer than this is behind.
 _LONG_SECONDS = 120
-_RESULTS = ("applied", "repeated", "ignored", "failed")
 # Events may name any, so the labels of the metrics are these and ``other``.
-_INTEGRATIONS = frozenset(
-    {
-        "airflow",
-        "dagster",
-        "dbt",
-        "dlt",
-        "feast",
-        "flink",
-        "great_expectations",
-        "hive",
-        "openlineage",
-        "prefect",
-        "spark",
-        "sqlmesh",
-        "trino",
-    }
-)
+_INTEGRATIONS = frozenset({
+    "airflow", "dagster", "dbt", "dlt", "feast", "flink", "great_expectations", "hive", "openlineage", "prefect",
+    "spark", "sqlmesh", "trino",
+})  # fmt: skip
 # Producers are addresses of source code: https://github.com/OpenLineage/OpenLineage/tree/1.54.0/client/python
-_VERSION = re.compile(r"/(?:tree|releases/tag|blob)/[^/\d]{0,40}(\d[\w.+-]*)")
+_VERSION = re.compile(
+    r"/(?:v|providers-openlineage/|(?:tree|blob|releases/tag)/[^/\d]{0,40})?(\d+\.\d+[\w.+-]*)(?:/|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -91,9 +80,8 @@ class Waiting:
 NOTHING_WAITS = Waiting(0, None, 0)
 
 
-@dataclass(frozen=True)
-class Producer:
-    """Who sends: a tool in a namespace, how many of its events were looked at, and when the last one was (UTC)."""
+class ProducerResponse(ResponseBody):
+    """Who sends: a tool in a namespace, how many of its events were looked at, and when the last one was."""
 
     producer: str
     version: str | None
@@ -103,12 +91,11 @@ class Producer:
     last: datetime
 
 
-@dataclass(frozen=True)
-class Status:
+class StatusResponse(ResponseBody):
     """What became of all events.
 
-    ``repeated`` said nothing new, ``ignored`` are of jobs that a setting names. ``received`` is the sum of all. An
-    event that is replayed counts again.
+    `repeated` ones said nothing new, `ignored` ones are of jobs that `WATCHER_OPENLINEAGE_IGNORE` names. `received` is
+    the sum of all; an event that is replayed counts again.
     """
 
     received: int
@@ -119,7 +106,7 @@ class Status:
     oldest_waiting_seconds: float | None
     failed: int
     last_received_at: datetime | None
-    producers: Sequence[Producer]
+    producers: list[ProducerResponse]
 
 
 @dataclass(frozen=True)
@@ -147,20 +134,23 @@ def stuck_text(now: Waiting) -> str | None:
     return ", ".join(filter(None, parts)) or None
 
 
-def read_status(connection: Connection) -> Status:
+def read_status(connection: Connection) -> StatusResponse:
     """What became of all events, and who sent last."""
     now = read_waiting(connection)
     totals = connection.execute(text(_TOTALS)).one()
-    return Status(
+    return StatusResponse(
         received=totals.applied + totals.repeated + totals.ignored + now.waiting + now.failed,
         **totals._asdict(),
-        waiting=now.waiting,
-        oldest_waiting_seconds=now.oldest_waiting_seconds,
-        failed=now.failed,
+        **vars(now),
         last_received_at=connection.scalar(text(_LAST)),
         producers=[
-            Producer(
-                mask(row.producer), _version(row.producer), mask(row.lane), row.integration, row.events, row.last_at
+            ProducerResponse(
+                producer=mask(row.producer),
+                version=read_version(row.producer),
+                namespace=mask(row.lane),
+                integration=row.integration,
+                events=row.events,
+                last=row.last_at,
             )
             for row in connection.execute(text(_PRODUCERS))
         ],
@@ -173,20 +163,16 @@ def read_figures(connection: Connection) -> Figures:
     size: Counter[str] = Counter()
     for row in connection.execute(text(_BY_INTEGRATION)):
         name = row.integration if row.integration in _INTEGRATIONS else "other"
-        events.update({(name, result): getattr(row, result) for result in _RESULTS})
+        events.update({(name, result): getattr(row, result) for result in ("applied", "repeated", "ignored", "failed")})
         size[name] += row.bytes
     dropped: dict[str, int] = {}
     for row in connection.execute(text(_DROPPED)):
         name = row.facet if row.known else "other"
         dropped[name] = dropped.get(name, 0) + row.number
-    return Figures(
-        events=dict(events),
-        bytes=dict(size),
-        waiting=read_waiting(connection),
-        dropped_facets=dropped,
-    )
+    return Figures(dict(events), dict(size), read_waiting(connection), dropped)
 
 
-def _version(producer: str) -> str | None:
+def read_version(producer: str) -> str | None:
+    """The version of a producer, as far as its URL says it."""
     found = _VERSION.search(producer)
     return found[1] if found else None

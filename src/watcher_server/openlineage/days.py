@@ -10,7 +10,6 @@ from sqlalchemy.exc import DBAPIError
 
 logger = logging.getLogger(__name__)
 
-_DAYS_AHEAD: Final = (1, 2, 3)
 _NAME = re.compile(r"openlineage_event_(\d{8})")
 # A table that is made or dropped waits for those that use the others, and all that come later wait for it.
 _LOCK_MILLISECONDS: Final = 2_000
@@ -51,7 +50,7 @@ def keep_days(engine: Engine, event_days: int, failed_event_days: int) -> None:
     today = datetime.now(UTC).date()
     with engine.connect() as connection:
         names = set(connection.scalars(text(_PARTITIONS)))
-    for days in _DAYS_AHEAD:
+    for days in (1, 2, 3):
         day = today + timedelta(days=days)
         if _name_of(day) not in names:
             _make(engine, day)
@@ -59,8 +58,17 @@ def keep_days(engine: Engine, event_days: int, failed_event_days: int) -> None:
         found = _NAME.fullmatch(name)
         if found and datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC).date() < today - timedelta(event_days):
             _drop(engine, name)
-    _delete_applied(engine, event_days)
-    _delete_failed(engine, failed_event_days)
+    after, goes_on = 0, True
+    while goes_on:
+        with engine.begin() as connection:
+            parameters = {"after": after, "most": _AT_ONCE, "days": event_days}
+            done = connection.execute(text(_DELETE_APPLIED), parameters).one()
+        after, goes_on = done.last, done.reached_old
+    deleted = _AT_ONCE
+    while deleted == _AT_ONCE:
+        with engine.begin() as connection:
+            parameters = {"days": failed_event_days, "most": _AT_ONCE}
+            deleted = connection.execute(text(_DELETE_FAILED), parameters).rowcount
 
 
 def _name_of(day: date) -> str:
@@ -101,19 +109,3 @@ def _drop(engine: Engine, name: str) -> None:
 
 def _limit_locks(connection: Connection) -> None:
     connection.execute(text("SELECT set_config('lock_timeout', :limit, true)"), {"limit": f"{_LOCK_MILLISECONDS}ms"})
-
-
-def _delete_applied(engine: Engine, days: int) -> None:
-    after, goes_on = 0, True
-    while goes_on:
-        with engine.begin() as connection:
-            parameters = {"after": after, "most": _AT_ONCE, "days": days}
-            done = connection.execute(text(_DELETE_APPLIED), parameters).one()
-        after, goes_on = done.last, done.reached_old
-
-
-def _delete_failed(engine: Engine, days: int) -> None:
-    deleted = _AT_ONCE
-    while deleted == _AT_ONCE:
-        with engine.begin() as connection:
-            deleted = connection.execute(text(_DELETE_FAILED), {"days": days, "most": _AT_ONCE}).rowcount

@@ -3,18 +3,17 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from watcher_server.openlineage.envelope import EventType, JobName, read_moment
-from watcher_server.openlineage.folding import Facet, State, facet_of, is_streaming, value_of
+from watcher_server.openlineage.folding import Facet, State, facet_of, is_streaming, value_in, value_of
 from watcher_server.openlineage.reading import UNKNOWN, from_micros, micros
 from watcher_server.telemetry.redaction import redact
 
 # A dataset as (namespace, name).
 Dataset = tuple[str, ...]
 
-_SUCCESSES: Final = frozenset({"pass", "success", "skip", "skipped"})
 # So that a name, a list and a message together stay far below the limit of the metadata.
 _MOST_TEXT: Final = 4_000
 _MOST_NAMES: Final = 20
@@ -28,8 +27,7 @@ class Mark:
     type: EventType
 
 
-@dataclass(frozen=True, slots=True)
-class Tests:
+class Tests(NamedTuple):
     """The checks of data that a run made; ``names`` are of those that failed with the severity of an error."""
 
     total: int
@@ -82,7 +80,6 @@ class RunView:
 
     @property
     def parent_key(self) -> UUID | None:
-        """The key of the run that it says it belongs to."""
         return self.parent[0].run_key(self.parent[1]) if self.parent else None
 
     @property
@@ -103,19 +100,11 @@ def view_attempts(state: State, job: JobName, run_id: str) -> list[RunView]:
 
 
 def _view(
-    state: State,
-    life: Life,
-    attempt: int,
-    parent: tuple[JobName, str] | None,
-    *,
-    streaming: bool,
-    is_last: bool,
+    state: State, life: Life, attempt: int, parent: tuple[JobName, str] | None, *, streaming: bool, is_last: bool
 ) -> RunView:
     start, end, ahead = life.start, life.end, state["ahead"]
-    outputs = [
-        (output, (facet_in(output, "outputStatistics", life if streaming else None) or {}))
-        for output in state["outputs"].values()
-    ]
+    said_in = life if streaming else None
+    outputs = [(output, _said_in(said_in, output["f"], "outputStatistics")) for output in state["outputs"].values()]
     rows = [statistics["rowCount"] for _, statistics in outputs if "rowCount" in statistics]
     is_complete = end is not None and end.type is EventType.COMPLETE
     return RunView(
@@ -132,7 +121,7 @@ def _view(
         bytes=sum(statistics.get("size", 0) for _, statistics in outputs) or None,
         wrote=is_complete and any(_is_written(output) for output, _ in outputs),
         parent=parent,
-        error=None if is_complete else _error(state, life if streaming else None),
+        error=None if is_complete else _error(_said_in(said_in, state["facets"], "errorMessage")),
         # dbt reports the tests that it skipped, too, as if they had failed.
         tests=None if end is not None and end.type is EventType.ABORT else _tests(state),
     )
@@ -156,8 +145,7 @@ def job_kind(state: State) -> tuple[str, str]:
 
 def type_name(facts: Mapping[str, Facet]) -> str:
     """The type of the pipeline of a job, such as ``airflow task``."""
-    facet = facts.get("jobType")
-    kind = ((value_of(facet) or {}).get("jobType") or "").strip() if facet else ""
+    kind = ((value_in(facts, "jobType") or {}).get("jobType") or "").strip()
     return " ".join(filter(None, (integration_of(facts), kind))).lower()[:150]
 
 
@@ -180,7 +168,8 @@ def edges_of(state: State) -> dict[tuple[Dataset, Dataset], int]:
         for target, sources in entries:
             edges |= {(tuple(source), tuple(target)): at for source in sources}
         return {pair: at for pair, at in edges.items() if not any(map(_is_in_memory, pair))}
-    if _tests_only(state):
+    # The tables that tests write hold what failed, and mostly do not exist.
+    if job_kind(state)[1] == "TEST":
         return edges
     inputs = [tuple(dataset["n"]) for dataset in state["inputs"].values()]
     outputs = list(state["outputs"].values())
@@ -221,14 +210,13 @@ def _sources(output: Mapping[str, Any], inputs: list[Any], mentioned: set[Any]) 
 
 
 def _facet(dataset: Mapping[str, Any], name: str) -> Any:
-    facet = dataset["f"].get(name)
-    return None if facet is None else value_of(facet)
+    return value_in(dataset["f"], name)
 
 
-def facet_in(dataset: Mapping[str, Any], name: str, life: Life | None) -> Any:
-    """The facet of a dataset, if it was said in this life of a stream."""
-    facet = dataset["f"].get(name)
-    return None if facet is None or (life is not None and not life.has(facet[0])) else value_of(facet)
+def _said_in(life: Life | None, facets: Mapping[str, Facet], name: str) -> dict[str, Any]:
+    """The facet, if it was said in this life of a stream."""
+    facet = facets.get(name)
+    return {} if facet is None or (life is not None and not life.has(facet[0])) else value_of(facet) or {}
 
 
 def _is_written(output: Mapping[str, Any]) -> bool:
@@ -241,11 +229,6 @@ def _is_in_memory(dataset: Dataset) -> bool:
     return dataset[0].lower().startswith("inmemory:")
 
 
-def _tests_only(state: State) -> bool:
-    # The tables that tests write hold what failed, and mostly do not exist.
-    return job_kind(state)[1] == "TEST"
-
-
 def _life(state: State) -> Life:
     """When a run of a batch was; an end that is earlier than the start counts as at the start."""
     # Of ends at one moment the greater type counts; marks are in that order.
@@ -253,8 +236,7 @@ def _life(state: State) -> Life:
     start = state["start"]
     if start is not None or end is None:
         return Life(start, start is not None, end)
-    said = ((facet_of(state, "airflowDagRun") or {}).get("dagRun") or {}).get("start_date")
-    moment = read_moment(said)
+    moment = read_moment(((facet_of(state, "airflowDagRun") or {}).get("dagRun") or {}).get("start_date"))
     if moment is not None and 0 <= micros(moment) <= end.at:
         return Life(micros(moment), start_known=True, end=end)
     return Life(end.at, start_known=False, end=end)
@@ -301,11 +283,8 @@ def _is_retried(state: State, end: Mark | None) -> bool:
     return number is not None and retries is not None and number <= retries
 
 
-def _error(state: State, life: Life | None) -> str | None:
-    facet = state["facets"].get("errorMessage")
-    if facet is None or (life is not None and not life.has(facet[0])):
-        return None
-    return redact((value_of(facet) or {}).get("message", "").strip())[:_MOST_TEXT] or None
+def _error(facet: Mapping[str, Any]) -> str | None:
+    return redact(facet.get("message", "").strip())[:_MOST_TEXT] or None
 
 
 def _tests(state: State) -> Tests | None:
@@ -313,7 +292,7 @@ def _tests(state: State) -> Tests | None:
     found: dict[tuple[str, str], tuple[bool, str]] = {}
     for facet in ("test", "dagster_asset_check"):
         for test in (facet_of(state, facet) or {}).get("tests", ()):
-            passed = test["status"].strip().lower() in _SUCCESSES
+            passed = test["status"].strip().lower() in {"pass", "success", "skip", "skipped"}
             found[test["name"], test.get("column") or ""] = passed, (test.get("severity") or "error").lower()
     for dataset in state["inputs"].values():
         for assertion in (_facet(dataset, "dataQualityAssertions") or {}).get("assertions", ()):

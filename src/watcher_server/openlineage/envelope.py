@@ -20,12 +20,8 @@ _ZONE_NAME = re.compile(r"\[[^\]]*\]$")
 # Half a pair of surrogates is no character, and PostgreSQL cannot store a NUL.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _MOST_VALUES: Final = 500_000
-# What lies deeper is left out. A facet is dropped long before, and neither reader nor writer of JSON goes much deeper.
-_MOST_LEVELS: Final = 200
 # Up to the last @ before the path: a password may have one.
 _USER = re.compile(r"^((?:jdbc:)?([A-Za-z][\w+.-]*)://)([^/\s]*)@")
-# Here the container stands where others have a user: abfss://container@account.dfs.core.windows.net
-_CONTAINERS = ("abfs", "wasb")
 _MAY_BE_SECRET = re.compile(r"passw|secret|api_?key", re.IGNORECASE)
 
 
@@ -49,7 +45,6 @@ class EventType(IntEnum):
 
     @property
     def ends(self) -> bool:
-        """Whether the run is over."""
         return self >= EventType.COMPLETE
 
     @property
@@ -88,7 +83,6 @@ class DatasetName:
 
     @property
     def key(self) -> UUID:
-        """The same for the same dataset."""
         return key_of("dataset", self.namespace, self.name)
 
 
@@ -106,7 +100,6 @@ class Envelope:
 
     @property
     def namespace(self) -> str:
-        """The job's namespace, or the dataset's."""
         named = self.job or self.dataset
         return named.namespace if named else ""
 
@@ -121,7 +114,8 @@ def key_of(*parts: str) -> UUID:
 def hide_user(name: str) -> str:
     """A namespace or a name without the user and password that some producers leave in it."""
     found = _USER.match(name)
-    if found and not (found[2].lower().startswith(_CONTAINERS) and ":" not in found[3]):
+    # A container may stand where others have a user: abfss://container@account.dfs.core.windows.net
+    if found and not (found[2].lower().startswith(("abfs", "wasb")) and ":" not in found[3]):
         name = found[1] + name[found.end() :]
     return redact(name) if _MAY_BE_SECRET.search(name) else name
 
@@ -138,20 +132,17 @@ def parse_event(raw: bytes) -> Any:
     try:
         value = from_json(raw, allow_inf_nan=True)
     except ValueError as error:
-        return _make_storable(_parse_leniently(raw, error))
+        try:
+            # Python's own parser takes half a pair of surrogates and more levels.
+            return _make_storable(json.loads(raw.decode(errors="replace")))
+        except (ValueError, RecursionError):
+            raise EnvelopeError(f"The body is not JSON: {error}") from None
     # Looking through all values costs more than parsing them, and hardly any body has such a character.
     return _make_storable(value) if rb"\u" in raw or b"\x00" in raw else value
 
 
-def _parse_leniently(raw: bytes, error: ValueError) -> Any:
-    """As Python's own parser reads it, which takes half a pair of surrogates and more levels."""
-    try:
-        return json.loads(raw.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        raise EnvelopeError(f"The body is not JSON: {error}") from None
-
-
-def _make_storable(value: Any, levels: int = _MOST_LEVELS) -> Any:
+# What lies deeper is left out. A facet is dropped long before, and neither reader nor writer of JSON goes much deeper.
+def _make_storable(value: Any, levels: int = 200) -> Any:
     if isinstance(value, str):
         return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, dict | list) and not levels:
@@ -171,7 +162,9 @@ def read_envelope(body: Any) -> Envelope:
     """
     if not isinstance(body, dict):
         raise EnvelopeError("An event is a JSON object")
-    at = _read_moment(body.get("eventTime"))
+    at = read_moment(body.get("eventTime"))
+    if at is None:
+        _lacks("eventTime", "a moment such as 2026-01-31T12:00:00Z")
     if body.get("run") is not None:
         job, run_id = _read_job(body), _required(body, "run", "runId")
         return Envelope(EventKind.RUN, at, read_type(body.get("eventType")), job, run_id, None, body)
@@ -196,13 +189,6 @@ def read_moment(value: Any) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _read_moment(value: Any) -> datetime:
-    moment = read_moment(value)
-    if moment is None:
-        _lacks("eventTime", "a moment such as 2026-01-31T12:00:00Z")
-    return moment
 
 
 def _read_job(body: dict[str, Any]) -> JobName:

@@ -5,19 +5,12 @@ A facet is reduced to what is kept of it (``shapes``) before it goes anywhere.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final, Literal
-
-from pydantic import TypeAdapter, ValidationError
 
 from watcher_server.openlineage import shapes
 
-_MOST_FIELDS: Final = 5_000
-
 Place = Literal["run", "job", "dataset", "input", "output"]
-
-
-def _dump(shape: shapes.Shape) -> Any:
-    return shape.model_dump(exclude_none=True)
 
 
 def _parent(shape: shapes.Parent) -> Any:
@@ -39,40 +32,20 @@ def _pairs(sources: Iterable[shapes.Source]) -> list[list[str]]:
     return [list(pair) for pair in sorted(found)][: shapes.MOST_SOURCES]
 
 
-def _column_lineage(shape: shapes.ColumnLineage) -> Any:
-    return _pairs([*(source for field in shape.fields.values() for source in field.inputFields), *shape.dataset])
-
-
-def _lineage(shape: shapes.Lineage) -> list[list[str]]:
-    return _pairs([*shape.inputs, *(source for field in shape.fields.values() for source in field.inputs)])
-
-
 def _job_lineage(shape: shapes.JobLineage) -> Any:
     """Pairs of a target and its sources."""
     return [
-        [[entry.namespace, entry.name], _lineage(entry)]
+        [[entry.namespace, entry.name], _pairs(entry.sources)]
         for entry in shape.entries
         if entry.namespace and entry.name and (entry.type or "DATASET").upper() == "DATASET"
     ]
 
 
-def _schema(shape: shapes.Schema) -> Any:
-    flat = [
-        {"name": name, **({"type": field.type} if field.type else {}), **_described(field)}
-        for name, field in _flatten(shape.fields, "")
-    ]
-    return flat[:_MOST_FIELDS]
-
-
-def _described(field: shapes.SchemaField) -> dict[str, str]:
-    return {"description": field.description} if field.description else {}
-
-
-def _flatten(fields: Iterable[shapes.SchemaField], above: str) -> Iterator[tuple[str, shapes.SchemaField]]:
+def _flatten(fields: Iterable[shapes.SchemaField], above: str) -> Iterator[dict[str, str | None]]:
     for field in fields:
-        name = f"{above}{field.name}"
-        yield name, field
-        yield from _flatten(field.fields, f"{name}.")
+        said = {"name": f"{above}{field.name}", "type": field.type, "description": field.description}
+        yield {name: value for name, value in said.items() if value or name == "name"}
+        yield from _flatten(field.fields, f"{said['name']}.")
 
 
 def _owners(shape: shapes.Ownership) -> Any:
@@ -84,25 +57,19 @@ def _dagster_checks(shape: shapes.DagsterChecks) -> Any:
     """As the facet ``test``: the assertions of the same checks do not say how severe they are."""
     return {
         "tests": [
-            {
-                "name": check.assertion,
-                "status": "pass" if check.passed else "fail",
-                **({"severity": check.severity} if check.severity else {}),
-            }
+            {"name": check.assertion, "status": "pass" if check.passed else "fail", "severity": check.severity}
             for check in shape.checks
         ]
     }
 
 
-def _code_digest(shape: shapes.Code) -> Any:
-    return hashlib.sha256(shape.sourceCode.encode()).hexdigest()
+Reader = tuple[type[shapes.Shape], Callable[[Any], Any]]
 
 
-Reader = tuple[TypeAdapter[Any], Callable[[Any], Any]]
-
-
-def _reader(shape: type[shapes.Shape], reduce: Callable[[Any], Any] = _dump) -> Reader:
-    return TypeAdapter(shape), reduce
+def _reader(
+    shape: type[shapes.Shape], reduce: Callable[[Any], Any] = lambda shape: shape.model_dump(exclude_none=True)
+) -> Reader:
+    return shape, reduce
 
 
 _ASSERTIONS = _reader(shapes.Assertions)
@@ -137,13 +104,13 @@ READERS: Final[Mapping[str, Mapping[str, Reader]]] = {
         "documentation": _DOCUMENTATION,
         "sql": _reader(shapes.Sql),
         "sourceCodeLocation": _reader(shapes.CodeLocation),
-        "sourceCode": _reader(shapes.Code, _code_digest),
+        "sourceCode": _reader(shapes.Code, lambda code: hashlib.sha256(code.sourceCode.encode()).hexdigest()),
         "dbt_node": _reader(shapes.DbtNode),
     },
     "dataset": {
-        "columnLineage": _reader(shapes.ColumnLineage, _column_lineage),
-        "lineage": _reader(shapes.Lineage, _lineage),
-        "schema": _reader(shapes.Schema, _schema),
+        "columnLineage": _reader(shapes.ColumnLineage, lambda lineage: _pairs(lineage.sources)),
+        "lineage": _reader(shapes.Lineage, lambda lineage: _pairs(lineage.sources)),
+        "schema": _reader(shapes.Schema, lambda schema: list(islice(_flatten(schema.fields, ""), 5_000))),
         "ownership": _OWNERSHIP,
         "tags": _TAGS,
         "documentation": _DOCUMENTATION,
@@ -162,36 +129,13 @@ READERS: Final[Mapping[str, Mapping[str, Reader]]] = {
 }
 
 # Known, and left in the event on purpose: secrets, or size without use.
-_LEFT = frozenset(
-    [
-        "environmentVariables",
-        "executionParameters",
-        "spark.logicalPlan",
-        "spark_unknown",
-        "debug",
-        "unknownSourceAttribute",
-        "dataSource",
-        "jobDependencies",
-        "hierarchy",
-        "subset",
-        "dataQualityMetrics",
-        "spark_properties",
-        "spark_version",
-        "spark_jobDetails",
-        "spark_applicationDetails",
-        "flink_job",
-        "gcp_dataproc",
-        "gcp_composer_run",
-        "gcp_lineage",
-        "iceberg_scan_report",
-        "iceberg_commit_report",
-        "airflow_runArgs",
-        "parentRun",
-        "unknownSource",
-        "inputSubset",
-        "outputSubset",
-    ]
-)
+_LEFT = frozenset({
+    "environmentVariables", "executionParameters", "spark.logicalPlan", "spark_unknown", "debug",
+    "unknownSourceAttribute", "dataSource", "jobDependencies", "hierarchy", "subset", "dataQualityMetrics",
+    "spark_properties", "spark_version", "spark_jobDetails", "spark_applicationDetails", "flink_job", "gcp_dataproc",
+    "gcp_composer_run", "gcp_lineage", "iceberg_scan_report", "iceberg_commit_report", "airflow_runArgs", "parentRun",
+    "unknownSource", "inputSubset", "outputSubset",
+})  # fmt: skip
 # Producers nest what they describe; Python's own limit lies far above this.
 _DEEPEST: Final = 100
 DELETED: Final = {"_deleted": True}
@@ -219,10 +163,10 @@ def read_facets(place: Place, facets: Any, dropped: dict[tuple[str, bool], int])
         if isinstance(facet, dict) and facet.get("_deleted") is True:
             yield name, DELETED
             continue
-        adapter, reduce = reader
+        shape, reduce = reader
         try:
-            read = None if _is_too_deep(facet) else reduce(adapter.validate_python(facet))
-        except (ValidationError, ValueError, RecursionError):
+            read = None if _is_too_deep(facet) else reduce(shape.model_validate(facet))
+        except (ValueError, RecursionError):
             read = None
         if read is None:
             dropped[name, True] = dropped.get((name, True), 0) + 1

@@ -20,6 +20,7 @@ part         what it holds
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import reduce
 from typing import Any, Final
 
 State = dict[str, Any]
@@ -29,8 +30,6 @@ MOST_COUNTED: Final = 100
 MOST_MARKS: Final = 200
 MOST_DATASETS: Final = 10_000
 MOST_RECENT: Final = 20
-
-_STREAMING: Final = frozenset({"STREAMING", "SERVICE"})
 
 
 def newer(facet: Facet, other: Facet) -> Facet:
@@ -54,13 +53,14 @@ def join_facets(facets: Mapping[str, Facet], others: Mapping[str, Facet]) -> dic
 
 def join(state: State, other: State) -> State:
     """What two sets of events of one run say together."""
+    recent, others = state["recent"], other["recent"]
     return {
-        "start": _least(state["start"], other["start"]),
+        "start": min((start for start in (state["start"], other["start"]) if start is not None), default=None),
         "first": min(state["first"], other["first"]),
         "last": max(state["last"], other["last"]),
         "ahead": max(state["ahead"], other["ahead"]),
         "marks": _join_marks(state["marks"], other["marks"]),
-        "recent": _join_recent(state["recent"], other["recent"]),
+        "recent": sorted({*recent, *others})[-MOST_RECENT:] if recent and others else recent or others,
         "facets": join_facets(state["facets"], other["facets"]),
         "inputs": _join_datasets(state["inputs"], other["inputs"]),
         "outputs": _join_datasets(state["outputs"], other["outputs"]),
@@ -70,16 +70,17 @@ def join(state: State, other: State) -> State:
 
 def join_all(states: Iterable[State]) -> State:
     """What several states say together; there is one at least."""
-    states = iter(states)
-    joined = next(states)
-    for state in states:
-        joined = join(joined, state)
-    return joined
+    return reduce(join, states)
 
 
 def facet_of(state: State, name: str) -> Any:
-    """The newest value of a facet; None where there is none, or it was removed."""
-    facet = state["facets"].get(name)
+    """The newest value of a facet of the run or its job; None where there is none, or it was removed."""
+    return value_in(state["facets"], name)
+
+
+def value_in(facets: Mapping[str, Facet], name: str) -> Any:
+    """The value of one of these facets; None where there is none, or it was removed."""
+    facet = facets.get(name)
     return None if facet is None else value_of(facet)
 
 
@@ -91,13 +92,8 @@ def value_of(facet: Facet) -> Any:
 
 def is_streaming(facets: Mapping[str, Facet]) -> bool:
     """Whether these are of a run that is to go on for ever."""
-    facet = facets.get("jobType")
-    kind = (value_of(facet) or {}).get("processingType") if facet else None
-    return (kind or "").strip().upper() in _STREAMING
-
-
-def _least(moment: int | None, other: int | None) -> int | None:
-    return min((one for one in (moment, other) if one is not None), default=None)
+    kind = (value_in(facets, "jobType") or {}).get("processingType")
+    return (kind or "").strip().upper() in {"STREAMING", "SERVICE"}
 
 
 def _join_marks(marks: list[list[int]], others: list[list[int]]) -> list[list[int]]:
@@ -106,21 +102,14 @@ def _join_marks(marks: list[list[int]], others: list[list[int]]) -> list[list[in
     return [list(mark) for mark in sorted({tuple(mark) for mark in (*marks, *others)})][-MOST_MARKS:]
 
 
-def _join_recent(moments: list[int], others: list[int]) -> list[int]:
-    return sorted({*moments, *others})[-MOST_RECENT:] if moments and others else moments or others
-
-
 def _join_datasets(datasets: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     if not datasets or not others:
         return dict(datasets or others)
     joined = dict(datasets)
     for key, other in others.items():
-        known = joined.get(key)
-        joined[key] = (
-            other
-            if known is None
-            else {"n": other["n"], "f": join_facets(known["f"], other["f"]), "t": max(known["t"], other["t"])}
-        )
+        known, joined[key] = joined.get(key), other
+        if known is not None:
+            joined[key] = {"n": other["n"], "f": join_facets(known["f"], other["f"]), "t": max(known["t"], other["t"])}
     # The least keys, so that the same ones stay in whatever order they came.
     return joined if len(joined) <= MOST_DATASETS else {key: joined[key] for key in sorted(joined)[:MOST_DATASETS]}
 

@@ -16,7 +16,6 @@ Begin = Callable[[], AbstractContextManager[Connection]]
 
 _AT_ONCE: Final = 500
 _MOST_BYTES_AT_ONCE: Final = 4 * 1024 * 1024
-_LEVEL: Final = 1
 # Of the lines that are no events; the others are counted.
 _MOST_NAMED: Final = 1_000
 
@@ -52,13 +51,7 @@ def import_lines(
     """Store the events of these lines, to be applied as if they had been sent; a bad line keeps none of the others out.
 
     A batch is a transaction of its own. After an interruption the file can be imported again: what is known changes
-    nothing.
-
-    Args:
-        begin: gives a transaction.
-        lines: of one file.
-        most_bytes: the most that an event may have.
-        report: is given the state after each batch.
+    nothing. ``report`` is given the state after each batch.
     """
     done = Imported()
     for batch in _batches(lines, most_bytes, done):
@@ -99,4 +92,4 @@ def _read(raw: bytes, most_bytes: int) -> tuple[str, bytes]:
     if len(raw) > most_bytes:
         raise EnvelopeError(f"The event has {len(raw):,} bytes, {most_bytes:,} are allowed")
     envelope = read_envelope(parse_event(raw))
-    return hide_user(envelope.namespace)[:LANE_CHARACTERS], zlib.compress(raw, _LEVEL)
+    return hide_user(envelope.namespace)[:LANE_CHARACTERS], zlib.compress(raw, 1)

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, text
 
 from watcher_server.kit.errors import NotFoundError
+from watcher_server.kit.fields import ResponseBody
 from watcher_server.openlineage.envelope import Envelope, EventKind, parse_event, read_envelope
 from watcher_server.openlineage.masking import mask
 from watcher_server.telemetry.redaction import redact
@@ -45,12 +45,10 @@ _WHICH = {
 _PAGE = "id < :before ORDER BY id DESC LIMIT :most"
 
 
-@dataclass(frozen=True)
-class SeenEvent:
-    """An event as it may be shown: its secrets are masked.
+class EventResponse(ResponseBody):
+    """An event, with its secrets masked; `bytes` is the size of its body.
 
-    Moments are in UTC. ``bytes`` is the size of the body; ``body`` is null where it was left out for its length, or
-    cannot be read: then ``unreadable`` says why.
+    In a list, `body` is null for a long one. `unreadable` says why a body cannot be read.
     """
 
     id: int
@@ -70,48 +68,36 @@ class SeenEvent:
     unreadable: str | None
 
 
-@dataclass(frozen=True)
-class FoundEvents:
-    """Events, the newest first; ``complete`` is false where older ones were not looked at."""
+class EventsResponse(ResponseBody):
+    """Events, the newest first; `complete` is false where older ones were not looked at."""
 
-    events: list[SeenEvent]
+    events: list[EventResponse]
     complete: bool
 
 
 def find_events(
     connection: Connection, state: State, *, job: str | None = None, run: str | None = None, limit: int = 50
-) -> FoundEvents:
-    """The newest events in a state.
-
-    Args:
-        connection: the database.
-        state: what became of them.
-        job: only those of this job: its name, or ``namespace/name``.
-        run: only those of the run with this id.
-        limit: the most to return.
-    """
-    found: list[SeenEvent] = []
+) -> EventsResponse:
+    """The newest events in a state; only those of a ``job`` (its name, or ``namespace/name``), or of a run's id."""
+    found: list[EventResponse] = []
     looked_at, bodies = 0, 0
     for row in _walk(connection, state):
         if len(found) == limit or looked_at == _MOST_LOOKED_AT:
-            return FoundEvents(found, complete=False)
+            return EventsResponse(events=found, complete=False)
         looked_at += 1
         event = _show(row, state, job=job, run=run)
         if event is None:
             continue
         size = event.bytes or 0
         bodies += size
-        is_left_out = size > _LONGEST_IN_LIST or bodies > _MOST_BODIES
-        found.append(_without_body(event) if is_left_out else event)
-    return FoundEvents(found, complete=True)
+        if size > _LONGEST_IN_LIST or bodies > _MOST_BODIES:
+            event.body = None
+        found.append(event)
+    return EventsResponse(events=found, complete=True)
 
 
-def read_one(connection: Connection, event_id: int) -> SeenEvent:
-    """Everything about one event.
-
-    Raises:
-        NotFoundError: it was never there, or was kept for as long as events are.
-    """
+def read_one(connection: Connection, event_id: int) -> EventResponse:
+    """Everything about one event. Raises NotFoundError: it was never there, or was kept for as long as events are."""
     for statement in (_FAILED, _KEPT):
         row = connection.execute(text(f"{statement} WHERE id = :id"), {"id": event_id}).first()
         if row is not None:
@@ -132,9 +118,9 @@ def _walk(connection: Connection, state: State) -> Iterator[Row[Any]]:
         before = rows[-1].id
 
 
-def _show(row: Row[Any], state: State, *, job: str | None = None, run: str | None = None) -> SeenEvent | None:
+def _show(row: Row[Any], state: State, *, job: str | None = None, run: str | None = None) -> EventResponse | None:
     """The event; None where another job or run is wanted."""
-    raw, body, envelope, unreadable = None, None, None, None
+    raw = body = envelope = unreadable = None
     try:
         raw = zlib.decompress(row.body)
         body = parse_event(raw)
@@ -144,7 +130,7 @@ def _show(row: Row[Any], state: State, *, job: str | None = None, run: str | Non
     if not _is_meant(envelope, job, run):
         return None
     named = (envelope.job or envelope.dataset) if envelope else None
-    return SeenEvent(
+    return EventResponse(
         id=row.id,
         state=state,
         received_at=row.received_at,
@@ -170,7 +156,3 @@ def _is_meant(envelope: Envelope | None, job: str | None, run: str | None) -> bo
         return False
     names = {envelope.job.name, f"{envelope.job.namespace}/{envelope.job.name}"}
     return (job is None or job in names) and (run is None or run == envelope.run_id)
-
-
-def _without_body(event: SeenEvent) -> SeenEvent:
-    return replace(event, body=None)

@@ -14,14 +14,10 @@ from watcher_server.openlineage.applying.places import describe_addresses
 from watcher_server.tasking.sending.outbox import enqueue
 from watcher_server.tasking.wire import SCHEDULED_QUEUE
 
-# No turn is under way then, which would write edges of the old address once this is done. A turn is short.
-_LOCK = "SELECT pg_advisory_xact_lock(:key)"
-_DATASET = "SELECT address_id, namespace, name FROM openlineage_dataset WHERE key = :key FOR UPDATE"
 _ADDRESS = """
 SELECT id, archived_at, coalesce(display_name, name) AS name FROM address
 WHERE id = :id AND forgotten_at IS NULL FOR NO KEY UPDATE
 """
-_REVIVE = "UPDATE address SET archived_at = NULL WHERE id = :id"
 _POINT = """
 UPDATE openlineage_dataset SET address_id = :new, disabled = false
 WHERE key = :key OR (address_id = CAST(:old AS bigint) AND NOT disabled)
@@ -86,23 +82,22 @@ def join_dataset(connection: Connection, dataset_key: UUID, address_id: int) -> 
     All datasets that were one address so far stay one. What was declared for the old address stays there. Where no
     edge is left of it, the old address goes to the archive. A new one that is archived comes back.
 
-    Args:
-        connection: in a transaction, which waits until the turn that is under way is applied.
-        dataset_key: ``DatasetName.key`` of a dataset that an event has named.
-        address_id: of any address, also of one that other datasets are.
+    The transaction waits until the turn that is under way is applied. Other datasets may be that address already.
 
     Raises:
         NotFoundError: no event has named the dataset, or there is no such address.
     """
-    connection.execute(text(_LOCK), {"key": OPENLINEAGE_LOCK})
-    dataset = connection.execute(text(_DATASET), {"key": dataset_key}).one_or_none()
+    # A turn that goes on would write edges of the old address once this is done. A turn is short.
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": OPENLINEAGE_LOCK})
+    find = text("SELECT address_id, namespace, name FROM openlineage_dataset WHERE key = :key FOR UPDATE")
+    dataset = connection.execute(find, {"key": dataset_key}).one_or_none()
     if dataset is None:
         raise NotFoundError("No event has named this dataset.")
     address = connection.execute(text(_ADDRESS), {"id": address_id}).one_or_none()
     if address is None:
         raise NotFoundError(f"No address has the id {address_id}.")
     if address.archived_at is not None:
-        connection.execute(text(_REVIVE), {"id": address_id})
+        connection.execute(text("UPDATE address SET archived_at = NULL WHERE id = :id"), {"id": address_id})
         enqueue(connection, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=[address_id])
     old = dataset.address_id
     joined = {"dataset": f"{dataset.namespace}/{dataset.name}", "address_id": address_id}

@@ -16,7 +16,8 @@ from watcher_server.openlineage.joining import join_dataset
 _LOCK = "SELECT pg_advisory_xact_lock(:key)"
 
 _JOB = """
-SELECT job.id, job.pipeline_id, job.adopted, coalesce(pipeline.display_name, pipeline.name) AS pipeline_name, (
+SELECT job.id, job.namespace || '/' || job.name AS name, job.pipeline_id, job.adopted,
+    coalesce(pipeline.display_name, pipeline.name) AS pipeline_name, (
     SELECT count(*) FROM openlineage_job AS other WHERE other.pipeline_id = job.pipeline_id AND other.id <> job.id
 ) AS others
 FROM openlineage_job AS job LEFT JOIN pipeline ON pipeline.id = job.pipeline_id AND pipeline.forgotten_at IS NULL
@@ -27,11 +28,6 @@ INSERT INTO openlineage_job (key, namespace, name, pipeline_id, adopted, last_ev
 VALUES (:key, :namespace, :name, :pipeline_id, true, now())
 ON CONFLICT (key) DO UPDATE SET pipeline_id = excluded.pipeline_id, adopted = true
 """
-_UNLINK = "UPDATE openlineage_job SET pipeline_id = NULL, adopted = false WHERE id = :id"
-_FORGET = (
-    "DELETE FROM openlineage_run WHERE job_id = :id",
-    "DELETE FROM openlineage_job WHERE id = :id",
-)
 
 _OBJECT = """
 SELECT id, coalesce(display_name, name) AS name FROM {table}
@@ -65,12 +61,11 @@ def link_job(connection: Connection, job: JobName, pipeline: str) -> Named:
     """
     connection.execute(text(_LOCK), {"key": OPENLINEAGE_LOCK})
     found = _find(connection, "pipeline", pipeline)
-    hidden = JobName(hide_user(job.namespace), job.name)
-    connection.execute(
-        text(_LINK),
-        {"key": hidden.key, "namespace": hidden.namespace, "name": hidden.name, "pipeline_id": found.id},
-    )
-    record(connection, Change("link", "pipeline", found.id, found.name, after={"job": _text(hidden)}))
+    hidden = _without_user(job)
+    values = {"key": hidden.key, "namespace": hidden.namespace, "name": hidden.name, "pipeline_id": found.id}
+    connection.execute(text(_LINK), values)
+    said = f"{hidden.namespace}/{hidden.name}"
+    record(connection, Change("link", "pipeline", found.id, found.name, after={"job": said}))
     return found
 
 
@@ -82,9 +77,10 @@ def unlink_job(connection: Connection, job: JobName) -> str | None:
     """
     connection.execute(text(_LOCK), {"key": OPENLINEAGE_LOCK})
     row = _job(connection, job)
-    connection.execute(text(_UNLINK), {"id": row.id})
-    record(connection, Change("unlink", "job", row.id, _text(job), before={"pipeline": row.pipeline_name}))
     name: str | None = row.pipeline_name
+    unlink = "UPDATE openlineage_job SET pipeline_id = NULL, adopted = false WHERE id = :id"
+    connection.execute(text(unlink), {"id": row.id})
+    record(connection, Change("unlink", "job", row.id, row.name, before={"pipeline": name}))
     return name
 
 
@@ -101,9 +97,9 @@ def forget_job(connection: Connection, job: JobName) -> Named | None:
     row = _job(connection, job)
     if row.pipeline_name is not None and not row.adopted and not row.others:
         return Named(row.pipeline_id, row.pipeline_name)
-    for statement in _FORGET:
-        connection.execute(text(statement), {"id": row.id})
-    record(connection, Change("forget", "job", row.id, _text(job)))
+    connection.execute(text("DELETE FROM openlineage_run WHERE job_id = :id"), {"id": row.id})
+    connection.execute(text("DELETE FROM openlineage_job WHERE id = :id"), {"id": row.id})
+    record(connection, Change("forget", "job", row.id, row.name))
     return None
 
 
@@ -123,25 +119,23 @@ def alias_dataset(connection: Connection, dataset: str, address: str) -> Named:
     if len(known) > 1:
         raise ConflictError(f"Two datasets are spelt {dataset}, which differ in where the namespace ends.")
     name = DatasetName(known[0].namespace, known[0].name) if known else _split(dataset)
-    values = {"key": name.key, "namespace": name.namespace, "name": name.name}
-    connection.execute(text(_NAME), values)
+    connection.execute(text(_NAME), {"key": name.key, "namespace": name.namespace, "name": name.name})
     join_dataset(connection, name.key, found.id)
     return found
 
 
+def _without_user(job: JobName) -> JobName:
+    return JobName(hide_user(job.namespace), job.name)
+
+
 def _job(connection: Connection, job: JobName) -> Row[Any]:
-    hidden = JobName(hide_user(job.namespace), job.name)
-    row = connection.execute(text(_JOB), {"key": hidden.key}).one_or_none()
+    row = connection.execute(text(_JOB), {"key": _without_user(job).key}).one_or_none()
     if row is None:
         raise NotFoundError(
             f"There is no job {job.name} in the namespace {job.namespace}: spell both as their events do, "
             "`watcher openlineage status` lists the namespaces."
         )
     return row
-
-
-def _text(job: JobName) -> str:
-    return f"{hide_user(job.namespace)}/{job.name}"
 
 
 def _find(connection: Connection, table: str, name: str) -> Named:

@@ -4,19 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    DateTime,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    Sequence,
-    String,
-    Text,
-    func,
-    text,
-)
+from sqlalchemy import ARRAY, BigInteger, DateTime, ForeignKey, Index, LargeBinary, Sequence, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -42,10 +30,7 @@ class OpenLineageEvent(Base):
 
     # A sequence and no identity: before PostgreSQL 17 a table with partitions cannot have one.
     id: Mapped[int] = mapped_column(
-        BigInteger,
-        Sequence("openlineage_event_id_seq"),
-        primary_key=True,
-        autoincrement=False,
+        BigInteger, Sequence("openlineage_event_id_seq"), primary_key=True, autoincrement=False
     )
     received_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True, server_default=func.now())
     applied_at: Mapped[Timestamp | None]

@@ -7,8 +7,7 @@ default ports, quotes, and the partition at the end of a path.
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from watcher_server.database.names import MOST_PART, shorten_to_column
 from watcher_server.kit.names import SentName, fold
@@ -31,45 +30,20 @@ _DEFAULT_PORTS: Final = {
     "trino": 8080,
     "kafka": 9092,
 }
-_DATABASES: Final = frozenset(
-    [
-        "postgres",
-        "mysql",
-        "mssql",
-        "oracle",
-        "redshift",
-        "snowflake",
-        "duckdb",
-        "trino",
-        "hive",
-        "crate",
-        "db2",
-        "teradata",
-        "spanner",
-        "cassandra",
-        "awsathena",
-        "azuresynapse",
-        "databricks",
-        "unitycatalog",
-        "fabric-warehouse",
-        "bigquery",
-    ]
-)
-_FILES: Final = frozenset(["s3", "gs", "abfss", "wasbs", "hdfs", "dbfs", "file"])
-_STREAMS: Final = ("kafka", "pubsub", "kinesis")
-_TYPE_NAMES: Final = {"awsathena": "athena", "gs": "gcs"}
-_GLUE: Final = "arn:aws:glue:"
+_DATABASES: Final = frozenset({
+    "postgres", "mysql", "mssql", "oracle", "redshift", "snowflake", "duckdb", "trino", "hive", "crate", "db2",
+    "teradata", "spanner", "cassandra", "awsathena", "azuresynapse", "databricks", "unitycatalog", "fabric-warehouse",
+    "bigquery",
+})  # fmt: skip
 # As OpenLineage's Java client trims them: key=value, and dates that are folders of their own.
 _PARTITION = re.compile(r"[^/=]+=[^/]*|\d{4}-\d{2}-\d{2}(T[\d:.-]+Z?)?|\d{8}|\d{6}")
 _DATE_FOLDERS = re.compile(r"/\d{4}/\d{2}(/\d{2})?$")
 _SNOWFLAKE = re.compile(r"\.snowflakecomputing\.com$", re.IGNORECASE)
 # A part of the name of a table.
 _QUOTED = re.compile(r'(?:(?<=\.)|^)"([^"]*)"(?=\.|$)')
-_MOST_TYPE: Final = 150
 
 
-@dataclass(frozen=True, slots=True)
-class AddressName:
+class AddressName(NamedTuple):
     """The address of a dataset: its name, its type with the group that a new type gets, and the parts of a table."""
 
     name: SentName
@@ -86,12 +60,10 @@ def pipeline_name(job: JobName) -> SentName:
 
 
 def address_name(dataset: DatasetName, integration: str, aliases: Mapping[str, str]) -> AddressName:
-    """The address of a dataset.
+    """The address of a dataset as it was sent.
 
-    Args:
-        dataset: as it was sent.
-        integration: of the job that names it; the type of an address whose namespace has no scheme.
-        aliases: other names of namespaces, by glob.
+    ``integration`` is that of the job that names it: the type of an address whose namespace has no scheme. ``aliases``
+    are other names of namespaces, by glob.
     """
     namespace, scheme = _plain_namespace(dataset.namespace, aliases)
     name = dataset.name.strip()
@@ -144,17 +116,17 @@ def _plain_namespace(sent: str, aliases: Mapping[str, str]) -> tuple[str, str]:
 def _type_of(namespace: str, scheme: str, integration: str) -> tuple[str, str]:
     """The type of an address, and the group of that type."""
     lower = namespace.lower()
-    if lower.startswith(_GLUE):
+    if lower.startswith("arn:aws:glue:"):
         return "glue", "database"
     scheme = scheme or lower.partition(":")[0].partition("/")[0]
-    type_name = _TYPE_NAMES.get(scheme, scheme)
+    type_name = {"awsathena": "athena", "gs": "gcs"}.get(scheme, scheme)
     if scheme in _DATABASES:
         return type_name, "database"
-    if scheme in _FILES:
+    if scheme in {"s3", "gs", "abfss", "wasbs", "hdfs", "dbfs", "file"}:
         return type_name, "file"
-    if scheme.startswith(_STREAMS):
+    if scheme.startswith(("kafka", "pubsub", "kinesis")):
         return type_name, "stream"
-    return str(fold(type_name if "://" in namespace else integration))[:_MOST_TYPE] or "openlineage", "other"
+    return str(fold(type_name if "://" in namespace else integration))[:150] or "openlineage", "other"
 
 
 def _parts(name: str, type_name: str, group: str) -> tuple[str | None, str | None, str | None]:

@@ -9,7 +9,6 @@ from watcher_server.openlineage.envelope import JobName
 from watcher_server.openlineage.folding import State, facet_of
 from watcher_server.telemetry.redaction import redact
 
-_MOST_NAMES: Final = 20
 _MOST_BYTES: Final = 28 * 1024
 # Of an attempt before the latest only what its view says: everything else is of the latest.
 _OF_AN_ATTEMPT: Final = ("run_id", "namespace", "name", "state", "attempt", "error", "streaming", "start_known")
@@ -30,6 +29,7 @@ def note_run(state: State, job: JobName, run_id: str, view: RunView, *, is_lates
     dbt = facet_of(state, "dbt_run") or {}
     code = facet_of(state, "sourceCodeLocation") or {}
     seen = state["seen"]
+    engine_parts = {"name": "name", "version": "version", "adapter": "openlineageAdapterVersion"}
     said: dict[str, Any] = {
         "run_id": run_id[:500],
         "namespace": job.namespace[:500],
@@ -42,13 +42,7 @@ def note_run(state: State, job: JobName, run_id: str, view: RunView, *, is_lates
         "root": "/".join((*parent["root_job"], parent["root_run_id"]))[:1_000] if "root_job" in parent else None,
         "error": {"message": error, "language": failure.get("programmingLanguage")} if error else None,
         "stack_trace": redact(failure["stackTrace"]) if error and failure.get("stackTrace") else None,
-        "engine": {
-            "name": engine.get("name"),
-            "version": engine.get("version"),
-            "adapter": engine.get("openlineageAdapterVersion"),
-        }
-        if engine
-        else None,
+        "engine": {part: engine.get(field) for part, field in engine_parts.items()} if engine else None,
         "log_url": redact(instance["log_url"]) if instance.get("log_url") else None,
         "dag_run": dag_run.get("run_id"),
         "run_type": dag_run.get("run_type"),
@@ -60,14 +54,7 @@ def note_run(state: State, job: JobName, run_id: str, view: RunView, *, is_lates
         "query": {"id": query.get("externalQueryId"), "source": redact(query.get("source") or "")} if query else None,
         "invocation_id": dbt.get("invocation_id"),
         "lineage_incomplete": bool((facet_of(state, "extractionError") or {}).get("failedTasks")) or None,
-        "tests": {
-            "total": tests.total,
-            "failed": tests.failed,
-            "warned": tests.warned,
-            "names": [redact(name)[:200] for name in tests.names[:_MOST_NAMES]],
-        }
-        if tests
-        else None,
+        "tests": tests and tests._asdict() | {"names": [redact(name)[:200] for name in tests.names[:20]]},
         "outputs_bytes": view.bytes,
         "tasks": (facet_of(state, "airflowState") or {}).get("tasksState"),
         "tags": _run_tags(state),

@@ -19,8 +19,6 @@ MOST_DATASETS: Final = 200
 MOST_FIELDS: Final = 500
 # Of the metadata of a run, what this shows.
 SHOWN_NAMES: Final = frozenset({"openlineage", "error"})
-_MOST_NAMES: Final = 50
-_MOST_CHANGES: Final = 20
 
 
 def web_address(url: Any) -> str | None:
@@ -50,7 +48,6 @@ class PipelineSaid:
 
     @property
     def code_url(self) -> str | None:
-        """Where its code is."""
         code = self.said.get("code") or {}
         return web_address(code.get("url")) or web_address(code.get("repository"))
 
@@ -63,13 +60,11 @@ class PipelineSaid:
 
     @property
     def said_schedule(self) -> str | None:
-        """The schedule that its scheduler says it has."""
         schedule = self.said.get("schedule") or {}
         return schedule.get("cron") if isinstance(schedule, Mapping) else None
 
     @property
     def schedule_is_said(self) -> bool:
-        """Whether the schedule in force is the one that its scheduler says."""
         return self.schedule is not None and self.schedule == self.said_schedule
 
 
@@ -108,13 +103,11 @@ class RunSaid:
 
     @property
     def error(self) -> str | None:
-        """The whole error."""
         error = self.said["error"]
         return error["message"] if isinstance(error, Said) else None
 
     @property
     def log_url(self) -> str | None:
-        """Where its log is."""
         return web_address(self.said.get("log_url"))
 
     @property
@@ -130,12 +123,10 @@ class RunSaid:
 
     @property
     def read(self) -> list[UsedDataset]:
-        """What it read."""
         return [each for each in self.datasets if not each.written]
 
     @property
     def wrote(self) -> list[UsedDataset]:
-        """What it wrote."""
         return [each for each in self.datasets if each.written]
 
 
@@ -149,14 +140,18 @@ WITH said AS (
     JOIN openlineage_run AS part ON part.into_key = run.key AND part.rolled_up
     WHERE run.execution_id = :execution_id
 ), used AS (
-    SELECT said.own, side.written, dataset.key, dataset.value -> 'n' AS name,
-        dataset.value #> ARRAY['f', side.facet, '2'] AS statistics
+    SELECT said.own, side.written, dataset.key, dataset.value -> 'n' AS name, statistics.*
     FROM said
     CROSS JOIN (VALUES (false, 'inputs', 'inputStatistics'), (true, 'outputs', 'outputStatistics'))
         AS side (written, name, facet)
     CROSS JOIN LATERAL jsonb_each(said.state -> side.name) AS dataset (key, value)
+    LEFT JOIN LATERAL jsonb_to_record(dataset.value #> ARRAY['f', side.facet, '2'])
+        AS statistics ("rowCount" numeric, size numeric, "fileCount" numeric) ON true
 ), summed AS (
-    SELECT written, key, (array_agg(name))[1] AS name, {figures}
+    SELECT written, key, (array_agg(name))[1] AS name,
+        coalesce(sum("rowCount") FILTER (WHERE own), sum("rowCount"))::bigint AS rows,
+        coalesce(sum(size) FILTER (WHERE own), sum(size))::bigint AS size,
+        coalesce(sum("fileCount") FILTER (WHERE own), sum("fileCount"))::bigint AS files
     FROM used GROUP BY written, key
 )
 SELECT written, summed.name ->> 0, summed.name ->> 1, dataset.address_id, rows, size, files, number
@@ -168,15 +163,7 @@ FROM (
 LEFT JOIN openlineage_dataset AS dataset ON dataset.key = CAST(summed.key AS uuid)
 WHERE place <= :most
 ORDER BY written, place
-""".format(  # noqa: S608 - of constants
-    figures=", ".join(
-        f"""coalesce(
-        sum((statistics ->> '{said}')::numeric) FILTER (WHERE own),
-        sum((statistics ->> '{said}')::numeric)
-    )::bigint AS {column}"""
-        for column, said in (("rows", "rowCount"), ("size", "size"), ("files", "fileCount"))
-    )
-)
+"""
 
 
 async def read_run(session: AsyncSession, run: PipelineExecution) -> RunSaid | None:
@@ -185,14 +172,9 @@ async def read_run(session: AsyncSession, run: PipelineExecution) -> RunSaid | N
     if not isinstance(said, Mapping):
         return None
     rows = (await session.execute(text(_DATASETS), {"execution_id": run.id, "most": MOST_DATASETS})).all()
-    in_all = sum({row.written: row.number for row in rows}.values())
-    connection = await session.connection()
-    return RunSaid(
-        Said.of(said),
-        [UsedDataset(*row[:-1]) for row in rows],
-        more=in_all - len(rows),
-        changes=await connection.run_sync(describe_changes, run.id),
-    )
+    more = sum({row.written: row.number for row in rows}.values()) - len(rows)
+    changes = await (await session.connection()).run_sync(describe_changes, run.id)
+    return RunSaid(Said.of(said), [UsedDataset(*row[:-1]) for row in rows], more, changes)
 
 
 class OtherName(NamedTuple):
@@ -245,10 +227,10 @@ WHERE address_id = :address_id ORDER BY id DESC LIMIT :most
 async def read_address(session: AsyncSession, address: Address) -> AddressSaid | None:
     """What events said of the address; None where none named it."""
     parameters = {"address_id": address.id}
-    names = (await session.execute(text(_NAMES), parameters | {"most": _MOST_NAMES})).all()
+    names = (await session.execute(text(_NAMES), parameters | {"most": 50})).all()
     if not names and not address.openlineage:
         return None
-    changes = await session.execute(text(_CHANGES), parameters | {"most": _MOST_CHANGES})
+    changes = await session.execute(text(_CHANGES), parameters | {"most": 20})
     return AddressSaid(
         Said.of(address.openlineage or {}),
         [OtherName(*row) for row in names],

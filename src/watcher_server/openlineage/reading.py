@@ -11,13 +11,11 @@ from pydantic_core import to_json
 
 from watcher_server.openlineage.envelope import DatasetName, Envelope, EventKind, EventType, JobName, hide_user
 from watcher_server.openlineage.facets import DELETED, Place, read_facets
-from watcher_server.openlineage.folding import MOST_DATASETS, Facet, State, is_streaming, value_of
+from watcher_server.openlineage.folding import MOST_DATASETS, Facet, State, is_streaming, value_in, value_of
 from watcher_server.telemetry.redaction import redact
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _DAY: Final = 86_400 * 1_000_000
-_MOST_PRODUCER: Final = 300
 # What an event is taken to be of whose producer says nothing of itself.
 UNKNOWN: Final = "openlineage"
 # Trino names a job by the id of its query, such as 20260131_120000_00017_abcde: each job would have one run.
@@ -30,19 +28,9 @@ _OF_JOB: Final = frozenset({"ownership", "tags", "documentation", "sql", "source
 # What belongs to both: it says how the run is to be read, too.
 _OF_JOB_AND_RUN: Final = frozenset({"jobType", "sourceCodeLocation"})
 _OF_DATASET_AND_RUN: Final = frozenset({"lifecycleStateChange", "dbt_exposures"})
-_OF_DATASET: Final = frozenset(
-    [
-        "schema",
-        "ownership",
-        "tags",
-        "documentation",
-        "symlinks",
-        "datasetType",
-        "storage",
-        "catalog",
-        "version",
-    ]
-)
+_OF_DATASET: Final = frozenset({
+    "schema", "ownership", "tags", "documentation", "symlinks", "datasetType", "storage", "catalog", "version",
+})  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -85,7 +73,7 @@ class Reading:
 
 def micros(moment: datetime) -> int:
     """Microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def from_micros(moment: int) -> datetime:
@@ -96,9 +84,15 @@ def from_micros(moment: int) -> datetime:
 def read_event(envelope: Envelope, received_at: datetime) -> Reading:
     """What an event says that arrived at that moment; it never fails: what cannot be read is left out."""
     body = envelope.body
-    at, ahead = _moment_of(envelope, received_at)
+    at, received = max(0, micros(envelope.at)), micros(received_at)
+    ahead = max(0, at - received)
+    # A moment that is further ahead than a clock goes wrong is a mistake, and so is one before there were such clocks.
+    if ahead > _DAY:
+        at, ahead = received, 0
     raw = to_json(body)
-    said = _Said(at, envelope.type.ends, may_have_secrets=_may_have_secrets(raw))
+    lower = raw.lower()
+    # Hardly any event has a password, and looking at each text takes long.
+    said = _Said(at, envelope.type.ends, may_have_secrets=any(hint in lower for hint in _HINTS))
     facets, job_facts = _read_own_facets(body, said)
     producer = _text(body.get("producer"))
     integration, job_facts["integration"] = _integration(facets, producer, said)
@@ -122,7 +116,7 @@ def read_event(envelope: Envelope, received_at: datetime) -> Reading:
         type=envelope.type,
         job=job,
         run_id=envelope.run_id,
-        producer=hide_user(producer)[:_MOST_PRODUCER],
+        producer=hide_user(producer)[:300],
         integration=integration,
         state=state,
         job_facts=job_facts,
@@ -144,17 +138,10 @@ class _Said:
     dropped: dict[tuple[str, bool], int] = field(default_factory=dict)
 
     def read(self, place: Place, facets: Any) -> dict[str, Facet]:
-        """The facets of a place."""
         found = read_facets(place, facets, self.dropped)
         if self.may_have_secrets:
             return {name: [self.at, self.final, _without_secrets(value)] for name, value in found}
         return {name: [self.at, self.final, value] for name, value in found}
-
-
-def _may_have_secrets(raw: bytes) -> bool:
-    """Whether it is worth looking at each text: hardly any event has a password, and looking takes long."""
-    lower = raw.lower()
-    return any(hint in lower for hint in _HINTS)
 
 
 def _without_secrets(value: Any) -> Any:
@@ -165,15 +152,6 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_secrets(part) for name, part in value.items()}
     return value
-
-
-def _moment_of(envelope: Envelope, received_at: datetime) -> tuple[int, int]:
-    """When it happened, and by how much its sender's clock was ahead; both in microseconds.
-
-    A moment that is further ahead than a clock goes wrong is a mistake, and so is one before there were such clocks.
-    """
-    at, received = max(0, micros(envelope.at)), micros(received_at)
-    return (received, 0) if at - received > _DAY else (at, max(0, at - received))
 
 
 def _read_own_facets(body: dict[str, Any], said: _Said) -> tuple[dict[str, Facet], dict[str, Facet]]:
@@ -214,7 +192,7 @@ def _read_declared(
     dataset: DatasetName, body: dict[str, Any], said: _Said
 ) -> tuple[tuple[str, str], list[list[str]]] | None:
     """What a dataset says by itself that it is made of."""
-    name = _plain(dataset.namespace, dataset.name)
+    name = DatasetName(hide_user(dataset.namespace), hide_user(dataset.name))
     own = _read_dataset(name, _dict(body.get("dataset")), "dataset", said)
     lineage = own.get("lineage") or own.get("columnLineage")
     return None if lineage is None or lineage[2] == DELETED else ((name.namespace, name.name), lineage[2])
@@ -223,18 +201,11 @@ def _read_declared(
 def _job_of(job: JobName | None, body: dict[str, Any]) -> JobName | None:
     if job is None:
         return None
-    if _QUERY_ID.fullmatch(job.name) and (written := _first_output(body)):
-        job = JobName(job.namespace, f"writes {written}")
-    return JobName(hide_user(job.namespace), hide_user(job.name))
-
-
-def _first_output(body: dict[str, Any]) -> str:
     outputs = body.get("outputs")
-    return (
-        next((name for one in outputs if (name := _text(_dict(one).get("name")))), "")
-        if isinstance(outputs, list)
-        else ""
-    )
+    written = (_text(_dict(one).get("name")) for one in (outputs if isinstance(outputs, list) else ()))
+    if _QUERY_ID.fullmatch(job.name) and (first := next(filter(None, written), "")):
+        job = JobName(job.namespace, f"writes {first}")
+    return JobName(hide_user(job.namespace), hide_user(job.name))
 
 
 def _read_datasets(value: Any, place: Place, said: _Said) -> dict[str, Any]:
@@ -246,7 +217,7 @@ def _read_datasets(value: Any, place: Place, said: _Said) -> dict[str, Any]:
         # What lies in the memory of a process is nothing that another run could read.
         if not namespace or not name or namespace.lower().startswith("inmemory:") or _is_audit(holder):
             continue
-        dataset = _plain(namespace, name)
+        dataset = DatasetName(hide_user(namespace), hide_user(name))
         facets = _read_dataset(dataset, holder, place, said)
         key = str(dataset.key)
         known = found.get(key, {"f": {}})
@@ -283,17 +254,12 @@ def _read_dataset(dataset: DatasetName, holder: dict[str, Any], place: Place, sa
 
 def _integration(facets: dict[str, Facet], producer: str, said: _Said) -> tuple[str, Facet]:
     """What kind of tool sends: as it says, else as the URL of its producer does. What it says counts for more."""
-    job_type = facets.get("jobType")
-    told = ((value_of(job_type) or {}).get("integration") or "").strip().lower() if job_type else ""
+    told = ((value_in(facets, "jobType") or {}).get("integration") or "").strip().lower()
     if told:
         return told, [said.at, True, told]
     found = _INTEGRATION.search(producer)
     guessed = next(filter(None, found.groups())).lower()[:50] if found else UNKNOWN
     return guessed, [0, guessed != UNKNOWN, guessed]
-
-
-def _plain(namespace: str, name: str) -> DatasetName:
-    return DatasetName(hide_user(namespace), hide_user(name))
 
 
 def _dict(value: Any) -> dict[str, Any]:

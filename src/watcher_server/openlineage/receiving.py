@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from watcher_server.database.engine import IngestPool
+from watcher_server.database.ingest_pool import IngestPool
 from watcher_server.database.statements import numbered
 from watcher_server.http.state import Relay
 from watcher_server.openlineage.bodies import Accepted

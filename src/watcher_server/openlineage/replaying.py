@@ -37,8 +37,6 @@ FROM (
 WHERE event.id = wanted.id AND event.received_at = wanted.received_at AND event.applied_at IS NOT NULL
 RETURNING event.id
 """
-_THESE = "id = ANY(CAST(:ids AS bigint[]))"
-_AFTER = "id > :after"
 _SINCE = "id > :after AND received_at >= :since"
 
 _KNOWN = """
@@ -56,12 +54,7 @@ class Replayed:
 
 
 def replay_these(begin: Begin, ids: Sequence[int]) -> Replayed:
-    """Have these events applied again; one that waits is left alone.
-
-    Args:
-        begin: gives a transaction.
-        ids: of events that were applied or failed.
-    """
+    """Have these events, which were applied or failed, applied again; one that waits is left alone."""
     done = Replayed()
     wanted = sorted(set(ids))
     _note(begin, ", ".join(map(str, wanted[:20])) + (", ..." if len(wanted) > 20 else ""))  # noqa: PLR2004 - a line
@@ -72,7 +65,7 @@ def replay_these(begin: Begin, ids: Sequence[int]) -> Replayed:
             parameters = {"ids": some, "most": _AT_ONCE, "began": connection.scalar(text("SELECT clock_timestamp()"))}
             done.unknown += [id_ for id_ in some if id_ not in known]
             for statement in (_FORGET_APPLIED, _BRING_BACK):
-                done.events += len(_run(connection, statement, _THESE, parameters))
+                done.events += len(_run(connection, statement, "id = ANY(CAST(:ids AS bigint[]))", parameters))
             if done.events:
                 wake(connection)
     return done
@@ -81,7 +74,7 @@ def replay_these(begin: Begin, ids: Sequence[int]) -> Replayed:
 def replay_failed(begin: Begin) -> Replayed:
     """Have all events that failed applied again."""
     _note(begin, "all that failed")
-    return Replayed(sum(_in_batches(begin, _BRING_BACK, _AFTER, {})))
+    return Replayed(sum(_in_batches(begin, _BRING_BACK, "id > :after", {})))
 
 
 def replay_since(begin: Begin, since: datetime) -> Replayed:

@@ -2,29 +2,18 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 
 from watcher_server.http.ingest_route import IngestRoute
 from watcher_server.http.state import app_state
 from watcher_server.kit.unpacking import PackingError, TooLargeError
-from watcher_server.openlineage import BATCH_PATH, EVENT_PATH
-from watcher_server.openlineage.bodies import (
-    BATCH_EVENTS,
-    CODINGS,
-    MOST_IN_BATCH,
-    Accepted,
-    Batch,
-    CodingError,
-    read_batch,
-    read_one,
-    unpack,
-)
+from watcher_server.openlineage import BATCH_PATH, EVENT_PATH, bodies
 from watcher_server.openlineage.envelope import EnvelopeError
 from watcher_server.openlineage.receiving import LARGE_BYTES, BusyError, InboxFullError, Receiver
-from watcher_server.openlineage.schemas import BatchAccepted, BatchSummary, EventAccepted, FailedElement
 from watcher_server.openlineage.splitting import TooManyElementsError
 
 ingest_router = APIRouter(route_class=IngestRoute, tags=["openlineage"])
@@ -47,6 +36,38 @@ _EVENT: Final[dict[str, Any]] = {
         "outputs": {"type": "array", "items": {"type": "object"}},
     },
 }
+
+
+class EventAccepted(BaseModel):
+    """The event is stored, and is applied a moment later."""
+
+    event_id: int
+
+
+class BatchSummary(BaseModel):
+    """How many events of a batch came to what. None of them can be sent again with another result."""
+
+    received: int
+    successful: int
+    failed: int
+    retriable: int = 0
+    non_retriable: int
+
+
+class FailedElement(BaseModel):
+    """An element of a batch that is no event; ``index`` is its place, from 0."""
+
+    index: int
+    reason: str
+    retriable: bool = False
+
+
+class BatchAccepted(BaseModel):
+    """What became of a batch."""
+
+    status: Literal["success", "partial_success"]
+    summary: BatchSummary
+    failed_events: list[FailedElement]
 
 
 def _takes(schema: dict[str, Any]) -> dict[str, Any]:
@@ -73,14 +94,20 @@ async def post_event(request: Request) -> Response:
     BATCH_PATH,
     response_model=BatchAccepted,
     responses=_REFUSALS,
-    openapi_extra=_takes({"type": "array", "maxItems": MOST_IN_BATCH, "items": _EVENT}),
+    openapi_extra=_takes({"type": "array", "maxItems": bodies.MOST_IN_BATCH, "items": _EVENT}),
 )
 async def post_events(request: Request) -> Response:
     """Report by several events of OpenLineage; those that are none are named in the answer, and the others stored."""
     limit = app_state(request).settings.openlineage_max_event_bytes
-    batch = await _read(request, lambda raw: read_batch(raw, limit), BATCH_EVENTS * limit)
+    batch = await _read(request, lambda raw: bodies.read_batch(raw, limit), bodies.BATCH_EVENTS * limit)
     await _stored(_receiver(request).store_many(batch.accepted))
-    return Response(_batch_answer(batch).model_dump_json(), media_type="application/json")
+    successful, failed = len(batch.accepted), len(batch.failed)
+    answer = BatchAccepted(
+        status="partial_success" if failed else "success",
+        summary=BatchSummary(received=successful + failed, successful=successful, failed=failed, non_retriable=failed),
+        failed_events=[FailedElement(index=place, reason=reason) for place, reason in batch.failed],
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 # Java's client takes a URL that has any path, and be it a slash, as it is.
@@ -113,11 +140,11 @@ def _receiver(request: Request) -> Receiver:
     return receiver
 
 
-async def _read_event(request: Request) -> Accepted:
-    return await _read(request, read_one, app_state(request).settings.openlineage_max_event_bytes)
+async def _read_event(request: Request) -> bodies.Accepted:
+    return await _read(request, bodies.read_one, app_state(request).settings.openlineage_max_event_bytes)
 
 
-async def _store_event(request: Request, event: Accepted) -> Response:
+async def _store_event(request: Request, event: bodies.Accepted) -> Response:
     event_id = await _stored(_receiver(request).store_one(event))
     return Response(b'{"event_id":%d}' % event_id, status_code=201, media_type="application/json")
 
@@ -135,13 +162,13 @@ async def _read(request: Request, read: Callable[[bytes], Read], most_bytes: int
         if len(body) <= LARGE_BYTES:
             # A small one may be large only once it is unpacked.
             with suppress(TooLargeError):
-                return read(unpack(body, coding, min(most_bytes, LARGE_BYTES)))
-        return await _receiver(request).read(len(body), lambda: read(unpack(body, coding, most_bytes)))
+                return read(bodies.unpack(body, coding, min(most_bytes, LARGE_BYTES)))
+        return await _receiver(request).read(len(body), lambda: read(bodies.unpack(body, coding, most_bytes)))
     except (PackingError, EnvelopeError) as error:
         said = f"The body {error}" if isinstance(error, PackingError) else str(error)
         raise RequestValidationError([{"loc": ("body",), "msg": said, "type": "openlineage_event"}]) from None
-    except CodingError:
-        accepted = ", ".join(CODINGS)
+    except bodies.CodingError:
+        accepted = ", ".join(bodies.CODINGS)
         raise HTTPException(
             415, f"Send it in one of these codings: {accepted}.", {"Accept-Encoding": accepted}
         ) from None
@@ -149,7 +176,7 @@ async def _read(request: Request, read: Callable[[bytes], Read], most_bytes: int
         detail = f"Unpacked, the body has more than {most_bytes} bytes: raise WATCHER_OPENLINEAGE_MAX_EVENT_BYTES."
         raise HTTPException(413, detail) from None
     except TooManyElementsError:
-        raise HTTPException(413, f"A batch has {MOST_IN_BATCH:,} events at most: send less at once.") from None
+        raise HTTPException(413, f"A batch has {bodies.MOST_IN_BATCH:,} events at most: send less at once.") from None
     except BusyError:
         raise HTTPException(503, "Many large bodies wait; send this one again in a moment.", _SOON) from None
 
@@ -160,12 +187,3 @@ async def _stored(storing: Awaitable[Read]) -> Read:
     except InboxFullError:
         detail = "More events wait than WATCHER_OPENLINEAGE_MAX_WAITING allows; send this one again in a moment."
         raise HTTPException(503, detail, _SOON) from None
-
-
-def _batch_answer(batch: Batch) -> BatchAccepted:
-    successful, failed = len(batch.accepted), len(batch.failed)
-    return BatchAccepted(
-        status="partial_success" if failed else "success",
-        summary=BatchSummary(received=successful + failed, successful=successful, failed=failed, non_retriable=failed),
-        failed_events=[FailedElement(index=place, reason=reason) for place, reason in batch.failed],
-    )

@@ -4,6 +4,7 @@ Facets evolve weekly, so unknown fields are ignored; a strict receiver would los
 """
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -21,7 +22,6 @@ from watcher_server.kit.fields import BIGINT_MAX
 from watcher_server.openlineage.envelope import hide_user, read_moment
 
 MOST_MESSAGE: Final = 4_000
-_MOST_STACK: Final = 16 * 1024
 _MOST_DOCUMENT: Final = 64 * 1024
 _MOST_LISTED: Final = 500
 MOST_SOURCES: Final = 10_000
@@ -52,8 +52,8 @@ def _first(most: int) -> AfterValidator:
     return AfterValidator(lambda items: items[:most])
 
 
-def _first_states(states: dict[str, str]) -> dict[str, str]:
-    return dict(sorted(states.items())[:1_000])
+def _only(wanted: type) -> Callable[[Any], Any]:
+    return lambda value: value if isinstance(value, wanted) else None
 
 
 def _lenient_list(value: Any) -> Any:
@@ -74,12 +74,10 @@ def _any_text(value: Any) -> Any:
 
 Short = Annotated[str, BeforeValidator(_text_of), _cut(200)] | None
 Long = Annotated[str, BeforeValidator(_text_of), _cut(MOST_MESSAGE)] | None
-Value = Annotated[str, BeforeValidator(_any_text), _cut(200)] | None
 Url = Annotated[str, _cut(2_000)] | None
 Number = Annotated[int | None, BeforeValidator(_number)]
 Moment = Annotated[str | None, BeforeValidator(_moment)]
 Namespace = Annotated[str, AfterValidator(str.strip), AfterValidator(hide_user)]
-Name = Namespace
 
 
 class Shape(BaseModel):
@@ -90,7 +88,7 @@ class Shape(BaseModel):
 
 class Named(Shape):
     namespace: Namespace
-    name: Name
+    name: Namespace
 
 
 class Run(Shape):
@@ -111,7 +109,7 @@ class Parent(Shape):
 class ErrorMessage(Shape):
     message: Annotated[str, BeforeValidator(_text_of), _cut(MOST_MESSAGE)]
     programmingLanguage: Short = None  # noqa: N815
-    stackTrace: Annotated[str, _cut(_MOST_STACK)] | None = None  # noqa: N815
+    stackTrace: Annotated[str, _cut(16 * 1024)] | None = None  # noqa: N815
 
 
 class NominalTime(Shape):
@@ -131,7 +129,6 @@ class Query(Shape):
 
 
 class ExtractionError(Shape):
-    totalTasks: Number = None  # noqa: N815
     failedTasks: Number = None  # noqa: N815
 
 
@@ -139,7 +136,6 @@ class Tag(Shape):
     key: Annotated[str, BeforeValidator(_text_of), _cut(100)]
     value: Annotated[str, BeforeValidator(lambda value: _any_text(value) or ""), _cut(100)] = ""
     source: Short = None
-    field: Short = None
 
 
 class Tags(Shape):
@@ -150,10 +146,7 @@ class Test(Shape):
     name: Annotated[str, _cut(300)]
     status: Annotated[str, _cut(20)]
     severity: Short = None
-    type: Short = None
     column: Short = None
-    expected: Value = None
-    actual: Value = None
 
 
 class Tests(Shape):
@@ -176,8 +169,6 @@ class Assertion(Shape):
     success: bool
     column: Short = None
     severity: Short = None
-    expected: Value = None
-    actual: Value = None
 
 
 class Assertions(Shape):
@@ -189,16 +180,9 @@ class TimetableShape(Shape):
     timezone: Annotated[str, _cut(100)] | None = None
 
 
-def _timetable(value: Any) -> Any:
-    return value if isinstance(value, dict) else {}
-
-
 class Dag(Shape):
-    timetable: Annotated[TimetableShape, BeforeValidator(_timetable)] = Field(default_factory=TimetableShape)
-    schedule_interval: Annotated[
-        str | None, BeforeValidator(lambda value: value if isinstance(value, str) else None)
-    ] = None
-    fileloc: Short = None
+    timetable: Annotated[TimetableShape | None, BeforeValidator(_only(dict))] = None
+    schedule_interval: Annotated[str | None, BeforeValidator(_only(str))] = None
 
 
 class DagRun(Shape):
@@ -208,13 +192,12 @@ class DagRun(Shape):
 
 
 class Task(Shape):
-    task_id: Short = None
     retries: Number = None
 
 
 class TaskInstance(Shape):
     try_number: Number = None
-    map_index: Annotated[int | None, BeforeValidator(lambda value: value if isinstance(value, int) else None)] = None
+    map_index: Annotated[int | None, BeforeValidator(_only(int))] = None
     log_url: Url = None
 
 
@@ -227,13 +210,13 @@ class Airflow(Shape):
 
 
 class AirflowState(Shape):
-    dagRunState: Short = None  # noqa: N815
-    tasksState: Annotated[dict[str, str], AfterValidator(_first_states)] = Field(default_factory=dict)  # noqa: N815
+    tasksState: Annotated[  # noqa: N815
+        dict[str, str], AfterValidator(lambda states: dict(sorted(states.items())[:1_000]))
+    ] = Field(default_factory=dict)
 
 
 class DbtRun(Shape):
     invocation_id: Short = None
-    project_name: Short = None
 
 
 class DbtNode(Shape):
@@ -246,8 +229,6 @@ class Version(Shape):
 
 
 class Emission(Shape):
-    eventTrigger: Short = None  # noqa: N815
-    eventContentMode: Short = None  # noqa: N815
     windowDuration: Number = None  # noqa: N815
 
 
@@ -268,12 +249,10 @@ class Ownership(Shape):
 
 class Documentation(Shape):
     description: Annotated[str, _cut(_MOST_DOCUMENT)]
-    contentType: Short = None  # noqa: N815
 
 
 class Sql(Shape):
     query: Annotated[str, _cut(_MOST_DOCUMENT)]
-    dialect: Short = None
 
 
 class CodeLocation(Shape):
@@ -287,7 +266,7 @@ class CodeLocation(Shape):
 class Source(Shape):
     type: Short = None
     namespace: Namespace | None = None
-    name: Name | None = None
+    name: Namespace | None = None
 
 
 class FieldSources(Shape):
@@ -299,16 +278,24 @@ class ColumnLineage(Shape):
     fields: dict[str, FieldSources] = Field(default_factory=dict)
     dataset: Annotated[list[Source], BeforeValidator(_lenient_list)] = Field(default_factory=list)
 
+    @property
+    def sources(self) -> list[Source]:
+        return [*(source for field in self.fields.values() for source in field.inputFields), *self.dataset]
+
 
 class Lineage(Shape):
     inputs: Annotated[list[Source], BeforeValidator(_lenient_list)] = Field(default_factory=list)
     fields: Annotated[dict[str, FieldSources], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
 
+    @property
+    def sources(self) -> list[Source]:
+        return [*self.inputs, *(source for field in self.fields.values() for source in field.inputs)]
+
 
 class LineageEntry(Lineage):
     type: Short = None
     namespace: Namespace | None = None
-    name: Name | None = None
+    name: Namespace | None = None
 
 
 class JobLineage(Shape):
@@ -332,12 +319,8 @@ class Statistics(Shape):
     fileCount: Number = None  # noqa: N815
 
 
-class Identifier(Named):
-    type: Short = None
-
-
 class Symlinks(Shape):
-    identifiers: Annotated[list[Identifier], BeforeValidator(_lenient_list), _first(50)] = Field(default_factory=list)
+    identifiers: Annotated[list[Named], BeforeValidator(_lenient_list), _first(50)] = Field(default_factory=list)
 
 
 class Lifecycle(Shape):
@@ -366,11 +349,7 @@ class Exposures(Shape):
 
 class Small(Shape):
     datasetType: Short = None  # noqa: N815
-    subType: Short = None  # noqa: N815
-    storageLayer: Short = None  # noqa: N815
     fileFormat: Short = None  # noqa: N815
-    framework: Short = None
-    type: Short = None
     name: Short = None
     datasetVersion: Short = None  # noqa: N815
 

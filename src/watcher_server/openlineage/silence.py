@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from statistics import median
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, text
 
-from watcher_server.alerts.service import Subject
+from watcher_server.alerts.service import Subject, minute_text
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.opening import Finding, lock_incidents, open_incidents
 from watcher_server.incidents.resolving import resolve
@@ -61,30 +61,6 @@ WHERE incident.kind = 'silent' AND incident.pipeline_id IS NULL AND incident.sta
 """
 
 
-class SilentStream(NamedTuple):
-    """A stream that goes on, of which nothing was heard since (UTC) for longer than is usual."""
-
-    execution_id: int
-    pipeline_id: int
-    name: str
-    since: datetime
-
-
-def find_silent_streams(connection: Connection) -> list[SilentStream]:
-    """The streams of active pipelines that were silent for longer than they ever are.
-
-    That is 15 minutes, three times its window, or three times the median of what lay between its latest events,
-    whichever is longest.
-    """
-    rows = connection.execute(text(_STREAMS), {"least": _LEAST_SECONDS})
-    now = datetime.now(UTC)
-    return [
-        SilentStream(row.id, row.pipeline_id, row.name, row.heard_at)
-        for row in rows
-        if now - row.heard_at > timedelta(seconds=_patience(row))
-    ]
-
-
 def tell_silence(connection: Connection) -> int:
     """Open the incidents of what is silent, tell people of them, and resolve those of namespaces that are heard again.
 
@@ -92,7 +68,9 @@ def tell_silence(connection: Connection) -> int:
     """
     lock_incidents(connection)
     resolve(connection, connection.scalars(text(_HEARD_AGAIN)).all())
-    streams = find_silent_streams(connection)
+    now = datetime.now(UTC)
+    going = connection.execute(text(_STREAMS), {"least": _LEAST_SECONDS})
+    streams = [row for row in going if now - row.heard_at > timedelta(seconds=_patience(row))]
     namespaces = connection.execute(text(_NAMESPACES), {"missed": _MISSED_IN_A_ROW}).all()
     findings = [*map(_of_stream, streams), *map(_of_namespace, namespaces)]
     names = [*(stream.name for stream in streams), *(row.namespace for row in namespaces)]
@@ -110,33 +88,25 @@ def tell_silence(connection: Connection) -> int:
 
 
 def _patience(row: Row[Any]) -> float:
-    """After how many seconds a stream is silent."""
+    """After how many seconds a stream is silent, by its window and the median of what lay between its latest events."""
     gaps = [(later - earlier) / 1_000_000 for earlier, later in pairwise(row.recent)]
     usual = max(median(gaps) if gaps else 0.0, float(row.window_seconds or 0))
     return max(_LEAST_SECONDS, _TIMES * usual)
 
 
-def _of_stream(stream: SilentStream) -> Finding:
-    lasted = duration_text((datetime.now(UTC) - stream.since).total_seconds())
-    return Finding(
-        stream.since,
-        f"Execution ID {stream.execution_id} goes on, and nothing was heard of it since {_minute(stream.since)}"
-        f" ({lasted} when this was found)",
-        pipeline_id=stream.pipeline_id,
-        execution_id=stream.execution_id,
-    )
+def _of_stream(row: Row[Any]) -> Finding:
+    lasted = duration_text((datetime.now(UTC) - row.heard_at).total_seconds())
+    detail = f"Execution ID {row.id} goes on, and nothing was heard of it since {minute_text(row.heard_at)}"
+    detail += f" ({lasted} when this was found)"
+    return Finding(row.heard_at, detail, pipeline_id=row.pipeline_id, execution_id=row.id)
 
 
 def _of_namespace(row: Row[Any]) -> Finding:
     number = "a pipeline" if row.pipelines == 1 else f"{row.pipelines:,} pipelines"
     return Finding(
         row.since,
-        f"nothing heard from {row.namespace} since {_minute(row.since)}: {number} missed {_MISSED_IN_A_ROW} runs"
+        f"nothing heard from {row.namespace} since {minute_text(row.since)}: {number} missed {_MISSED_IN_A_ROW} runs"
         " in a row or more, so its scheduler is paused, or cannot send",
         subject=row.namespace,
         count=row.pipelines,
     )
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

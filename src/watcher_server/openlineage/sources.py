@@ -1,27 +1,21 @@
 """Who sends events, how many wait, which failed and what of them was dropped: what the page of the sources shows."""
 
-import re
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.openlineage import replaying
+from watcher_server.openlineage.counting import WITH_WAITING_LANES, read_version
 from watcher_server.openlineage.envelope import hide_user
 from watcher_server.telemetry.redaction import redact
 
 # The page says "more than" beyond these.
 MOST_COUNTED = 10_000
-_MOST_SOURCES = 500
-_MOST_DROPPED = 100
-
-# …/tree/1.54.0/integration/dbt of OpenLineage, …/tree/providers-openlineage/2.20.3 of Airflow.
-_VERSION = re.compile(r"/(?:v|providers-openlineage/)?(\d+\.\d+[\w.+-]*)(?:/|$)")
 
 # A namespace is silent after a day, and after one and a half times its longest pause: that between two days on which
 # its pipelines ran, of the last 60. Where fewer than two such days are known it is after eight days, so that what runs
@@ -55,16 +49,7 @@ LIMIT :most
 
 # How many wait by ix_openlineage_event_waiting, and since when by its first entry of each lane; how many came in the
 # last minute among the latest ids.
-_INBOX = """
-WITH RECURSIVE lanes AS (
-    (SELECT lane FROM openlineage_event WHERE applied_at IS NULL ORDER BY lane LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT event.lane FROM openlineage_event AS event
-        WHERE event.applied_at IS NULL AND event.lane > lanes.lane ORDER BY event.lane LIMIT 1
-    )
-    FROM lanes WHERE lanes.lane IS NOT NULL
-)
+_INBOX = f"""{WITH_WAITING_LANES}
 SELECT
     (SELECT count(*) FROM (
         SELECT FROM openlineage_event WHERE applied_at IS NULL LIMIT :most + 1
@@ -80,7 +65,7 @@ SELECT
     (SELECT count(*) FROM (
         SELECT received_at FROM openlineage_event ORDER BY id DESC LIMIT :most + 1
     ) AS latest WHERE received_at > now() - interval '1 minute') AS in_a_minute
-"""
+"""  # noqa: S608 - of a constant
 
 _FAILED = """
 SELECT id, received_at, failed_at, lane, error FROM openlineage_failed_event
@@ -89,7 +74,6 @@ ORDER BY failed_at DESC, id DESC LIMIT :most
 _DROPPED = """
 SELECT facet, known, number FROM openlineage_dropped_facet ORDER BY known DESC, number DESC, facet LIMIT :most
 """
-_LAST_ID = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM openlineage_event_id_seq"
 # Both by an index on the id.
 _FIRST = """
 SELECT id, lane, received_at, state
@@ -103,8 +87,7 @@ ORDER BY id LIMIT 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A producer that sends events of a namespace, and how many of them came to what."""
 
     producer: str
@@ -122,8 +105,7 @@ class Source:
         return self.producer if self.producer.startswith("https://") else None
 
 
-@dataclass(frozen=True, slots=True)
-class SendingNamespace:
+class SendingNamespace(NamedTuple):
     """A namespace with its producers. ``is_silent``: it has been without events for longer than was usual."""
 
     name: str
@@ -131,8 +113,7 @@ class SendingNamespace:
     sources: Sequence[Source]
 
 
-@dataclass(frozen=True, slots=True)
-class Inbox:
+class Inbox(NamedTuple):
     """How many events wait, how many failed, how many came in the last minute; each ``MOST_COUNTED`` + 1 at most."""
 
     waiting: int
@@ -141,8 +122,7 @@ class Inbox:
     in_a_minute: int
 
 
-@dataclass(frozen=True, slots=True)
-class FailedEvent:
+class FailedEvent(NamedTuple):
     """An event that could not be applied."""
 
     id: int
@@ -152,8 +132,7 @@ class FailedEvent:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedFacet:
+class DroppedFacet(NamedTuple):
     """How often a facet was left out: one that Watcher uses could not be read, any other is not known."""
 
     name: str
@@ -161,8 +140,7 @@ class DroppedFacet:
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class FirstEvent:
+class FirstEvent(NamedTuple):
     """An event that came: ``state`` is ``waiting``, ``applied`` or ``failed``."""
 
     id: int
@@ -173,36 +151,21 @@ class FirstEvent:
 
 async def read_sources(session: AsyncSession) -> Sequence[SendingNamespace]:
     """The namespaces that send or sent, the latest first, each with its producers."""
-    rows = (await session.execute(text(_SOURCES), {"most": _MOST_SOURCES})).all()
-    return [
-        SendingNamespace(_shown(lane), is_silent, [_source(row) for row in group])
-        for (lane, is_silent), group in groupby(rows, key=lambda row: (row.lane, row.is_silent))
-    ]
-
-
-def _source(row: Row[Any]) -> Source:
-    return Source(
-        producer=redact(row.producer),
-        integration=row.integration,
-        version=read_version(row.producer),
-        applied=row.applied,
-        repeated=row.repeated,
-        ignored=row.ignored,
-        failed=row.failed,
-        last_at=row.last_at,
-    )
-
-
-def read_version(producer: str) -> str | None:
-    """The version of a producer, as far as its URL says it."""
-    found = _VERSION.search(producer)
-    return found[1] if found else None
+    rows = (await session.execute(text(_SOURCES), {"most": 500})).all()
+    found = []
+    for (lane, is_silent), group in groupby(rows, key=lambda row: (row.lane, row.is_silent)):
+        sources = []
+        for row in group:
+            counts = (row.applied, row.repeated, row.ignored, row.failed)
+            version = read_version(row.producer)
+            sources.append(Source(redact(row.producer), row.integration, version, *counts, row.last_at))
+        found.append(SendingNamespace(_shown(lane), is_silent, sources))
+    return found
 
 
 async def read_inbox(session: AsyncSession) -> Inbox:
     """What waits and what failed."""
-    row = (await session.execute(text(_INBOX), {"most": MOST_COUNTED})).one()
-    return Inbox(row.waiting, row.waiting_since, row.failed, row.in_a_minute)
+    return Inbox._make((await session.execute(text(_INBOX), {"most": MOST_COUNTED})).one())
 
 
 async def read_failed(session: AsyncSession, most: int) -> Sequence[FailedEvent]:
@@ -213,13 +176,14 @@ async def read_failed(session: AsyncSession, most: int) -> Sequence[FailedEvent]
 
 async def read_dropped(session: AsyncSession) -> Sequence[DroppedFacet]:
     """The facets that were left out most often; those first that should have been readable."""
-    rows = await session.execute(text(_DROPPED), {"most": _MOST_DROPPED})
+    rows = await session.execute(text(_DROPPED), {"most": 100})
     return [DroppedFacet(redact(row.facet), row.known, row.number) for row in rows]
 
 
 async def read_last_id(session: AsyncSession) -> int:
     """The id of the latest event; 0 before the first."""
-    return int(await session.scalar(text(_LAST_ID)) or 0)
+    last_id = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM openlineage_event_id_seq"
+    return int(await session.scalar(text(last_id)) or 0)
 
 
 async def find_first_event(session: AsyncSession, after: int) -> FirstEvent | None:
@@ -230,15 +194,13 @@ async def find_first_event(session: AsyncSession, after: int) -> FirstEvent | No
 
 async def replay_failed(session: AsyncSession, event_id: int | None = None) -> int:
     """Have all failed events applied again, or one of them; how many there were."""
-    return await (await session.connection()).run_sync(_replay, event_id)
 
+    def replay(connection: Connection) -> int:
+        if event_id is None:
+            return replaying.replay_failed(lambda: nullcontext(connection)).events
+        return replaying.replay_these(lambda: nullcontext(connection), [event_id]).events
 
-def _replay(connection: Connection, event_id: int | None) -> int:
-    def begin() -> AbstractContextManager[Connection]:
-        return nullcontext(connection)
-
-    done = replaying.replay_failed(begin) if event_id is None else replaying.replay_these(begin, [event_id])
-    return done.events
+    return await (await session.connection()).run_sync(replay)
 
 
 def _shown(lane: str) -> str:

@@ -11,15 +11,12 @@ from watcher_server.alerts.levels import Level
 from watcher_server.alerts.service import NewAlert, Subject, raise_alert
 from watcher_server.openlineage.applying.places import SchemaChange
 from watcher_server.openlineage.applying.runs import Run
+from watcher_server.openlineage.deriving import Tests
 from watcher_server.telemetry.redaction import redact
 
 _MOST_LINES = 20
 _MOST_NAMES = 10
 
-_NAMES = (
-    "SELECT id, coalesce(display_name, name) AS name FROM pipeline WHERE id = ANY(CAST(:ids AS bigint[])) AND active"
-)
-_ADDRESSES = "SELECT id, coalesce(display_name, name) AS name FROM address WHERE id = ANY(CAST(:ids AS bigint[]))"
 _STORE_CHANGE = """
 INSERT INTO address_schema_change (address_id, at, added, removed, retyped)
 SELECT :address_id, :at, CAST(:added AS jsonb), CAST(:removed AS jsonb), CAST(:retyped AS jsonb)
@@ -43,22 +40,15 @@ def tell_findings(
 def tell_failed_event(connection: Connection, event_id: int, error: Exception) -> None:
     """Tell that an event could not be applied; once an hour for each kind of error."""
     kind = type(error).__name__
-    raise_alert(
-        connection,
-        NewAlert(
-            dedupe_key=f"openlineage:failed:{kind}:{datetime.now(UTC):%Y-%m-%dT%H}",
-            level=Level.WARNING,
-            title="OpenLineage Event Failed",
-            message=f"Event {event_id} could not be applied - {kind}. The others go on.",
-            details=[
-                ("Error", redact(str(error))[:500]),
-                (
-                    "What to do",
-                    f"`watcher openlineage show {event_id}`, and `watcher openlineage replay --failed` later",
-                ),
-            ],
-        ),
+    what_to_do = f"`watcher openlineage show {event_id}`, and `watcher openlineage replay --failed` later"
+    alert = NewAlert(
+        dedupe_key=f"openlineage:failed:{kind}:{datetime.now(UTC):%Y-%m-%dT%H}",
+        level=Level.WARNING,
+        title="OpenLineage Event Failed",
+        message=f"Event {event_id} could not be applied - {kind}. The others go on.",
+        details=[("Error", redact(str(error))[:500]), ("What to do", what_to_do)],
     )
+    raise_alert(connection, alert)
 
 
 def _is_news(run: Run, oldest: datetime) -> bool:
@@ -72,43 +62,43 @@ def _is_news(run: Run, oldest: datetime) -> bool:
 def _tell_tests(connection: Connection, runs: Sequence[Run], pipelines: Mapping[UUID, int]) -> None:
     if not runs:
         return
+    statement = """
+        SELECT id, coalesce(display_name, name) AS name FROM pipeline
+        WHERE id = ANY(CAST(:ids AS bigint[])) AND active
+    """
     ids = sorted({pipelines[run.key] for run in runs})
-    names = {row.id: row.name for row in connection.execute(text(_NAMES), {"ids": ids})}
-    for level, is_meant in ((Level.ERROR, True), (Level.INFO, False)):
-        told = [
-            (run, names[pipelines[run.key]])
-            for run in runs
-            if pipelines[run.key] in names and run.view.tests is not None and bool(run.view.tests.failed) is is_meant
-        ]
+    names = {row.id: row.name for row in connection.execute(text(statement), {"ids": ids})}
+    found = [(run, tests) for run in runs if pipelines[run.key] in names and (tests := run.view.tests) is not None]
+    for level in (Level.ERROR, Level.INFO):
+        told = [(run, tests) for run, tests in found if bool(tests.failed) is (level is Level.ERROR)]
         if told:
-            _tell_tests_of(connection, level, told, pipelines)
+            _tell_tests_of(connection, level, told, pipelines, names)
 
 
 def _tell_tests_of(
-    connection: Connection, level: Level, told: Sequence[tuple[Run, str]], pipelines: Mapping[UUID, int]
+    connection: Connection,
+    level: Level,
+    told: Sequence[tuple[Run, Tests]],
+    pipelines: Mapping[UUID, int],
+    names: Mapping[int, str],
 ) -> None:
     details, subjects = [], []
-    for run, name in told[:_MOST_LINES]:
-        tests = run.view.tests
-        if tests is None:
-            continue
+    for run, tests in told[:_MOST_LINES]:
         failed = f"{tests.failed:,} of {tests.total:,} checks failed" if tests.failed else f"{tests.warned:,} warned"
         shown = ", ".join(tests.names[:_MOST_NAMES]) + (", ..." if len(tests.names) > _MOST_NAMES else "")
-        details.append((name, redact(f"{failed}: {shown}" if shown else failed)))
+        details.append((names[pipelines[run.key]], redact(f"{failed}: {shown}" if shown else failed)))
         subjects.append(Subject(pipeline_id=pipelines[run.key], execution_id=run.execution_id))
     latest = max(told, key=lambda one: one[0].view.heard_at)[0]
     word = "failed" if level is Level.ERROR else "warned"
-    raise_alert(
-        connection,
-        NewAlert(
-            dedupe_key=f"openlineage:tests:{level}:{latest.key}:{latest.state['last']}",
-            level=level,
-            title="Data Quality",
-            message=f"Data Quality - checks {word} in {len(told):,} run(s)",
-            details=details,
-            subjects=subjects,
-        ),
+    alert = NewAlert(
+        dedupe_key=f"openlineage:tests:{level}:{latest.key}:{latest.state['last']}",
+        level=level,
+        title="Data Quality",
+        message=f"Data Quality - checks {word} in {len(told):,} run(s)",
+        details=details,
+        subjects=subjects,
     )
+    raise_alert(connection, alert)
 
 
 def _tell_changes(connection: Connection, changes: Sequence[SchemaChange], oldest: datetime) -> None:
@@ -122,19 +112,18 @@ def _tell_changes(connection: Connection, changes: Sequence[SchemaChange], oldes
     if not told:
         return
     ids = sorted({change.address_id for change in told})
-    names = {row.id: row.name for row in connection.execute(text(_ADDRESSES), {"ids": ids})}
+    statement = "SELECT id, coalesce(display_name, name) AS name FROM address WHERE id = ANY(CAST(:ids AS bigint[]))"
+    names = {row.id: row.name for row in connection.execute(text(statement), {"ids": ids})}
     lines = [(names[change.address_id], describe_change(change)) for change in told]
     first = f"{lines[0][0]}: {lines[0][1]}"
-    raise_alert(
-        connection,
-        NewAlert(
-            dedupe_key=f"openlineage:schema:{told[0].address_id}:{told[0].at.isoformat()}:{len(told)}",
-            level=Level.INFO,
-            title="Schema Changed",
-            message=f"Schema changed: {first}" if len(told) == 1 else f"The fields of {len(told):,} addresses changed",
-            details=lines[:_MOST_LINES],
-        ),
+    alert = NewAlert(
+        dedupe_key=f"openlineage:schema:{told[0].address_id}:{told[0].at.isoformat()}:{len(told)}",
+        level=Level.INFO,
+        title="Schema Changed",
+        message=f"Schema changed: {first}" if len(told) == 1 else f"The fields of {len(told):,} addresses changed",
+        details=lines[:_MOST_LINES],
     )
+    raise_alert(connection, alert)
 
 
 def describe_change(change: SchemaChange) -> str:

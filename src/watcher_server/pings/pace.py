@@ -30,11 +30,7 @@ class Turns:
         self._closed_until: dict[str, float] = {}
 
     def check(self, address: str) -> None:
-        """Pass if the URL may be pinged as far as this process knows.
-
-        Raises:
-            TooFastError: it may not yet.
-        """
+        """Pass if the URL may be pinged as far as this process knows. Raises TooFastError: it may not yet."""
         until = self._closed_until.get(address)
         if until is None:
             return

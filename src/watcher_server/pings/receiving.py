@@ -4,14 +4,15 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.responses import PlainTextResponse, Response
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from watcher_server.http.errors import answer_error
+from watcher_server.http.body import is_json, parse_json
+from watcher_server.http.errors import EXPECTED_ERRORS, answer_error
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.pings import service
-from watcher_server.pings.bodies import read_body, read_report
 from watcher_server.pings.pace import TooFastError, Turns
 from watcher_server.pings.schemas import PingReport
 from watcher_server.pings.statements import OUTPUT_BYTES
@@ -19,7 +20,6 @@ from watcher_server.pings.urls import PingUrl, RefusedError, read_url
 
 PREFIX = "/ping/"
 _METHODS = ("GET", "HEAD", "POST")
-_LIMIT = {"Ping-Body-Limit": str(OUTPUT_BYTES)}
 
 
 class PingMiddleware:
@@ -48,8 +48,8 @@ class PingMiddleware:
         try:
             url = read_url(scope["path"], scope["query_string"])
             self._turns.check(url.address)
-            report = read_report(await read_body(receive), _content_type(scope))
-            return await self._record(scope["app"].state, url, report)
+            content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+            return await self._record(scope["app"].state, url, read_report(await read_body(receive), content_type))
         except RefusedError as refused:
             return _text(refused.status, str(refused))
         except NotFoundError:
@@ -62,7 +62,10 @@ class PingMiddleware:
             answer = answer_error(error)
             if answer is None:
                 raise
-            return _database_text(answer)
+            # What the database cannot store is the caller's, what fails is to be tried again.
+            is_away = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            away = _text(503, "the database is not available", {"Retry-After": "1"})
+            return away if is_away else _text(400, "a value cannot be stored")
 
     async def _record(self, state: Any, url: PingUrl, report: PingReport) -> Response:
         status = HTTPStatus.OK
@@ -93,20 +96,53 @@ class PingMiddleware:
             raise
 
 
-def _content_type(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            decoded: str = value.decode("latin-1")
-            return decoded
-    return ""
-
-
 def _text(status: int, line: str, headers: dict[str, str] | None = None) -> Response:
-    return PlainTextResponse(line, status, {**_LIMIT, **(headers or {})})
+    return PlainTextResponse(line, status, {"Ping-Body-Limit": str(OUTPUT_BYTES), **(headers or {})})
 
 
-def _database_text(answer: Response) -> Response:
-    """The line for an error of the database: what it cannot store is the caller's, what fails is to be tried again."""
-    if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-        return _text(503, "the database is not available", {"Retry-After": "1"})
-    return _text(400, "a value cannot be stored")
+async def read_body(receive: Receive) -> bytes:
+    """The first 100,000 bytes of the body; the rest is received and dropped, so that a long log costs no ping.
+
+    Raises:
+        ClientDisconnect: its end never came, and half a ping changes nothing.
+    """
+    kept, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        kept += message.get("body", b"")[: OUTPUT_BYTES - len(kept)]
+        more = message.get("more_body", False)
+    return bytes(kept)
+
+
+def read_report(body: bytes, content_type: str) -> PingReport:
+    """What the body says.
+
+    It is a report where it is announced as JSON and has at least one of a report's fields; anything else is output:
+    programs that know nothing of Watcher send JSON of their own.
+
+    Raises:
+        RefusedError: a field of a report has a value that it cannot have.
+    """
+    if not body:
+        return PingReport()
+    try:
+        fields = parse_json(body) if is_json(content_type) else None
+    except EXPECTED_ERRORS:
+        fields = None
+    if not isinstance(fields, dict) or not frozenset(PingReport.model_fields) & fields.keys():
+        return PingReport.model_construct(output=_storable(body.decode("utf-8", "replace")))
+    try:
+        report = PingReport.model_validate(fields)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise RefusedError(400, f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+    if report.output is not None:
+        report.output = _storable(report.output)
+    return report
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores no NUL.
+    return text.replace("\x00", "\ufffd")

@@ -29,8 +29,6 @@ from watcher_server.registration.service import register
 from watcher_server.settings import Settings
 from watcher_server.telemetry.context import current_context_json
 
-# Two pings of one run at once: the second finds another run, or finds the same one under its id.
-_TRIES = 5
 # The type of a pipeline that a ping or a command makes.
 PIPELINE_TYPE = "ping"
 
@@ -51,7 +49,8 @@ async def record_ping(connection: AsyncConnection[TupleRow], url: PingUrl, repor
     """
     place, kind = "slug" if url.uuid is None else "uuid", str(url.report)
     parameters = _parameters(url, report)
-    for _ in range(_TRIES):
+    # Two pings of one run at once: the second finds another run, or finds the same one under its id.
+    for _ in range(5):
         try:
             row = await STATEMENTS[place, kind].fetch_one(connection, parameters)
         except UniqueViolation:
@@ -60,8 +59,11 @@ async def record_ping(connection: AsyncConnection[TupleRow], url: PingUrl, repor
         if is_rare:
             kind = "rare start"
             continue
-        if found == 0 and await _revive(connection, REVIVALS[place], parameters):
-            continue
+        if found == 0:
+            # The pipeline of the URL may be in the archive: a ping takes it out.
+            revived = await (await connection.execute(REVIVALS[place], parameters)).fetchone()
+            if revived is not None and revived[0]:
+                continue
         if wait is not None:
             raise TooFastError(wait)
         if now is not None:
@@ -70,12 +72,6 @@ async def record_ping(connection: AsyncConnection[TupleRow], url: PingUrl, repor
         if found != 1 or written or known or url.report == "log":
             return Recorded(found, written or known)
     raise ConflictError("Other pings about the same run came at the same time.")
-
-
-async def _revive(connection: AsyncConnection[TupleRow], statement: str, parameters: dict[str, Any]) -> bool:
-    """Take the pipeline of the URL out of the archive; whether it was there."""
-    row = await (await connection.execute(statement, parameters)).fetchone()
-    return row is not None and row[0] > 0
 
 
 def _parameters(url: PingUrl, report: PingReport) -> dict[str, Any]:
@@ -89,18 +85,8 @@ def _parameters(url: PingUrl, report: PingReport) -> dict[str, Any]:
         "rid": url.rid,
         "completed_successfully": url.succeeded,
         "context": current_context_json(),
-        "start_date": report.start_date,
-        "end_date": report.end_date,
-        "parent_id": report.parent_id,
-        "inserts": report.inserts,
-        "updates": report.updates,
-        "soft_deletes": report.soft_deletes,
-        "total_rows": report.total_rows,
-        "watermark": report.watermark,
-        "nothing_to_do": report.nothing_to_do,
-        "backfill": report.backfill,
+        **dict(report),
         "execution_metadata": None if metadata is None else Jsonb(metadata),
-        "output": report.output,
     }
 
 
@@ -174,11 +160,7 @@ async def list_keys(session: AsyncSession) -> Sequence[PingKey]:
 
 
 async def delete_key(session: AsyncSession, key_id: int) -> None:
-    """Forget a key; its URLs are those of nothing from now on.
-
-    Raises:
-        NotFoundError: there is no such key.
-    """
+    """Forget a key; its URLs are those of nothing from now on. Raises NotFoundError: there is no such key."""
     key = await session.get(PingKey, key_id)
     if key is None:
         raise NotFoundError(f"No ping key has the id {key_id}.")

@@ -7,19 +7,7 @@ statement does nothing, because the pipeline needs the rare one.
 """
 
 from watcher_server.database.statements import numbered
-from watcher_server.executions.statements import (
-    AFTER_END,
-    AFTER_START,
-    ENDED,
-    NOTED_END,
-    NOTED_START,
-    REPLACED_AND_NOTED,
-    REVIVED,
-    SHOWN,
-    THROUGHPUT,
-    began,
-    is_plausible,
-)
+from watcher_server.executions import statements as runs
 
 PINGS_PER_SECOND = 5
 # How many pings may come at once: five seconds' worth.
@@ -33,7 +21,7 @@ _BY_SLUG = """SELECT pipeline.id, max_concurrent FROM pipeline
         AND EXISTS (SELECT FROM ping_key WHERE key_hash = %(key_hash)s::bytea)
     LIMIT 2"""
 
-_IS_PLAUSIBLE = is_plausible("greatest(%(start_date)s::timestamptz, %(end_date)s::timestamptz)")
+_IS_PLAUSIBLE = runs.is_plausible("greatest(%(start_date)s::timestamptz, %(end_date)s::timestamptz)")
 
 
 # The pace is the generic cell rate algorithm (ITU-T I.371): one moment per URL, from which it would be free if its
@@ -84,11 +72,11 @@ def _start(noted: str) -> str:
         extract(hour FROM moment.start_date AT TIME ZONE 'UTC'),
         %(watermark)s::text, %(backfill)s, %(output)s::text
     FROM paced, (
-        {began("coalesce(%(start_date)s::timestamptz, now())")}
+        {runs.began("coalesce(%(start_date)s::timestamptz, now())")}
     ) AS moment
     WHERE NOT EXISTS (SELECT FROM known)
     RETURNING id, pipeline_id, start_date, date_recorded, backfill
-), {AFTER_START}
+), {runs.AFTER_START}
 ), {noted}
 ), named AS (
     INSERT INTO ping_run (pipeline_id, rid, execution_id)
@@ -157,14 +145,14 @@ _END = f"""
         updates = %(updates)s::bigint,
         soft_deletes = %(soft_deletes)s::bigint,
         total_rows = %(total_rows)s::bigint,
-        throughput = {THROUGHPUT},
+        throughput = {runs.THROUGHPUT},
         nothing_to_do = %(nothing_to_do)s,
         next_watermark = coalesce(%(watermark)s::text, next_watermark),
         execution_metadata = %(execution_metadata)s::jsonb,
         output = right(nullif(concat_ws(E'\\n', output, %(output)s::text), ''), {OUTPUT_BYTES})
     FROM (
-        {ENDED}
-        FROM ending AS run, {SHOWN}
+        {runs.ENDED}
+        FROM ending AS run, {runs.SHOWN}
     ) AS moment
     WHERE pipeline_execution.id = moment.id
         AND (num_nonnulls(pipeline_execution.end_date) = 0 OR outcome = 'lost')
@@ -179,7 +167,7 @@ _END = f"""
         moment.start_date, moment.skew, (moment.start_date AT TIME ZONE 'UTC')::date,
         extract(hour FROM moment.start_date AT TIME ZONE 'UTC'), moment.end_date, moment.skew,
         %(completed_successfully)s, round(moment.seconds), %(inserts)s::bigint, %(updates)s::bigint,
-        %(soft_deletes)s::bigint, %(total_rows)s::bigint, {THROUGHPUT}, %(nothing_to_do)s, %(backfill)s,
+        %(soft_deletes)s::bigint, %(total_rows)s::bigint, {runs.THROUGHPUT}, %(nothing_to_do)s, %(backfill)s,
         %(watermark)s::text, %(execution_metadata)s::jsonb, %(output)s::text
     FROM (
         {_WHOLE}
@@ -188,9 +176,9 @@ _END = f"""
     RETURNING id, pipeline_id, start_date, date_recorded, next_watermark, end_date, backfill
 ), ended AS (
     SELECT * FROM closed UNION ALL SELECT * FROM started
-), {AFTER_START}
-), {AFTER_END}
-), {NOTED_END}
+), {runs.AFTER_START}
+), {runs.AFTER_END}
+), {runs.NOTED_END}
 ), named AS (
     INSERT INTO ping_run (pipeline_id, rid, execution_id)
     SELECT pipeline_id, %(rid)s::uuid, id FROM started WHERE %(rid)s::uuid IS NOT NULL
@@ -220,9 +208,6 @@ _LOG = f"""
 )
 """  # noqa: S608 - made of constants
 
-# In the rare start a new run may end the one before. To be ready for that costs half as much again, so only pipelines
-# that ask for it get it.
-_IS_USUAL = "max_concurrent IS DISTINCT FROM 1"
 # The pipeline of a URL that names none but one in the archive.
 _REVIVE = """
 WITH found AS MATERIALIZED (
@@ -236,8 +221,10 @@ SELECT count(*) FROM revived
 
 _PLACES = {"uuid": _BY_UUID, "slug": _BY_SLUG}
 _REPORTS = {
-    "start": (_IS_USUAL, _start(NOTED_START)),
-    "rare start": ("true", _start(REPLACED_AND_NOTED)),
+    # In the rare start a new run may end the one before. To be ready for that costs half as much again, so only
+    # pipelines that ask for it get it.
+    "start": ("max_concurrent IS DISTINCT FROM 1", _start(runs.NOTED_START)),
+    "rare start": ("true", _start(runs.REPLACED_AND_NOTED)),
     "end": ("true", _END),
     "log": ("true", _LOG),
 }
@@ -252,7 +239,8 @@ STATEMENTS = {
 # By how the URL names the pipeline.
 REVIVALS = {
     place: _REVIVE.format(
-        archived=by.replace("archived_at IS NULL", "archived_at IS NOT NULL AND forgotten_at IS NULL"), revived=REVIVED
+        archived=by.replace("archived_at IS NULL", "archived_at IS NOT NULL AND forgotten_at IS NULL"),
+        revived=runs.REVIVED,
     )
     for place, by in _PLACES.items()
 }

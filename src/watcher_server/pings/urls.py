@@ -15,7 +15,6 @@ _is_uuid = re.compile(_UUID).fullmatch
 _NEW_SLUG = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*").fullmatch
 # An exit status.
 _GREATEST_STATUS = 255
-_MOST_FIELDS = 20
 
 
 class RefusedError(Exception):
@@ -85,7 +84,7 @@ def _read_status(digits: str) -> int:
 
 def _read_query(query: bytes) -> tuple[UUID | None, bool]:
     try:
-        fields = parse_qs(query.decode("latin-1"), max_num_fields=_MOST_FIELDS)
+        fields = parse_qs(query.decode("latin-1"), max_num_fields=20)
     except ValueError:
         raise RefusedError(400, "too many fields in the query string") from None
     rid = fields.get("rid", [None])[-1]

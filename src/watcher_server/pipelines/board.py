@@ -109,8 +109,7 @@ async def read_active_since(
 ) -> list[Glance]:
     """Of these pipelines and those that began last the ones that ran since then, run, or missed a run; worst first."""
     parameters = {"pipeline_ids": list(pipeline_ids), "since": since, "most": most, "due": []}
-    rows = await session.execute(text(_ACTIVE_SINCE), parameters)
-    return [_glance(row) for row in rows]
+    return [_glance(row) for row in await session.execute(text(_ACTIVE_SINCE), parameters)]
 
 
 def _glance(row: Row[Any]) -> Glance:
@@ -166,7 +165,6 @@ FROM (
     SELECT DISTINCT pipeline_metadata -> 'tags' AS list FROM pipeline WHERE archived_at IS NULL
 ) AS stored WHERE list IS NOT NULL
 """
-
 
 _CHOSEN: Final = f"""
 WITH fitting AS MATERIALIZED (
@@ -243,8 +241,7 @@ async def choose_pipelines(session: AsyncSession, wanted: Wanted, *, order: str,
 async def find_fitting(session: AsyncSession, wanted: Wanted, most: int) -> list[int]:
     """The ids of all pipelines that fit, in order; at most this number."""
     statement = f"{_CHOSEN} SELECT id FROM chosen ORDER BY id LIMIT :most"  # noqa: S608 - of constants
-    parameters = {**await wanted.parameters(session), "most": most}
-    return list(await session.scalars(text(statement), parameters))
+    return list(await session.scalars(text(statement), {**await wanted.parameters(session), "most": most}))
 
 
 class Choices(NamedTuple):

@@ -1,13 +1,13 @@
 """Why each word holds of a pipeline: since when, how often in a row, and which runs show it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 # The first failure in a row is looked for among this many runs.
@@ -125,29 +125,21 @@ async def read_findings(session: AsyncSession, pipeline_ids: Collection[int]) ->
     parameters = {"pipeline_ids": list(pipeline_ids), "most": MOST_FAILURES}
     rows = (await session.execute(text(_FINDINGS), parameters)).all()
     odd = [row.execution_id for row in rows if row.word == "anomalous" and row.execution_id is not None]
-    metrics = await _read_metrics(session, odd) if odd else {}
+    flagged = await session.execute(text(_FLAGGED_METRICS), {"execution_ids": odd}) if odd else ()
+    by_execution = groupby(map(FlaggedMetric._make, flagged), attrgetter("execution_id"))
+    metrics = {execution_id: tuple(found) for execution_id, found in by_execution}
     found: dict[int, dict[str, Finding]] = {pipeline_id: {} for pipeline_id in pipeline_ids}
     for row in rows:
-        found[row.pipeline_id][row.word] = _finding(row, metrics)
+        found[row.pipeline_id][row.word] = Finding(
+            row.word,
+            row.since,
+            count=row.number,
+            execution_id=row.execution_id,
+            first_execution_id=row.first_id,
+            at=row.at,
+            error=row.error,
+            last_success=row.last_success,
+            usual_seconds=row.usual_seconds,
+            metrics=metrics.get(row.execution_id, ()) if row.word == "anomalous" else (),
+        )
     return found
-
-
-async def _read_metrics(session: AsyncSession, execution_ids: Sequence[int]) -> dict[int, Sequence[FlaggedMetric]]:
-    rows = await session.execute(text(_FLAGGED_METRICS), {"execution_ids": execution_ids})
-    flagged = map(FlaggedMetric._make, rows)
-    return {execution_id: tuple(found) for execution_id, found in groupby(flagged, attrgetter("execution_id"))}
-
-
-def _finding(row: Row[Any], metrics: Mapping[int, Sequence[FlaggedMetric]]) -> Finding:
-    return Finding(
-        row.word,
-        row.since,
-        count=row.number,
-        execution_id=row.execution_id,
-        first_execution_id=row.first_id,
-        at=row.at,
-        error=row.error,
-        last_success=row.last_success,
-        usual_seconds=row.usual_seconds,
-        metrics=metrics.get(row.execution_id, ()) if row.word == "anomalous" else (),
-    )

@@ -41,8 +41,7 @@ async def get_pipeline(pipeline_id: Annotated[Id, Path()], request: Request) -> 
         return _show_with_url(request, found.fields)
 
     async def find(session: AsyncSession) -> Response:
-        row = await service.find_pipeline(session, pipeline_id)
-        return _show_with_url(request, row._asdict())
+        return _show_with_url(request, (await service.find_pipeline(session, pipeline_id))._asdict())
 
     return await in_transaction(request, find)
 

@@ -1,5 +1,6 @@
 """The HTTP shapes of pipelines and their types."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
@@ -222,12 +223,13 @@ class PipelineResponse(ResponseBody):
 _SHOWN = tuple(PipelineResponse.model_fields)
 
 
-def shown_fields(row: Row[Any]) -> dict[str, Any]:
-    """The fields of :class:`PipelineResponse` from a row of a list, which the database keeps valid."""
-    fields = pick(row, _SHOWN)
-    fields["remark"] = overrun_text(fields["remark"])
-    fields["expected_next_run"] = next_run(fields["schedule"], fields["schedule_timezone"], fields["expected_next_run"])
-    return fields
+def shown_fields(rows: Sequence[Row[Any]]) -> Iterator[dict[str, Any]]:
+    """The fields of :class:`PipelineResponse` from each row of a list, which the database keeps valid."""
+    for fields in pick(rows, _SHOWN):
+        fields["remark"] = overrun_text(fields["remark"])
+        zone, expected = fields["schedule_timezone"], fields["expected_next_run"]
+        fields["expected_next_run"] = next_run(fields["schedule"], zone, expected)
+        yield fields
 
 
 class PipelineWithUrl(PipelineResponse):

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, Select, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from watcher_server.alerts.config.declared import check_pipeline_declared, check_pipelines_declared
+from watcher_server.alerts.config.declared import check_pipelines_declared
 from watcher_server.audit.service import Change, record_in
 from watcher_server.database.parts import read_parts
 from watcher_server.database.rows import apply_changes, find, find_for_update, get_or_create
@@ -97,7 +97,7 @@ async def patch_pipeline(session: AsyncSession, body: PipelinePatch) -> Row[Any]
     changes = body.changes()
     if "pipeline_type_id" in changes:
         await find(session, PipelineType, changes["pipeline_type_id"])
-    await check_pipeline_declared(session, pipeline.name, _different(pipeline, changes))
+    await check_pipelines_declared(session, {pipeline.name: _different(pipeline, changes)})
     if "name" in changes:
         changes["display_name"] = display_of(changes["name"])
     await change_pipeline(session, pipeline, changes)
@@ -221,11 +221,7 @@ async def sync_pipeline_type(session: AsyncSession, body: PipelineTypePost) -> t
 
 
 async def find_pipeline(session: AsyncSession, pipeline_id: int) -> Row[Any]:
-    """The columns of that pipeline, and how it does.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """The columns of that pipeline, and how it does. Raises NotFoundError: there is none."""
     statement = await select_with_status(
         session,
         select(Pipeline).where(Pipeline.id == pipeline_id, Pipeline.forgotten_at.is_(None)),
@@ -253,11 +249,8 @@ def list_pipelines(
     Those that are not in the archive, or with ``archived`` those in it.
     """
     wanted = list_statement(Pipeline, name=name, pipeline_type_id=pipeline_type_id, active=active)
-    wanted = wanted.where(
-        Pipeline.archived_at.is_not(None) & Pipeline.forgotten_at.is_(None)
-        if archived
-        else Pipeline.archived_at.is_(None)
-    )
+    in_archive = Pipeline.archived_at.is_not(None) & Pipeline.forgotten_at.is_(None)
+    wanted = wanted.where(in_archive if archived else Pipeline.archived_at.is_(None))
 
     async def find(session: AsyncSession, part: Page, last_id: int) -> Select[Any]:
         later = wanted.where(Pipeline.id > last_id)

@@ -44,16 +44,7 @@ class Status(StrEnum):
 
 
 # What is wrong with a pipeline of which one of these holds, worst first.
-WRONG: Final = (
-    Status.FAILING,
-    Status.LOST,
-    Status.SILENT,
-    Status.MISSED,
-    Status.LATE,
-    Status.OVERLAPPING,
-    Status.STALE,
-    Status.ANOMALOUS,
-)
+WRONG: Final = tuple(status for status in Status if status.value in set(Kind))
 
 # Of these, what keeps data from coming: what lies below in the lineage is affected by it.
 WITHOUT_DATA: Final = (Status.FAILING, Status.LOST, Status.SILENT, Status.MISSED, Status.LATE, Status.STALE)
@@ -92,7 +83,6 @@ class Condition:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Every word that holds."""
         return self.status, *self.also
 
 

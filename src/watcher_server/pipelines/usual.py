@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from watcher_server.audit.service import RECORDED, entry_by
-from watcher_server.database.statements import numbered
+from watcher_server.database.statements import Statement, numbered
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.pipelines.overruns import OVERRUN
 from watcher_server.pipelines.schemas import PipelinePatch, PipelinePost, PipelineResponse, PipelineSynced
@@ -39,7 +39,6 @@ SELECT id, active, load_lineage, watermark FROM known
 _SYNC, _SYNC_NEXT_WATERMARK = map(numbered, (_UNCHANGED, _UNCHANGED_BUT_FOR_NEXT_WATERMARK))
 
 _COLUMNS = (*(name for name in PipelineResponse.model_fields if name in Pipeline.__table__.columns), "ping_uuid")
-_JUDGED = ("status", "also", "state", "remark", "may_be_due")
 # The columns of one pipeline, which the statement calls ``own``, and how it does.
 _SHOWN = f"""
 SELECT {", ".join(f"own.{name}" for name in _COLUMNS)}, standing.status, standing.also, standing.state,
@@ -55,14 +54,17 @@ WHERE own.id = %(id)s AND own.forgotten_at IS NULL AND pipeline.id = own.id
 # An entry of the audit trail shows what was there before. A watermark that is neither a number nor a date may be
 # anything, also a secret, and those are masked by Python.
 _PLAIN = "^[0-9TZ:+. -]*$"
-# As in service.change_pipeline: a watermark that is set by hand is of no run.
-_MOVE = """
+
+
+def _move(place: str) -> Statement:
+    # As in service.change_pipeline: a watermark that is set by hand is of no run.
+    return numbered(f"""
 WITH known AS MATERIALIZED (
     SELECT id, watermark, next_watermark, watermark_start_date, coalesce(display_name, name) AS shown_name
     FROM pipeline
     WHERE {place} AND forgotten_at IS NULL
         AND (mute_until IS NULL OR mute_freshness_check OR mute_timeliness_check)
-        AND coalesce(watermark, '') ~ '{plain}' AND coalesce(next_watermark, '') ~ '{plain}'
+        AND coalesce(watermark, '') ~ '{_PLAIN}' AND coalesce(next_watermark, '') ~ '{_PLAIN}'
     FOR NO KEY UPDATE
 ), moved AS (
     UPDATE pipeline SET
@@ -83,23 +85,14 @@ WITH known AS MATERIALIZED (
     ) AS value (field, was, is_now)
     WHERE was IS DISTINCT FROM is_now
     GROUP BY known.id, shown_name
-), {recorded}
-{shown}
-FROM moved AS own, {one_pipeline}
+), {RECORDED}
+{_SHOWN.strip()}
+FROM moved AS own, {ONE_PIPELINE.strip()}
 WHERE pipeline.id = own.id
-"""
-MOVE_BY = {
-    place: numbered(
-        _MOVE.format(
-            place=condition,
-            plain=_PLAIN,
-            recorded=RECORDED,
-            shown=_SHOWN.strip(),
-            one_pipeline=ONE_PIPELINE.strip(),
-        )
-    )
-    for place, condition in {"id": "id = %(id)s", "name": "name = %(name)s::text"}.items()
-}
+""")  # noqa: S608 - made of constants
+
+
+MOVE_BY = {"id": _move("id = %(id)s"), "name": _move("name = %(name)s::text")}
 _MOVED = frozenset({"watermark", "next_watermark"})
 
 
@@ -114,7 +107,7 @@ class FoundPipeline(NamedTuple):
 def _found(row: TupleRow | None) -> FoundPipeline | None:
     if row is None:
         return None
-    fields = dict(zip((*_COLUMNS, *_JUDGED), row, strict=True))
+    fields = dict(zip((*_COLUMNS, *("status", "also", "state", "remark", "may_be_due")), row, strict=True))
     return FoundPipeline(fields["id"], fields, fields.pop("may_be_due"))
 
 
@@ -140,11 +133,9 @@ async def find_pipeline(connection: Connection, pipeline_id: int) -> FoundPipeli
 def only_moves_watermarks(body: PipelinePatch) -> bool:
     """Whether :func:`move_watermarks` can do what the body asks for."""
     changes = body.changes()
-    return bool(changes) and changes.keys() <= _MOVED and all(map(_is_plain, changes.values()))
-
-
-def _is_plain(watermark: str | None) -> bool:
-    return watermark is None or (re.fullmatch(_PLAIN, watermark) is not None and redact(watermark) == watermark)
+    if not changes or not changes.keys() <= _MOVED:
+        return False
+    return all(re.fullmatch(_PLAIN, mark) and redact(mark) == mark for mark in changes.values() if mark is not None)
 
 
 async def move_watermarks(connection: Connection, body: PipelinePatch) -> FoundPipeline | None:

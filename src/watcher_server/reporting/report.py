@@ -39,17 +39,16 @@ class Extent:
         return max(0, (self.today - self.summed_before).days - 1) if self.summed_before else 0
 
 
-_EXTENT = text(f"""
-SELECT (now() AT TIME ZONE 'UTC')::date AS today,
-    (SELECT count(*) FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-        WHERE {MATCHES}) AS pipelines,
-    (SELECT summed_before FROM daily_pipeline_metric_progress WHERE summed_before > '-infinity') AS summed_before
-""")  # noqa: S608 - parts of statements, which are code
-
-
 async def read_extent(session: AsyncSession, names: Names) -> Extent:
     """One pass over the pipelines."""
-    return Extent(*(await session.execute(_EXTENT, dict(names))).one())
+    statement = f"""
+        SELECT (now() AT TIME ZONE 'UTC')::date AS today,
+            (SELECT count(*) FROM pipeline JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
+                WHERE {MATCHES}) AS pipelines,
+            (SELECT summed_before FROM daily_pipeline_metric_progress WHERE summed_before > '-infinity')
+                AS summed_before
+    """  # noqa: S608 - parts of statements, which are code
+    return Extent(*(await session.execute(text(statement), dict(names))).one())
 
 
 class ReportRow(NamedTuple):
@@ -78,26 +77,6 @@ class Place(NamedTuple):
     name: str
 
 
-def _rows(beyond: str, among_names: str, order: str) -> str:
-    return f"""
-WITH {CHOSEN}, {DAYS_BETWEEN}, {DAILY}, wanted AS (
-    SELECT date_recorded, pipeline_id, place FROM daily
-    WHERE CAST(:from_day AS date) IS NULL OR date_recorded <> CAST(:from_day AS date)
-        OR place {beyond} (SELECT count(*) FROM chosen WHERE pipeline_name {among_names} :from_name)
-    ORDER BY date_recorded {order}
-    LIMIT :limit
-), {FIGURES_OF_WANTED}
-SELECT figures.pipeline_id, pipeline_shown, {ROW}
-FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
-ORDER BY date_recorded DESC, figures.place
-"""  # noqa: S608 - parts of statements, which are code
-
-
-# The place after a name is one more than the number of names up to it, whether or not a pipeline still has the name.
-_ROWS_AFTER = text(_rows(">", "<=", "DESC, place"))
-_ROWS_BEFORE = text(_rows("<=", "<", "ASC, place DESC"))
-
-
 async def read_rows(
     session: AsyncSession,
     names: Names,
@@ -108,6 +87,20 @@ async def read_rows(
     limit: int | None = None,
 ) -> list[ReportRow]:
     """The rows of these days, newest day first: those after the place, or backwards those before it."""
+    # The place after a name is one more than the number of names up to it, also where no pipeline has it any more.
+    beyond, among_names, order = ("<=", "<", "ASC, place DESC") if backwards else (">", "<=", "DESC, place")
+    statement = f"""
+        WITH {CHOSEN}, {DAYS_BETWEEN}, {DAILY}, wanted AS (
+            SELECT date_recorded, pipeline_id, place FROM daily
+            WHERE CAST(:from_day AS date) IS NULL OR date_recorded <> CAST(:from_day AS date)
+                OR place {beyond} (SELECT count(*) FROM chosen WHERE pipeline_name {among_names} :from_name)
+            ORDER BY date_recorded {order}
+            LIMIT :limit
+        ), {FIGURES_OF_WANTED}
+        SELECT figures.pipeline_id, pipeline_shown, {ROW}
+        FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
+        ORDER BY date_recorded DESC, figures.place
+    """  # noqa: S608 - parts of statements, which are code
     parameters = {
         **names,
         "first_day": days[0],
@@ -116,8 +109,7 @@ async def read_rows(
         "from_name": place and place.name,
         "limit": limit,
     }
-    rows = await session.execute(_ROWS_BEFORE if backwards else _ROWS_AFTER, parameters)
-    return [ReportRow(*row) for row in rows]
+    return [ReportRow(*row) for row in await session.execute(text(statement), parameters)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,23 +192,15 @@ _FIGURES_OF_DAYS = f"""figures AS (
     GROUP BY day, execution.pipeline_id
 )"""  # noqa: S608 - parts of statements, which are code
 
-_DAYS = text(f"""
-WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
-SELECT date_recorded, count(*) AS report_rows, {_SUMMED}
-FROM figures GROUP BY date_recorded ORDER BY date_recorded
-""")  # noqa: S608 - parts of statements, which are code
-
-_PIPELINES = text(f"""
-WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
-SELECT pipeline_id, pipeline_shown, pipeline_type_name, count(*) AS report_rows, {_SUMMED}
-FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
-GROUP BY pipeline_id, pipeline_shown, pipeline_type_name, pipeline_name ORDER BY pipeline_name
-""")  # noqa: S608 - parts of statements, which are code
-
 
 async def read_sums(session: AsyncSession, names: Names, days: tuple[date, date]) -> list[tuple[date, Sums]]:
     """The sums of all rows of each day on which something ran, the earliest first."""
-    rows = await session.execute(_DAYS, {**names, "first_day": days[0], "last_day": days[1]})
+    statement = f"""
+        WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
+        SELECT date_recorded, count(*) AS report_rows, {_SUMMED}
+        FROM figures GROUP BY date_recorded ORDER BY date_recorded
+    """  # noqa: S608 - parts of statements, which are code
+    rows = await session.execute(text(statement), {**names, "first_day": days[0], "last_day": days[1]})
     return [(day, Sums(*(int(value or 0) for value in values))) for day, *values in rows]
 
 
@@ -231,7 +215,13 @@ class PipelineSums(NamedTuple):
 
 async def read_pipeline_sums(session: AsyncSession, names: Names, days: tuple[date, date]) -> list[PipelineSums]:
     """The sums of these days for each pipeline that ran, by name."""
-    rows = await session.execute(_PIPELINES, {**names, "first_day": days[0], "last_day": days[1]})
+    statement = f"""
+        WITH {CHOSEN}, {DAYS_BETWEEN}, {_FIGURES_OF_DAYS}
+        SELECT pipeline_id, pipeline_shown, pipeline_type_name, count(*) AS report_rows, {_SUMMED}
+        FROM figures JOIN chosen ON chosen.id = figures.pipeline_id
+        GROUP BY pipeline_id, pipeline_shown, pipeline_type_name, pipeline_name ORDER BY pipeline_name
+    """  # noqa: S608 - parts of statements, which are code
+    rows = await session.execute(text(statement), {**names, "first_day": days[0], "last_day": days[1]})
     return [
         PipelineSums(number, shown, kind, Sums(*(int(value or 0) for value in values)))
         for number, shown, kind, *values in rows

@@ -13,18 +13,6 @@ from watcher_server.reporting.statements import CHOSEN, DAILY, DAYS_UP_TO_TODAY,
 from watcher_server.tasking.sending.outbox import enqueue_async
 from watcher_server.tasking.wire import SCHEDULED_QUEUE
 
-# First which pipelines ran on which days, then the figures of those on the page. One statement has one snapshot.
-_DAILY_METRICS = text(f"""
-WITH {CHOSEN}, {DAYS_UP_TO_TODAY}, {DAILY}, wanted AS (
-    SELECT date_recorded, pipeline_id, place FROM daily
-    ORDER BY date_recorded DESC, place
-    LIMIT :limit OFFSET :offset
-), {FIGURES_OF_WANTED}
-SELECT (SELECT count(*) FROM daily) AS total_records, {ROW}
-FROM (SELECT) AS always LEFT JOIN (figures JOIN chosen ON chosen.id = figures.pipeline_id) ON true
-ORDER BY date_recorded DESC, figures.place
-""")  # noqa: S608 - parts of statements, which are code
-
 
 def matching(pipeline_name: str | None, pipeline_type_name: str | None) -> dict[str, Any]:
     """The parameters of ``MATCHES``: no name, or an empty one, matches all."""
@@ -43,7 +31,18 @@ async def report_daily_metrics(session: AsyncSession, query: ReportQuery) -> Dai
         "limit": query.page_size,
         "offset": (query.page - 1) * query.page_size,
     }
-    rows = (await session.execute(_DAILY_METRICS, parameters)).all()
+    # First which pipelines ran on which days, then the figures of those on the page. One statement has one snapshot.
+    statement = text(f"""
+        WITH {CHOSEN}, {DAYS_UP_TO_TODAY}, {DAILY}, wanted AS (
+            SELECT date_recorded, pipeline_id, place FROM daily
+            ORDER BY date_recorded DESC, place
+            LIMIT :limit OFFSET :offset
+        ), {FIGURES_OF_WANTED}
+        SELECT (SELECT count(*) FROM daily) AS total_records, {ROW}
+        FROM (SELECT) AS always LEFT JOIN (figures JOIN chosen ON chosen.id = figures.pipeline_id) ON true
+        ORDER BY date_recorded DESC, figures.place
+    """)  # noqa: S608 - parts of statements, which are code
+    rows = (await session.execute(statement, parameters)).all()
     data = [DailyMetrics.model_validate(row) for row in rows if row.date_recorded is not None]
     total_records = rows[0].total_records
     total_pages = -(-total_records // query.page_size)
@@ -60,9 +59,8 @@ async def report_daily_metrics(session: AsyncSession, query: ReportQuery) -> Dai
 
 async def list_pipeline_names(session: AsyncSession) -> Sequence[str]:
     """Every pipeline's name, in alphabetical order."""
-    return (
-        await session.scalars(select(Pipeline.name).where(Pipeline.archived_at.is_(None)).order_by(Pipeline.name))
-    ).all()
+    names = select(Pipeline.name).where(Pipeline.archived_at.is_(None)).order_by(Pipeline.name)
+    return (await session.scalars(names)).all()
 
 
 async def list_pipeline_type_names(session: AsyncSession) -> Sequence[str]:

@@ -55,11 +55,7 @@ def _comes(expression: str) -> bool:
 
 
 def find_zone(name: str) -> str:
-    """The IANA name of a time zone, in its proper spelling.
-
-    Raises:
-        ScheduleError: there is no such zone.
-    """
+    """The IANA name of a time zone, in its proper spelling. Raises ScheduleError: there is no such zone."""
     zone = _zones().get(name.strip().lower())
     if zone is None:
         raise ScheduleError('must be the IANA name of a time zone, such as "Europe/Berlin" or "UTC"')

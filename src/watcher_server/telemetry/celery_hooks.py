@@ -25,9 +25,6 @@ from watcher_server.telemetry.tracing import configure_tracing, require_tracing
 if TYPE_CHECKING:
     from watcher_server.telemetry.spans import Tracing
 
-# How long the end of a process waits for its last spans to be sent.
-_LAST_SPANS_SECONDS = 2.0
-
 
 def install() -> None:
     """Listen from now on, in this process and in those that it forks.
@@ -48,7 +45,11 @@ def install() -> None:
 def _begin(task: Any, task_id: str, kwargs: Mapping[str, Any] | None = None, **_: Any) -> None:
     # A task that runs within another task, or within a request, belongs to that one.
     context = read_context(task.request.get(CONTEXT_HEADER)) or current_context() or {}
-    fields = {"task_id": task_id, "task_name": task.name, **_subject(kwargs or {})}
+    given = kwargs or {}
+    execution_id = given.get("pipeline_execution_id", given.get("execution_id"))
+    ids = {"pipeline_id": given.get("pipeline_id"), "execution_id": execution_id}
+    known = {name: value for name, value in ids.items() if isinstance(value, int)}
+    fields = {"task_id": task_id, "task_name": task.name, **known}
     tracing, span = _tracing_of(os.getpid()), None
     if tracing is not None:
         span = tracing.start_task(task.request, context, fields)
@@ -69,12 +70,6 @@ def _end(task: Any, retval: Any = None, state: str | None = None, **_: Any) -> N
         span.end(state, retval)
 
 
-def _subject(kwargs: Mapping[str, Any]) -> dict[str, int]:
-    execution_id = kwargs.get("pipeline_execution_id", kwargs.get("execution_id"))
-    ids = {"pipeline_id": kwargs.get("pipeline_id"), "execution_id": execution_id}
-    return {name: value for name, value in ids.items() if isinstance(value, int)}
-
-
 @cache
 def _tracing_of(_pid: int) -> "Tracing | None":
     """The tracing of this process: a fork does not copy the thread that sends the spans of its parent."""
@@ -86,4 +81,5 @@ def _close_tracing(**_: Any) -> None:
     if _tracing_of.cache_info().currsize:
         tracing = _tracing_of(os.getpid())
         if tracing is not None:
-            tracing.close(_LAST_SPANS_SECONDS)
+            # How long the end of a process waits for its last spans to be sent.
+            tracing.close(2.0)

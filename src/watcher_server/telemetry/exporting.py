@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 
@@ -20,15 +19,6 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from watcher_server import __version__
 
-# A process that is killed loses the spans of this time.
-_SEND_EVERY_MILLISECONDS = 1000
-
-# While a collector is away, the exporter logs every try.
-_COMPLAIN_EVERY_SECONDS = 60.0
-_EXPORTER_LOG = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
-
-_LOGFIRE_REGION = re.compile(r"pylf_v\d+_([a-z]+)_")
-
 
 class _OncePerMinute(logging.Filter):
     """Lets one message pass per minute: the first says what is wrong."""
@@ -38,13 +28,14 @@ class _OncePerMinute(logging.Filter):
         self._passed_at = float("-inf")
 
     def filter(self, _record: logging.LogRecord) -> bool:
-        if time.monotonic() - self._passed_at < _COMPLAIN_EVERY_SECONDS:
-            return False
-        self._passed_at = time.monotonic()
-        return True
+        # While a collector is away, the exporter logs every try.
+        passes = time.monotonic() >= self._passed_at + 60
+        if passes:
+            self._passed_at = time.monotonic()
+        return passes
 
 
-_EXPORTER_LOG.addFilter(_OncePerMinute())
+logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter").addFilter(_OncePerMinute())
 
 
 def make_provider(service: str) -> TracerProvider:
@@ -52,41 +43,26 @@ def make_provider(service: str) -> TracerProvider:
 
     Up to 2,048 spans (OTEL_BSP_MAX_QUEUE_SIZE) wait for a collector that does not answer; more are dropped.
     """
-    # Ended by close_provider: left to itself, it would wait for half a minute.
-    provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
-    delay = None if os.environ.get(OTEL_BSP_SCHEDULE_DELAY) else _SEND_EVERY_MILLISECONDS
-    for exporter in _exporters():
-        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
-    return provider
-
-
-def close_provider(provider: TracerProvider, seconds: float) -> bool:
-    """Send the remaining spans and end; False when that took longer than the given seconds."""
-    closing = threading.Thread(target=provider.shutdown, name="close-tracing", daemon=True)
-    closing.start()
-    closing.join(seconds)
-    return not closing.is_alive()
-
-
-def _resource(service: str) -> Resource:
     attributes = {SERVICE_VERSION: __version__}
     if not os.environ.get(OTEL_SERVICE_NAME):
         attributes[SERVICE_NAME] = service
-    return Resource.create(attributes)
+    # Ended by Tracing.close: left to itself, it would wait for half a minute.
+    provider = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+    # A process that is killed loses the spans of this time.
+    delay = None if os.environ.get(OTEL_BSP_SCHEDULE_DELAY) else 1000
+    for exporter in _exporters():
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=delay))
+    return provider
 
 
 def _exporters() -> Iterator[SpanExporter]:
     token = os.environ.get("LOGFIRE_TOKEN")
     if token:
         # Logfire takes OTLP as it is. Its own package would load itself into pydantic, and replace os._exit.
-        yield OTLPSpanExporter(endpoint=_logfire_endpoint(token), headers={"Authorization": token})
+        # The address for a write token: the token names its region; older ones without a region belong to the US.
+        found = re.match(r"pylf_v\d+_([a-z]+)_", token)
+        region = found[1] if found else "us"
+        base = os.environ.get("LOGFIRE_BASE_URL") or f"https://logfire-{region}.pydantic.dev"
+        yield OTLPSpanExporter(endpoint=f"{base.rstrip('/')}/v1/traces", headers={"Authorization": token})
     if not token or os.environ.get(OTEL_EXPORTER_OTLP_ENDPOINT) or os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT):
         yield OTLPSpanExporter()
-
-
-def _logfire_endpoint(token: str) -> str:
-    """The address for a write token: the token names its region; older ones without a region belong to the US."""
-    found = _LOGFIRE_REGION.match(token)
-    region = found[1] if found else "us"
-    base = os.environ.get("LOGFIRE_BASE_URL") or f"https://logfire-{region}.pydantic.dev"
-    return f"{base.rstrip('/')}/v1/traces"

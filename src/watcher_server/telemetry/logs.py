@@ -36,17 +36,13 @@ class JsonLogFormatter(JsonFormatter):
         log_data["level"] = record.levelname
         log_data["logger"] = record.name
         log_data["message"] = redact(record.getMessage())
-        log_data.update(_task_named_by_celery(record) | log_fields())
+        # A line of a worker's main process names the task that it is about; that process itself runs none.
+        about = getattr(record, "data", None)
+        if isinstance(about, dict) and {"id", "name"} <= about.keys():
+            log_data.update(task_id=about["id"], task_name=about["name"])
+        log_data.update(log_fields())
         if "exc_info" in message_dict:
             log_data["exception"] = redact(message_dict["exc_info"])
-
-
-def _task_named_by_celery(record: logging.LogRecord) -> dict[str, Any]:
-    """The task that a line of a worker's main process is about; that process itself runs none."""
-    data = getattr(record, "data", None)
-    if not isinstance(data, dict) or not {"id", "name"} <= data.keys():
-        return {}
-    return {"task_id": data["id"], "task_name": data["name"]}
 
 
 class TextFormatter(logging.Formatter):
@@ -121,10 +117,8 @@ def configure_logging(settings: Settings) -> None:
 def say(sentence: str, settings: Settings) -> None:
     """Print a sentence to stderr in the configured format, before logging is set up."""
     if settings.log_format == "json":
-        record = logging.makeLogRecord(
-            {"name": "watcher", "levelno": logging.WARNING, "levelname": "WARNING", "msg": sentence}
-        )
-        line = JsonLogFormatter().format(record)
+        fields = {"name": "watcher", "levelno": logging.WARNING, "levelname": "WARNING", "msg": sentence}
+        line = JsonLogFormatter().format(logging.makeLogRecord(fields))
     else:
         line = redact(escape_controls(f"watcher: {sentence}", keep_layout=True))
     sys.stderr.write(f"{line}\n")
@@ -148,6 +142,5 @@ def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is None or issubclass(ended.exc_type, SystemExit):
         return
     name = ended.thread.name if ended.thread is not None else "A thread"
-    logger.critical(
-        "%s ends: %s", name, ended.exc_value, exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback)
-    )
+    about = ended.exc_type, ended.exc_value, ended.exc_traceback
+    logger.critical("%s ends: %s", name, ended.exc_value, exc_info=about)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from functools import cache
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import SecretStr
-
 from watcher_server.kit.broker_url import parse_broker_url
 from watcher_server.kit.libpq import libpq_parameters
 from watcher_server.settings import Settings, SettingsError, get_settings, split_keys
@@ -28,15 +26,26 @@ _TOKEN = re.compile(r"\bwatcher_[\w-]{43}\b")
 # The secret of a ping URL: the UUID of a pipeline, or a key.
 _PING = re.compile(r"(/ping/)[\w-]{20,100}")
 
+# Without one of these, in small letters, the pattern is in no message.
+_WORDS = {
+    _IN_A_URL: ("://",),
+    _NAMED: ("password", "passwd", "secret", "apikey", "api_key"),
+    _BEARER: ("bearer",),
+    _PING: ("/ping/",),
+}
+
 
 def redact(message: str) -> str:
     """The message without passwords, tokens, ping URLs and the Slack webhook."""
     known = _known_pattern()
     if known is not None:
         message = known.sub(_HIDDEN, message)
-    for pattern in (_IN_A_URL, _NAMED, _BEARER, _PING):
-        message = pattern.sub(rf"\g<1>{_HIDDEN}", message)
-    return _TOKEN.sub(_HIDDEN, message)
+    # Nearly every line has none of the words, and to look for a word is much cheaper than for a pattern.
+    folded = message.casefold()
+    for pattern, words in _WORDS.items():
+        if any(word in folded for word in words):
+            message = pattern.sub(rf"\g<1>{_HIDDEN}", message)
+    return _TOKEN.sub(_HIDDEN, message) if "watcher_" in message else message
 
 
 @cache
@@ -46,7 +55,8 @@ def _known_pattern() -> re.Pattern[str] | None:
     except SettingsError:
         # The process is about to end with a sentence that names the setting and not its value.
         return None
-    secrets = {spelling for secret in _known_secrets(settings) for spelling in _spellings(secret)}
+    plain = {secret.strip() for secret in _known_secrets(settings)}
+    secrets = plain | {unquote(secret) for secret in plain} | {quote(unquote(secret), safe="") for secret in plain}
     # A shorter password may be a common word; the patterns above still hide it where it stands as a password. The
     # longest comes first, so that a webhook is replaced as a whole and not only its path.
     known = sorted((secret for secret in secrets if len(secret) >= 6), key=len, reverse=True)  # noqa: PLR2004
@@ -56,13 +66,15 @@ def _known_pattern() -> re.Pattern[str] | None:
 
 
 def _known_secrets(settings: Settings) -> Iterator[str]:
-    for url in (settings.database_url, settings.database_direct_url):
-        yield from _database_passwords(url)
+    for url in filter(None, (settings.database_url, settings.database_direct_url)):
+        given = libpq_parameters(url.get_secret_value())
+        # A password that is also the user's or the database's name would hide that name everywhere.
+        told = {given.get("user"), given.get("dbname"), given.get("host")}
+        yield from (given[name] for name in given.keys() & {"password", "sslpassword"} if given[name] not in told)
     if settings.broker_url is not None:
         broker = parse_broker_url(settings.broker_url.get_secret_value())
-        # A password that is also a name would hide that name everywhere.
-        told = {broker.username, broker.master_name, *(host for host, _ in broker.hosts)}
-        yield from (secret for secret in broker.secrets if secret not in told)
+        names = {broker.username, broker.master_name, *(host for host, _ in broker.hosts)}
+        yield from (secret for secret in broker.secrets if secret not in names)
     for secret_url in (settings.slack_webhook_url, settings.heartbeat_url):
         if secret_url is not None:
             yield secret_url.get_secret_value()
@@ -73,15 +85,3 @@ def _known_secrets(settings: Settings) -> Iterator[str]:
     for name in ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"):
         for header in os.environ.get(name, "").split(","):
             yield header.partition("=")[2]
-
-
-def _database_passwords(url: SecretStr | None) -> Iterator[str]:
-    given = {} if url is None else libpq_parameters(url.get_secret_value())
-    # A password that is also the user's or the database's name would hide that name everywhere.
-    told = {given.get("user"), given.get("dbname"), given.get("host")}
-    yield from (given[name] for name in given.keys() & {"password", "sslpassword"} if given[name] not in told)
-
-
-def _spellings(secret: str) -> set[str]:
-    secret = secret.strip()
-    return {secret, unquote(secret), quote(unquote(secret), safe="")}

@@ -1,5 +1,6 @@
 """The spans of a trace: one of the request, and below it one for each run of a task that the request caused."""
 
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from starlette.types import Scope
 
 from watcher_server import __version__
 from watcher_server.telemetry.context import DUE_HEADER
-from watcher_server.telemetry.exporting import close_provider, make_provider
+from watcher_server.telemetry.exporting import make_provider
 from watcher_server.telemetry.redaction import redact
 
 _propagator = TraceContextTextMapPropagator()
@@ -29,7 +30,10 @@ class Tracing:
 
     def close(self, seconds: float) -> bool:
         """Send the remaining spans and end; False when that took longer than the given seconds."""
-        return close_provider(self.provider, seconds)
+        closing = threading.Thread(target=self.provider.shutdown, name="close-tracing", daemon=True)
+        closing.start()
+        closing.join(seconds)
+        return not closing.is_alive()
 
     @staticmethod
     def request_trace(find_path: Callable[[Scope], str | None]) -> Callable[[Scope, str], str | None]:
@@ -91,14 +95,13 @@ class TaskSpan:
 
     def _record(self, error: BaseException) -> None:
         kind = type(error).__qualname__
-        stack = "".join(traceback.format_exception(error))
         self._span.set_attribute("error.type", kind)
         self._span.add_event(
             "exception",
             {
                 "exception.type": kind,
                 "exception.message": redact(str(error)),
-                "exception.stacktrace": redact(stack),
+                "exception.stacktrace": redact("".join(traceback.format_exception(error))),
             },
         )
         self._span.set_status(StatusCode.ERROR, redact(f"{kind}: {error}"))

@@ -1,7 +1,7 @@
 """Which executions take, or took, too long."""
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from watcher_server.alerts.levels import Level
-from watcher_server.alerts.service import Subject
+from watcher_server.alerts.service import Subject, moment_text
 from watcher_server.executions.models import PipelineExecution
 from watcher_server.incidents.checks import Found, warn
 from watcher_server.incidents.kinds import Kind
@@ -112,13 +112,11 @@ def check_timeliness(connection: Connection, lookback_minutes: int, *, alert_max
     overdue = [row for row in rows if row.severity == "failure"]
     close = [row for row in rows if row.severity == "warning"]
     lines = _open(connection, [row for row in overdue if row.to_alert])
-    tell(
-        connection,
-        Kind.LATE,
-        "opened",
-        lambda told: f"Timeliness Check Failed - {len(told)} new execution(s) overdue",
-        lines,
-    )
+
+    def message(told: Sequence[Line]) -> str:
+        return f"Timeliness Check Failed - {len(told)} new execution(s) overdue"
+
+    tell(connection, Kind.LATE, "opened", message, lines)
     warned = [row for row in close if row.to_alert]
     warn(
         connection,
@@ -133,13 +131,8 @@ def check_timeliness(connection: Connection, lookback_minutes: int, *, alert_max
 
 def _open(connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Level, Line]]:
     """Open one incident per pipeline; the lines of its executions that are new, if the incident speaks."""
-    by_pipeline = {
-        pipeline_id: list(rows)
-        for pipeline_id, rows in groupby(
-            sorted(overdue, key=attrgetter("pipeline_id", "id")), key=attrgetter("pipeline_id")
-        )
-    }
-    groups = list(by_pipeline.values())
+    ordered = sorted(overdue, key=attrgetter("pipeline_id", "id"))
+    groups = [list(rows) for _, rows in groupby(ordered, key=attrgetter("pipeline_id"))]
     openings = open_incidents(connection, Kind.LATE, [_finding(rows) for rows in groups])
     told = [
         (row, opening)
@@ -147,9 +140,8 @@ def _open(connection: Connection, overdue: Sequence[Row[Any]]) -> list[tuple[Lev
         for row in rows
         if row.log_id is not None or row.id == opening.finding.execution_id
     ]
-    return [
-        (opening.level, _line(row, opening.incident_id)) for row, opening in sorted(told, key=lambda pair: pair[0].id)
-    ]
+    told.sort(key=lambda pair: pair[0].id)
+    return [(opening.level, _line(row, opening.incident_id)) for row, opening in told]
 
 
 def _finding(rows: Sequence[Row[Any]]) -> Finding:
@@ -171,12 +163,8 @@ def _line(row: Row[Any], incident_id: int | None = None) -> Line:
 
 
 def _describe(row: Row[Any]) -> str:
-    verb = "running for" if row.end_date is None else "took"
-    return (
-        f"{verb} {timedelta(seconds=row.duration_seconds)}"
-        f" since {row.start_date.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC,"
-        f" expected within {row.number} {row.datepart}(s)"
-    )
+    took = f"{'running for' if row.end_date is None else 'took'} {timedelta(seconds=row.duration_seconds)}"
+    return f"{took} since {moment_text(row.start_date)}, expected within {row.number} {row.datepart}(s)"
 
 
 async def read_overdue_log(

@@ -53,7 +53,12 @@ async def get_asset(path: str, request: Request) -> FileResponse:
     first, _, rest = path.partition("/")
     is_versioned = first.startswith("v-") and rest != ""
     file = (STATIC / (rest if is_versioned else path)).resolve() if path.isprintable() else STATIC
-    if not _is_asset(file):
+    try:
+        is_asset = file.is_relative_to(STATIC) and file.is_file()
+    except OSError:
+        # The name is longer than a name may be.
+        is_asset = False
+    if not is_asset:
         raise NotFoundError("There is no such file.")
     kind = _TYPES.get(file.suffix) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     # A named version never changes; without one, the browser asks again after a minute.
@@ -61,11 +66,3 @@ async def get_asset(path: str, request: Request) -> FileResponse:
     caching = "public, max-age=31536000, immutable" if is_lasting else "public, max-age=60"
     headers = {"Cache-Control": caching, "X-Content-Type-Options": "nosniff"}
     return FileResponse(file, media_type=kind, headers=headers)
-
-
-def _is_asset(file: Path) -> bool:
-    try:
-        return file.is_relative_to(STATIC) and file.is_file()
-    except OSError:
-        # The name is longer than a name may be.
-        return False

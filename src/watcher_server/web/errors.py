@@ -5,13 +5,11 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from watcher_server.http.errors import EXPECTED_ERRORS, answer_error
 from watcher_server.web.pages import is_part, render
-
-_PAGES = frozenset({"/ui", "/reporting", "/lineage-graph", "/diagnostics"})
 
 
 def register_page_errors(app: FastAPI) -> None:
@@ -25,7 +23,14 @@ async def _handle(request: Request, error: Exception) -> Response:
     answer = answer_error(error)
     if answer is None:
         raise error
-    return _page(request, answer.status_code, _sentence(answer)) if _wants_page(request) else answer
+    if not _wants_page(request):
+        return answer
+    # The detail of an answer for programs as a sentence for people.
+    detail = json.loads(bytes(answer.body))["detail"]
+    if not isinstance(detail, str):
+        wrong = [(" ".join(map(str, each["loc"][1:])) or "The request", each["msg"]) for each in detail]
+        detail = " ".join(f"{place}: {said}." for place, said in wrong)
+    return _page(request, answer.status_code, detail)
 
 
 async def _handle_http(request: Request, error: Exception) -> Response:
@@ -39,21 +44,9 @@ async def _handle_http(request: Request, error: Exception) -> Response:
 
 def _wants_page(request: Request) -> bool:
     path = request.url.path
-    is_page = path in _PAGES or path.startswith("/ui/")
+    is_page = path in {"/ui", "/reporting", "/lineage-graph", "/diagnostics"} or path.startswith("/ui/")
     return is_page and not is_part(request) and "text/html" in request.headers.get("accept", "")
 
 
 def _page(request: Request, status: int, detail: str) -> Response:
     return render(request, "error.html", status_code=status, title=HTTPStatus(status).phrase, detail=detail)
-
-
-def _sentence(answer: JSONResponse) -> str:
-    """The detail of an answer for programs as a sentence for people."""
-    detail = json.loads(bytes(answer.body))["detail"]
-    if isinstance(detail, str):
-        return detail
-    return " ".join(f"{_place(wrong['loc'])}: {wrong['msg']}." for wrong in detail)
-
-
-def _place(location: list[str | int]) -> str:
-    return " ".join(str(part) for part in location[1:]) or "The request"

@@ -9,16 +9,11 @@ from watcher_server.kit.durations import duration_text, exact_duration_text
 from watcher_server.kit.sizes import size_text
 
 NONE = "–"  # noqa: RUF001 - a dash is meant
-_WHOLE_FROM = 100
-# A shorter name fits where names are shown.
-_SHORT_NAME = 20
 _JOINT = re.compile(r"([./\\]+)(?=.)")
 # What is this long without a dot or a slash may also break at these.
 _LONG_PART = re.compile(r"[^./\\\s]{25,}")
 _SEAM = re.compile(r"([_-]+)(?=.)")
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\\x00-\x1f\x7f]+", re.IGNORECASE)
-# What ends a sentence ends no address.
-_AFTER_ADDRESS = ".,;:!?)]}"
 
 
 def count(value: float | None) -> str:
@@ -26,7 +21,7 @@ def count(value: float | None) -> str:
     if value is None:
         return NONE
     if isinstance(value, float):
-        rounded = round(value, 0 if abs(value) >= _WHOLE_FROM else 2)
+        rounded = round(value, 0 if abs(value) >= 100 else 2)  # noqa: PLR2004 - decimals say no more then
         return f"{int(rounded):,}" if rounded == int(rounded) else f"{rounded:,}"
     return f"{value:,}"
 
@@ -54,7 +49,7 @@ def exact_duration(seconds: float | None) -> str:
 def breakable(name: str) -> Markup:
     """A name that breaks at its dots and slashes, not inside words."""
     escaped = escape(name)
-    if len(name) <= _SHORT_NAME:
+    if len(name) <= 20:  # noqa: PLR2004 - fits where names are shown
         return escaped
     seamed = _LONG_PART.sub(lambda part: _SEAM.sub(r"\1<wbr>", part[0]), escaped)
     return Markup(_JOINT.sub(r"\1<wbr>", seamed))  # noqa: S704 - escaped above
@@ -64,7 +59,8 @@ def linked(said: str) -> Markup:
     """A text that others wrote, in which addresses of the web (``http`` and ``https`` only) are links."""
     pieces, end = [], 0
     for found in _WEB_ADDRESS.finditer(said):
-        url = found[0].rstrip(_AFTER_ADDRESS)
+        # What ends a sentence ends no address.
+        url = found[0].rstrip(".,;:!?)]}")
         pieces.append(escape(said[end : found.start()]))
         pieces.append(Markup('<a href="{}" rel="noreferrer noopener nofollow">{}</a>').format(url, url))
         end = found.start() + len(url)

@@ -3,31 +3,58 @@
 import re
 from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from watcher_server import __version__
 from watcher_server.auth.access import may_administer, may_write
 from watcher_server.auth.callers import caller_of
+from watcher_server.http.body import JsonRoute
 from watcher_server.http.own_address import own_address
 from watcher_server.http.state import app_state
 from watcher_server.web import filters
 from watcher_server.web.assets import asset
-from watcher_server.web.navigation import SECTIONS
 
-_TEMPLATES = Path(__file__).parent / "templates"
 
-# Nothing from other hosts, and no inline script or style. Charts are saved from blobs.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+@dataclass(frozen=True)
+class Section:
+    """A page in the navigation; pages whose path begins as one in ``below`` belong to it."""
+
+    href: str
+    label: str
+    icon: str
+    below: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether the page at this path belongs to this section."""
+        return path == self.href or any(path.startswith(prefix) for prefix in self.below)
+
+
+SECTIONS = (
+    Section("/ui", "Overview", "overview"),
+    Section("/ui/incidents", "Incidents", "incidents", ("/ui/incidents/", "/ui/alerts")),
+    Section("/ui/pipelines", "Pipelines", "pipelines", ("/ui/pipelines/", "/ui/executions/", "/ui/archive")),
+    Section("/lineage-graph", "Lineage", "lineage"),
+    Section("/ui/sources", "Sources", "sources", ("/ui/sources/",)),
+    Section("/ui/anomalies", "Anomalies", "anomalous"),
+    Section("/ui/channels", "Alerting", "alerts", ("/ui/channels/", "/ui/routes", "/ui/windows")),
+    Section("/reporting", "Reporting", "reporting"),
+    Section("/ui/tasks", "Tasks", "tasks", ("/ui/tasks/",)),
+    Section("/diagnostics", "Diagnostics", "diagnostics"),
+    Section("/ui/settings", "Settings", "settings", ("/ui/audit",)),
+    Section("/ui/documentation", "Documentation", "documentation", ("/ui/documentation/",)),
 )
+
 HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; object-src 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -43,25 +70,25 @@ LINKING = (
 _OWN_LINK = re.compile(rf"""(\s(?:{"|".join(LINKING)})=["'])(?=/(?!/))""")
 
 _environment = Environment(
-    loader=FileSystemLoader(_TEMPLATES),
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _environment.filters |= {
-    "count": filters.count,
-    "size": filters.size,
-    "percent": filters.percent,
-    "duration": filters.duration,
-    "exact_duration": filters.exact_duration,
-    "when": filters.when,
-    "ago": filters.ago,
-    "clock": filters.clock,
-    "breakable": filters.breakable,
-    "linked": filters.linked,
+    each.__name__: each
+    for each in (
+        *(filters.count, filters.size, filters.percent, filters.duration, filters.exact_duration),
+        *(filters.when, filters.ago, filters.clock, filters.breakable, filters.linked),
+    )
 }
 _environment.globals |= {"version": __version__, "asset": asset, "sections": SECTIONS}
+
+
+def page_router() -> APIRouter:
+    """A router of pages, which are no part of the API's document."""
+    return APIRouter(route_class=JsonRoute, include_in_schema=False)
 
 
 # Between the parts of a page that are sent one after the other; no text that is stored holds it.
@@ -121,14 +148,16 @@ def _link(page: str, root: str) -> str:
 
 
 def _known(request: Request, context: dict[str, Any]) -> dict[str, Any]:
-    """What a template knows."""
+    # What a line of curl needs so that this server lets it in; nothing where it asks for no token.
+    caller = caller_of(request)
+    is_open = caller is None or caller.kind == "loopback"
     return {
         "path": request.url.path,
         "root": app_state(request).settings.root_path,
         "server": own_address(request),
-        "token_header": _token_header(request),
+        "token_header": "" if is_open else ' -H "Authorization: Bearer $WATCHER_TOKEN"',
         "query_string": request.url.query,
-        "caller": caller_of(request),
+        "caller": caller,
         "may_write": may_write(request),
         "may_administer": may_administer(request),
         "ending_tokens": request.app.state.token_book.ending_soon() if may_administer(request) else (),
@@ -136,13 +165,6 @@ def _known(request: Request, context: dict[str, Any]) -> dict[str, Any]:
         "error": None,
         **context,
     }
-
-
-def _token_header(request: Request) -> str:
-    """What a line of curl needs so that this server lets it in; nothing where it asks for no token."""
-    caller = caller_of(request)
-    is_open = caller is None or caller.kind == "loopback"
-    return "" if is_open else ' -H "Authorization: Bearer $WATCHER_TOKEN"'
 
 
 def is_part(request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from pydantic import BaseModel, model_validator
@@ -13,6 +13,9 @@ PAGE_SIZE = 50
 class FormQuery(BaseModel):
     """The query of a page; a field that is sent empty is as one that is not sent."""
 
+    # Fields by which a form that led here tells what it did: the links of the page leave them out.
+    messages: ClassVar[frozenset[str]] = frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _leave_out_what_is_empty(cls, given: Any) -> Any:
@@ -20,6 +23,14 @@ class FormQuery(BaseModel):
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if not (isinstance(value, str) and not value.strip())}
+
+    def parameters(self) -> dict[str, Any]:
+        """The query of the page's address: what differs from the page without filters, but for messages."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(self.messages))
+
+    def url_at(self, path: str) -> Callable[..., str]:
+        """A function that gives the address of the page at this path with parts of its state changed."""
+        return url_builder(path, **self.parameters())
 
 
 def url_builder(path: str, **state: Any) -> Callable[..., str]:

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -121,7 +121,7 @@ def test_who_is_to_be_tried_again_is_tried_alone(mailbox: Mailbox) -> None:
     assert (first.sent_to, first.refused, set(first.arrived)) == (None, False, {"b@x.example"})
 
     mailbox.answers = {}
-    assert mail(mailbox, snapshot().with_arrived(*first.arrived), to=recipients).sent_to == "email"
+    assert mail(mailbox, replace(snapshot(), arrived=frozenset(first.arrived)), to=recipients).sent_to == "email"
     assert [address for address, _ in mailbox.taken] == ["b@x.example", "busy@x.example"]
 
 

@@ -1,6 +1,7 @@
 """Teams, Discord, PagerDuty, webhooks and Apprise: what each is sent, and what its answers mean."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,7 +119,7 @@ class TestPagerDuty:
         first = self.send(told, settings)
         assert (first.pause_seconds, list(first.arrived)) == (9, [about(1).key])
 
-        assert self.send(told.with_arrived(*first.arrived), settings).sent_to
+        assert self.send(replace(told, arrived=frozenset(first.arrived)), settings).sent_to
         keys = [each.json["dedup_key"] for each in sink.received]
         assert keys == [about(number).key for number in (1, 2, 2, 3)]
 

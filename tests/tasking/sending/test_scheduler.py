@@ -18,6 +18,7 @@ from tests.support.rows import ago
 from tests.support.tasks import add_task, add_waiting, waiting_rows
 from watcher_server.tasking.sending import scheduler as scheduling
 from watcher_server.tasking.sending.scheduler import OutboxScheduler
+from watcher_server.tasking.workers.beating import BeatThread
 
 NOWHERE = "redis://127.0.0.1:1/0"
 _END_BEATS = """
@@ -82,6 +83,23 @@ def test_what_fell_due_while_it_did_not_run_is_sent_once_and_nothing_else(engine
 
     start_and_stop(app)
     assert waiting(engine) == [HOURLY[1]], "another start sent it once more"
+
+
+def test_a_worker_that_is_told_to_sends_what_is_due_and_lets_another_beat_go_on_at_its_end(
+    engine: Engine, app: Celery
+) -> None:
+    with engine.begin() as connection:
+        for name in HOURLY:
+            add_task(connection, name=name, created_at=ago(hours=2))
+
+    beat = BeatThread(app)
+    beat.start()
+    wait_until(lambda: waiting(engine) == sorted(HOURLY), "what is due")
+    beat.stop()
+
+    with engine.connect() as connection:
+        sessions = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'watcher beat'")
+        wait_until(lambda: connection.scalar(sessions) == 0, "the end of the session by which it leads")
 
 
 def test_of_two_one_sends_and_the_other_says_so_and_takes_over_at_its_end(

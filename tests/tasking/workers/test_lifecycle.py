@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from kombu.asynchronous.timer import Timer
 from sqlalchemy import Engine, create_engine, text
 
 from tests.conftest import create_database, worker_broker
@@ -20,7 +21,7 @@ from tests.support.live import free_port, wait_until, watcher_process
 from tests.support.tasks import add_waiting
 from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.tasking.sending.broker import redis_client
-from watcher_server.tasking.workers.lifecycle import Pulse
+from watcher_server.tasking.workers.lifecycle import Pulse, forget_cancelled
 
 NOWHERE = "redis://127.0.0.1:1/0"
 LONGEST_STOP_SECONDS = 30
@@ -203,3 +204,21 @@ def test_a_pulse_beats_while_it_ticks_or_has_nothing_to_tick_for(monkeypatch: py
     now += 1000
     pulse.connected = False
     assert pulse.beats
+
+
+def test_the_loop_is_not_woken_for_the_time_limits_of_tasks_that_have_ended() -> None:
+    timer: Any = Timer(max_interval=3600)
+    called: list[str] = []
+    timer.call_after(0, called.append, ["due"])
+    limits = [timer.call_after(300 - number, called.append, ["a limit"]) for number in range(50)]
+    timer.call_after(600, called.append, ["much later"])
+    calls = iter(timer)
+    next(calls)[1]()
+    for limit in limits:
+        limit.cancel()
+
+    forget_cancelled(timer)
+
+    wait_seconds, entry = next(calls)
+    assert (called, entry) == (["due"], None)
+    assert wait_seconds > 300

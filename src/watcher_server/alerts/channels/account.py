@@ -24,13 +24,9 @@ class UnknownSecretError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """A channel and what it is reached by.
+    """A channel and what it is reached by: ``values`` are its specification, with secrets in the place of references.
 
-    Attributes:
-        name: of the channel.
-        type: of the channel.
-        values: its specification, with secrets in the place of references.
-        own: the names of the values that the operator gave by the environment or by a file.
+    ``own`` are the names of the values that the operator gave by the environment or by a file.
     """
 
     name: str
@@ -39,7 +35,6 @@ class Account:
     own: frozenset[str] = frozenset()
 
     def text(self, name: str, default: str = "") -> str:
-        """A value as text."""
         value = self.values.get(name)
         return default if value is None else str(value)
 
@@ -52,11 +47,7 @@ class Account:
 
 
 def open_account(name: str, type_: str, spec: Mapping[str, Any], secrets: bytes | None, settings: Settings) -> Account:
-    """The channel with its secrets.
-
-    Raises:
-        UnknownSecretError: one of them cannot be read here.
-    """
+    """The channel with its secrets. Raises UnknownSecretError: one of them cannot be read here."""
     try:
         kept = decrypt(secrets, settings) if secrets else {}
     except VaultError as error:

@@ -4,13 +4,12 @@ It forgets what it is not told again, so the keeper tells it of all that is open
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import Question, ask, judge
+from watcher_server.alerts.channels.asking import judge, post_json
 from watcher_server.alerts.channels.snapshot import About, Snapshot, shorten
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.settings import Settings
@@ -78,17 +77,15 @@ def send_open(incidents: Sequence[About], account: Account, settings: Settings) 
 
 
 def _labels(account: Account) -> Mapping[str, str]:
-    labels = account.values.get("labels") or {}
-    return {str(name): str(value) for name, value in labels.items()}
+    return {str(name): str(value) for name, value in (account.values.get("labels") or {}).items()}
 
 
 def post_alerts(alerts: Sequence[Mapping[str, Any]], account: Account, settings: Settings) -> Outcome:
     """Post alerts to the API of Alertmanager."""
-    headers = {"Content-Type": "application/json"}
+    headers = {}
     if account.text("username"):
         login = f"{account.text('username')}:{account.text('password')}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
     url = f"{account.text('url').rstrip('/')}/api/v2/alerts"
-    question = Question("Alertmanager", url, json.dumps(alerts).encode(), is_own="url" in account.own, headers=headers)
-    answer = ask(question, settings)
+    answer = post_json("Alertmanager", url, alerts, settings, is_own="url" in account.own, headers=headers)
     return Outcome(sent_to="alertmanager") if answer.is_success else judge("Alertmanager", answer)

@@ -4,12 +4,14 @@ A URL or a header may be the secret of a channel: neither they nor the body of a
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
 
 import httpx
 
@@ -20,16 +22,10 @@ from watcher_server.settings import Settings
 # httpx writes whole URLs at INFO.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-_CONNECT_SECONDS = 5.0
 # From the first packet to the last of the answer, however slowly it drips.
 WHOLE_SECONDS = 10.0
 
 GONE = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
-_BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-# A proxy that lost the answer of what is behind it.
-_LOST_BEHIND = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
-# Of the other refusals, this one says nothing about the message.
-_SLOW = HTTPStatus.REQUEST_TIMEOUT
 
 # No byte of the message was sent when one of these is raised; refused connections, DNS and TLS are ConnectError.
 _CERTAINLY_UNSENT = (
@@ -57,17 +53,11 @@ class FailedTryError(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """A request to the other side of a channel.
+    """A request to the other side of a channel; ``service`` is what errors call that side.
 
-    Attributes:
-        service: what errors call the other side.
-        url: where it goes.
-        content: the body.
-        is_own: the URL is Watcher's or the operator's own, so that it may lead anywhere.
-        headers: further ones.
-        longest: so many bytes of an answer's body are kept; of a longer one there is none.
-        reads_success: the body of a success is read too, so that one that is cut short is no success.
-        whole_seconds: how long it may take.
+    ``is_own``: the URL is Watcher's or the operator's own, so that it may lead anywhere. ``longest`` bytes of an
+    answer's body are kept; of a longer one there is none. ``reads_success``: the body of a success is read too, so
+    that one that is cut short is no success.
     """
 
     service: str
@@ -91,8 +81,21 @@ class Answer:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is one of 2xx."""
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def parse(self) -> dict[str, Any]:
+        """The JSON object that the body is; empty where it is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def post_json(service: str, url: str, payload: Any, settings: Settings, *, is_own: bool, **more: Any) -> Answer:
+    """Send JSON; ``more`` are further fields of the :class:`Question`. Raises as :func:`ask` does."""
+    headers = {"Content-Type": "application/json", **more.pop("headers", {})}
+    return ask(Question(service, url, json.dumps(payload).encode(), is_own, headers, **more), settings)
 
 
 def ask(question: Question, settings: Settings) -> Answer:
@@ -122,7 +125,7 @@ def _lost(service: str, error: Exception) -> FailedTryError:
 
 
 async def _ask(question: Question, settings: Settings) -> Answer:
-    timeout = httpx.Timeout(question.whole_seconds, connect=_CONNECT_SECONDS)
+    timeout = httpx.Timeout(question.whole_seconds, connect=5.0)
     # An answer that is not compressed needs no more memory than was read of it. A proxy would resolve the name again.
     headers = {"Accept-Encoding": "identity", **question.headers}
     async with asyncio.timeout(question.whole_seconds):
@@ -130,17 +133,14 @@ async def _ask(question: Question, settings: Settings) -> Answer:
         if not question.is_own:
             headers["Host"] = url.netloc.decode("ascii").rpartition("@")[2]
             extensions = {"sni_hostname": url.host}
-            url = url.copy_with(host=await asyncio.to_thread(resolve, url.host, _port(url), settings))
+            port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+            url = url.copy_with(host=await asyncio.to_thread(resolve, url.host, port, settings))
         async with (
             httpx.AsyncClient(timeout=timeout, headers=headers, trust_env=question.is_own) as client,
             client.stream(question.method, url, content=question.content, extensions=extensions) as response,
         ):
             reads = question.reads_success or not response.is_success
             return Answer(response.status_code, response.headers, await _read(response, question) if reads else b"")
-
-
-def _port(url: httpx.URL) -> int:
-    return url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
 
 
 async def _read(response: httpx.Response, question: Question) -> bytes:
@@ -171,14 +171,17 @@ def judge(
     ``pause_seconds`` is what the body asks for. Without it the header Retry-After counts.
     """
     error = f"{service} answered with status {answer.status}" + (f" ({word})" if word else "")
-    if answer.status in _BUSY:
+    if answer.status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
         asked = pause_seconds if pause_seconds is not None else _pause_seconds(answer.headers.get("Retry-After"))
         return Outcome(error=error, pause_seconds=asked)
     if answer.status in gone:
         return Outcome(error=error, gone=True)
+    # A proxy lost the answer of what is behind it.
+    is_lost = answer.status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+    # A time-out says nothing about the message, as the other refusals do.
     is_refusal = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
     return Outcome(
-        error=error, perhaps_sent=answer.status in _LOST_BEHIND, refused=is_refusal and answer.status != _SLOW
+        error=error, perhaps_sent=is_lost, refused=is_refusal and answer.status != HTTPStatus.REQUEST_TIMEOUT
     )
 
 

@@ -29,30 +29,21 @@ def resolve(host: str, port: int, settings: Settings) -> str:
         OSError: there is no such host.
     """
     # What the resolver reads as an address, such as a single number, comes back from it as one.
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(each[4][0]) for each in found]
-    if host.lower().strip("[]") not in split_hosts(settings.alert_private_hosts):
-        _check(host, addresses)
-    return addresses[0]
-
-
-def _check(host: str, addresses: Iterable[str]) -> None:
-    if not all(is_public(address) for address in addresses):
+    addresses = [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    is_allowed = host.lower().strip("[]") in split_hosts(settings.alert_private_hosts)
+    if not is_allowed and not all(is_public(address) for address in addresses):
         raise ForbiddenAddressError(
             f"{host} is no public address; WATCHER_ALERT_PRIVATE_HOSTS names those that channels may reach all the same"
         )
+    return addresses[0]
 
 
 def is_public(address: str) -> bool:
     """Whether everybody may be asked to reach this address, in whichever of its spellings."""
     parsed: _Address = ip_address(address.partition("%")[0])
-    return all(_is_global(each) for each in (parsed, *_inner(parsed)))
-
-
-def _is_global(address: _Address) -> bool:
     # Python counts the networks that sites had for themselves before fc00::/7 as global.
-    is_of_site = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not address.is_multicast and not is_of_site
+    is_of_site = isinstance(parsed, IPv6Address) and parsed.is_site_local
+    return not is_of_site and all(each.is_global and not each.is_multicast for each in (parsed, *_inner(parsed)))
 
 
 def _inner(address: _Address) -> Iterable[_Address]:

@@ -1,6 +1,5 @@
 """Discord, by a webhook."""
 
-import json
 import re
 from http import HTTPStatus
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import httpx
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import Answer, Question, ask, judge
+from watcher_server.alerts.channels.asking import judge, post_json
 from watcher_server.alerts.channels.snapshot import Snapshot, shorten
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.alerts.service import SYMBOLS
@@ -18,10 +17,8 @@ from watcher_server.settings import Settings
 # description 4,096, all of an embed 6,000. It counts as JavaScript does, where a symbol may count twice.
 _LONGEST_TITLE = 250
 _LONGEST_TEXT = 4_000
-_LONGEST_ANSWER = 64 * 1024
 _COLORS = {"INFO": 0x3B82F6, "WARNING": 0xF59E0B, "ERROR": 0xDC2626, "CRITICAL": 0x7F1D1D, "RESOLVED": 0x16A34A}
 _MARK_UP = re.compile(r"([\\*_~`|>\[\]()#<@])")
-_GONE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 def render(snapshot: Snapshot) -> dict[str, Any]:
@@ -40,27 +37,18 @@ def render(snapshot: Snapshot) -> dict[str, Any]:
 def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
     """Post the message, and learn its id."""
     url = httpx.URL(account.text("url")).copy_merge_params({"wait": "true"})
-    question = Question(
-        "Discord",
-        str(url),
-        json.dumps(render(snapshot)).encode(),
-        is_own="url" in account.own,
-        headers={"Content-Type": "application/json"},
-        longest=_LONGEST_ANSWER,
-        reads_success=True,
-    )
-    answer = ask(question, settings)
-    found = _parse(answer)
+    answer = post_json(
+        "Discord", str(url), render(snapshot), settings,
+        is_own="url" in account.own, longest=64 * 1024, reads_success=True,
+    )  # fmt: skip
+    found = answer.parse()
     if answer.is_success:
         return Outcome(sent_to="discord", ref=str(found["id"]) if found.get("id") else None)
     pause = found.get("retry_after")
     seconds = max(1.0, float(pause)) if isinstance(pause, (int, float)) else None
-    return judge("Discord", answer, gone=_GONE, pause_seconds=seconds)
-
-
-def _parse(answer: Answer) -> dict[str, Any]:
-    try:
-        found = json.loads(answer.body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    return judge(
+        "Discord",
+        answer,
+        gone=(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
+        pause_seconds=seconds,
+    )

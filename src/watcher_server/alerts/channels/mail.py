@@ -17,19 +17,15 @@ from watcher_server.alerts.channels.snapshot import Snapshot, shorten
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.settings import Settings
 
-_SECONDS = 10.0
 # However slowly the server drips; the lease of the lane is longer.
 _WHOLE_SECONDS = 60.0
-_LONGEST_SUBJECT = 150
 _PERMANENT = 500
 
 
 def render(snapshot: Snapshot, sender: str, recipient: str) -> EmailMessage:
     """The message to one recipient, as text and as HTML, in the thread of those before it."""
     message = EmailMessage()
-    message["Subject"] = shorten(
-        f"[{snapshot.level}] {snapshot.title}: {_one_line(snapshot.message)}", _LONGEST_SUBJECT
-    )
+    message["Subject"] = shorten(f"[{snapshot.level}] {snapshot.title}: {' '.join(snapshot.message.split())}", 150)
     message["From"] = sender
     message["To"] = recipient
     message["Date"] = format_datetime(snapshot.created_at)
@@ -37,9 +33,8 @@ def render(snapshot: Snapshot, sender: str, recipient: str) -> EmailMessage:
     # So that no program answers that somebody is on holiday.
     message["Auto-Submitted"] = "auto-generated"
     if snapshot.parents:
-        refs = " ".join(parent.ref for parent in snapshot.parents)
         message["In-Reply-To"] = snapshot.parents[-1].ref
-        message["References"] = refs
+        message["References"] = " ".join(parent.ref for parent in snapshot.parents)
     message.set_content(snapshot.text)
     message.add_alternative(_html(snapshot), subtype="html")
     return message
@@ -48,10 +43,6 @@ def render(snapshot: Snapshot, sender: str, recipient: str) -> EmailMessage:
 def message_id(snapshot: Snapshot, sender: str) -> str:
     """The id of the message, the same at every try."""
     return f"<watcher.{snapshot.key}@{sender.rpartition('@')[2]}>"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _html(snapshot: Snapshot) -> str:
@@ -80,11 +71,8 @@ def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
         return Outcome(error=_answer("the connection", error.smtp_code), arrived=arrived)
     except (OSError, smtplib.SMTPException) as error:
         # Only the recipients that the server took have been noted.
-        return Outcome(error=f"The mail server could not be used ({_why(error)})", arrived=arrived)
-
-
-def _why(error: Exception) -> str:
-    return "its name is not known" if isinstance(error, socket.gaierror) else type(error).__name__
+        why = "its name is not known" if isinstance(error, socket.gaierror) else type(error).__name__
+        return Outcome(error=f"The mail server could not be used ({why})", arrived=arrived)
 
 
 def _send_to_all(snapshot: Snapshot, account: Account, session: smtplib.SMTP, arrived: set[str]) -> Outcome:
@@ -158,7 +146,7 @@ class _Plain(smtplib.SMTP):
 
     def __init__(self, address: str) -> None:
         self._address = address
-        super().__init__(local_hostname=socket.gethostname(), timeout=_SECONDS)
+        super().__init__(local_hostname=socket.gethostname(), timeout=10.0)
 
     def connect(self, host: str = "", port: int = 0, source_address: Any = None) -> tuple[int, bytes]:
         self._host = host

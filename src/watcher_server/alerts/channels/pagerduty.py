@@ -1,41 +1,36 @@
 """PagerDuty's Events API v2: an event for each incident, under its key, so that a repeated one does no harm."""
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import FailedTryError, Question, ask, judge
+from watcher_server.alerts.channels.asking import FailedTryError, judge, post_json
 from watcher_server.alerts.channels.snapshot import About, Snapshot, shorten
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.settings import Settings
 
-_URLS = {
-    "us": "https://events.pagerduty.com/v2/enqueue",
-    "eu": "https://events.eu.pagerduty.com/v2/enqueue",
-}
-_LONGEST_SUMMARY = 1_024
-_LONGEST_KEY = 255
+_URLS = {"us": "https://events.pagerduty.com/v2/enqueue", "eu": "https://events.eu.pagerduty.com/v2/enqueue"}
 # An event takes 512 KB; the details of a message are its first 20 incidents.
 _LONGEST_DETAIL = 2_000
 _SEVERITIES = {"INFO": "info", "WARNING": "warning", "ERROR": "error", "CRITICAL": "critical"}
-_ACTIONS = {"resolved": "resolve", "acknowledged": "acknowledge"}
 # The lease of the lane is longer, and what is left after it is sent by the next try.
 _SECONDS = 50.0
-# Only a bad request is never sent again.
-_GONE: tuple[int, ...] = (401, 403, 404, 410)
 
 
 def render(snapshot: Snapshot, about: About | None) -> dict[str, Any]:
     """The event of an incident, or of the whole message where that is about none."""
-    key = shorten(about.key if about else snapshot.key, _LONGEST_KEY)
-    event: dict[str, Any] = {"event_action": _action(snapshot), "dedup_key": key}
-    if event["event_action"] != "trigger":
-        return event
+    key = shorten(about.key if about else snapshot.key, 255)
+    if snapshot.is_over:
+        return {"event_action": "resolve", "dedup_key": key}
+    if snapshot.change == "acknowledged":
+        return {"event_action": "acknowledge", "dedup_key": key}
     level = about.level if about else snapshot.level
+    summary = f"{snapshot.title}: {snapshot.message}"
+    if about:
+        summary = f"{about.subject}: {about.detail or snapshot.message}"
     payload = {
-        "summary": shorten(_summary(snapshot, about), _LONGEST_SUMMARY),
+        "summary": shorten(summary, 1_024),
         "source": about.subject if about else "watcher",
         "severity": _SEVERITIES.get(level, "error"),
         "timestamp": snapshot.created_at.isoformat(),
@@ -45,17 +40,7 @@ def render(snapshot: Snapshot, about: About | None) -> dict[str, Any]:
     }
     link = about.link if about else snapshot.link
     links = [{"href": link, "text": "Open in Watcher"}] if link else []
-    return {**event, "payload": payload, "client": "Watcher", "links": links}
-
-
-def _action(snapshot: Snapshot) -> str:
-    return "resolve" if snapshot.is_over else _ACTIONS.get(snapshot.change or "", "trigger")
-
-
-def _summary(snapshot: Snapshot, about: About | None) -> str:
-    if about is None:
-        return f"{snapshot.title}: {snapshot.message}"
-    return f"{about.subject}: {about.detail or snapshot.message}"
+    return {"event_action": "trigger", "dedup_key": key, "payload": payload, "client": "Watcher", "links": links}
 
 
 def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
@@ -78,11 +63,10 @@ def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
 
 def _enqueue(event: dict[str, Any], account: Account, settings: Settings) -> Outcome | None:
     """Send one event; what came of it, None when it arrived."""
-    content = json.dumps({"routing_key": account.text("routing_key"), **event}).encode()
+    payload = {"routing_key": account.text("routing_key"), **event}
     url = _URLS[account.text("region", "us")]
-    headers = {"Content-Type": "application/json"}
     try:
-        answer = ask(Question("PagerDuty", url, content, is_own=True, headers=headers), settings)
+        answer = post_json("PagerDuty", url, payload, settings, is_own=True)
     except FailedTryError as error:
         return error.outcome
-    return None if answer.is_success else judge("PagerDuty", answer, gone=_GONE)
+    return None if answer.is_success else judge("PagerDuty", answer)

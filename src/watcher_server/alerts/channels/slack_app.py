@@ -3,19 +3,16 @@
 Plain HTTP does all of it, so slack_sdk is not needed.
 """
 
-import json
 from typing import Any
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import Answer, FailedTryError, Question, ask, judge
+from watcher_server.alerts.channels.asking import FailedTryError, judge, post_json
 from watcher_server.alerts.channels.blocks import escape, render_blocks
 from watcher_server.alerts.channels.snapshot import Parent, Snapshot
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.settings import Settings
 
 _API = "https://slack.com/api"
-_LONGEST_ANSWER = 256 * 1024
-_OVER = "✅ RESOLVED"
 
 # https://docs.slack.dev/reference/methods/chat.postMessage#errors. The first are about the app, its channel or its
 # workspace, the second about the message; those that pass are tried again.
@@ -30,16 +27,14 @@ _MESSAGE_WORDS = frozenset({
     "too_many_attachments",
 })  # fmt: skip
 _BUSY_WORDS = frozenset({"rate_limited", "ratelimited", "message_limit_exceeded"})
-_OTHER_WORDS = frozenset({"fatal_error", "internal_error", "request_timeout", "service_unavailable"})
-_KNOWN_WORDS = _GONE_WORDS | _MESSAGE_WORDS | _BUSY_WORDS | _OTHER_WORDS
+_KNOWN_WORDS = _GONE_WORDS | _MESSAGE_WORDS | _BUSY_WORDS
+_KNOWN_WORDS |= {"fatal_error", "internal_error", "request_timeout", "service_unavailable"}
 
 
 def render(snapshot: Snapshot) -> dict[str, Any]:
     """The message with blocks, in the thread that it belongs to."""
     thread = {"thread_ts": snapshot.thread} if snapshot.thread else {}
-    return {
-        "text": escape(snapshot.text), "blocks": render_blocks(snapshot), "unfurl_links": False, **thread
-    }  # fmt: skip
+    return {"text": escape(snapshot.text), "blocks": render_blocks(snapshot), "unfurl_links": False, **thread}
 
 
 def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
@@ -60,9 +55,11 @@ def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
 
 def _mark(parent: Parent, account: Account, settings: Settings) -> str | None:
     """Say in the first message whether it is over; why that did not work, which is no failure of the new message."""
-    text = f"{_OVER}\n~{_first_line(parent.text)}~\n{_rest(parent.text)}" if parent.is_over else parent.text
+    first, _, rest = parent.text.partition("\n")
+    text = f"✅ RESOLVED\n~{first}~\n{rest}" if parent.is_over else parent.text
     # A text replaces blocks only when blocks are given.
-    payload = {"ts": parent.ref, "text": escape(text), "blocks": _plain_blocks(text)}
+    block = {"type": "section", "text": {"type": "plain_text", "text": text[:2_900], "emoji": False}}
+    payload = {"ts": parent.ref, "text": escape(text), "blocks": [block]}
     try:
         found = _call("chat.update", payload, account, settings)
     except FailedTryError as error:
@@ -70,46 +67,20 @@ def _mark(parent: Parent, account: Account, settings: Settings) -> str | None:
     return found.error if isinstance(found, Outcome) else None
 
 
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
-
-
-def _rest(text: str) -> str:
-    return text.partition("\n")[2]
-
-
-def _plain_blocks(text: str) -> list[dict[str, Any]]:
-    plain = {"type": "plain_text", "text": text[:2_900], "emoji": False}
-    return [{"type": "section", "text": plain}]
-
-
 def _call(method: str, payload: dict[str, Any], account: Account, settings: Settings) -> dict[str, Any] | Outcome:
     """What Slack answered when it did what was asked; else what came of it."""
-    content = json.dumps({"channel": account.text("channel"), **payload}).encode()
-    headers = {
-        "Authorization": f"Bearer {account.text('token')}", "Content-Type": "application/json; charset=utf-8"
-    }  # fmt: skip
-    question = Question(
-        "Slack", f"{_API}/{method}", content, is_own=True, headers=headers, longest=_LONGEST_ANSWER, reads_success=True
-    )
-    answer = ask(question, settings)
-    found = _parse(answer.body)
+    token = f"Bearer {account.text('token')}"
+    headers = {"Authorization": token, "Content-Type": "application/json; charset=utf-8"}
+    answer = post_json(
+        "Slack", f"{_API}/{method}", {"channel": account.text("channel"), **payload}, settings,
+        is_own=True, headers=headers, longest=256 * 1024, reads_success=True,
+    )  # fmt: skip
+    found = answer.parse()
     if answer.is_success and found.get("ok") is True:
         return found
-    word = found.get("error")
-    return _judge(answer, word if isinstance(word, str) and word in _KNOWN_WORDS else None)
-
-
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _judge(answer: Answer, word: str | None) -> Outcome:
-    """Slack says in the body of a 200 that it refused."""
+    said = found.get("error")
+    word = said if isinstance(said, str) and said in _KNOWN_WORDS else None
+    # Slack says in the body of a 200 that it refused.
     if not answer.is_success:
         return judge("Slack", answer, word)
     error = f"Slack refused it ({word})" if word else "Slack refused it"

@@ -1,12 +1,11 @@
 """Posting to a Slack webhook, and what its answer means. The webhook's URL is the secret."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import Answer, Question, ask, judge
+from watcher_server.alerts.channels.asking import GONE, judge, post_json
 from watcher_server.alerts.channels.blocks import escape, render_blocks
 from watcher_server.alerts.channels.snapshot import Snapshot
 from watcher_server.alerts.outcome import Outcome
@@ -23,18 +22,14 @@ _MESSAGE_WORDS = frozenset({
     "invalid_blocks", "invalid_payload", "missing_text_or_fallback_or_attachments", "msg_blocks_too_long",
     "msg_too_long", "no_text", "too_many_attachments",
 })  # fmt: skip
-_OTHER_WORDS = frozenset({"rate_limited", "ratelimited", "rollup_error", "service_unavailable"})
-_KNOWN_WORDS = _GONE_WORDS | _MESSAGE_WORDS | _OTHER_WORDS
-
-
-def render(snapshot: Snapshot) -> dict[str, Any]:
-    """The message with blocks."""
-    return {"text": escape(snapshot.text), "blocks": render_blocks(snapshot)}
+_KNOWN_WORDS = _GONE_WORDS | _MESSAGE_WORDS
+_KNOWN_WORDS |= {"rate_limited", "ratelimited", "rollup_error", "service_unavailable"}
 
 
 def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
-    """Post the message."""
-    return _post(account.text("url"), render(snapshot), settings, is_own="url" in account.own)
+    """Post the message with blocks."""
+    payload = {"text": escape(snapshot.text), "blocks": render_blocks(snapshot)}
+    return _post(account.text("url"), payload, settings, is_own="url" in account.own)
 
 
 def post_text(url: str, text: str, settings: Settings) -> Outcome:
@@ -43,22 +38,12 @@ def post_text(url: str, text: str, settings: Settings) -> Outcome:
 
 
 def _post(url: str, payload: dict[str, Any], settings: Settings, *, is_own: bool) -> Outcome:
-    headers = {"Content-Type": "application/json"}
-    question = Question("Slack", url, json.dumps(payload).encode(), is_own=is_own, headers=headers)
-    answer = ask(question, settings)
+    answer = post_json("Slack", url, payload, settings, is_own=is_own)
     if answer.is_success:
         return Outcome(sent_to="slack")
-    return _judge(answer, known_word(answer, _KNOWN_WORDS))
-
-
-def known_word(answer: Answer, words: frozenset[str]) -> str | None:
-    """The word that an answer consists of; None when it is no known one."""
-    word = answer.body.decode("ascii", "replace").strip()
-    return word if word in words else None
-
-
-def _judge(answer: Answer, word: str | None) -> Outcome:
-    gone: Sequence[int] = [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE]
+    said = answer.body.decode("ascii", "replace").strip()
+    word = said if said in _KNOWN_WORDS else None
+    gone: Collection[int] = GONE
     if word in _GONE_WORDS and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         gone = [answer.status]
     elif word in _MESSAGE_WORDS:

@@ -1,25 +1,17 @@
 """An alert as it is when it is sent: all that a channel needs to render it, read in one transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
 @dataclass(frozen=True)
 class About:
-    """An incident that a message is about.
+    """An incident that a message is about. Times are UTC.
 
-    Attributes:
-        id: its number.
-        key: the same for all messages about it, and no other's, also of another Watcher.
-        kind: what is wrong.
-        level: how bad it is.
-        subject: the pipeline, queue, task or channel that it is about.
-        detail: it in one line.
-        is_over: it is resolved.
-        opened_at: when it opened, UTC.
-        owner: who has the pipeline, if that is known.
-        link: its page; None where Watcher's public address is not set.
+    ``key`` is the same for all messages about it, and no other's, also of another Watcher. ``subject`` is the pipeline,
+    queue, task or channel that it is about, ``owner`` who has the pipeline, if that is known. ``link`` is its page,
+    None where Watcher's public address is not set.
     """
 
     id: int
@@ -50,15 +42,11 @@ class Parent:
 class Snapshot:
     """An alert on its way to one channel.
 
-    Attributes:
-        key: the same whenever this message is sent, and no other's.
-        text: the alert as docs/alerts.md has it.
-        details: pairs of label and value.
-        change: what happened to the incidents; None for a message about none.
-        incidents: those that it is about.
-        parents: the earlier messages about them; a message belongs to the thread of its only one.
-        arrived: the parts of it that have arrived before, such as recipients.
-        link: the page of its incident, or of all; None where Watcher's public address is not set.
+    ``key`` is the same whenever this message is sent, and no other's. ``text`` is the alert as docs/alerts.md has it,
+    ``details`` are pairs of label and value. ``change`` is what happened to the ``incidents``, None where it is about
+    none; ``parents`` are the earlier messages about them, and a message belongs to the thread of its only one.
+    ``arrived`` has the parts of it that have arrived before, such as recipients. ``link`` is the page of its incident,
+    or of all; None where Watcher's public address is not set.
     """
 
     key: str
@@ -82,12 +70,7 @@ class Snapshot:
 
     @property
     def is_over(self) -> bool:
-        """Whether it says that something is over."""
         return self.change == "resolved" or self.level == "RESOLVED"
-
-    def with_arrived(self, *parts: str) -> "Snapshot":
-        """The same, of which these parts have arrived too."""
-        return replace(self, arrived=self.arrived | set(parts))
 
 
 def shorten(text: str, longest: int) -> str:

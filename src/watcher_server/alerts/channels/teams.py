@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from watcher_server.alerts.channels.account import Account
-from watcher_server.alerts.channels.asking import Question, ask, judge
+from watcher_server.alerts.channels.asking import judge, post_json
 from watcher_server.alerts.channels.snapshot import Snapshot, shorten
 from watcher_server.alerts.outcome import Outcome
 from watcher_server.alerts.service import SYMBOLS
@@ -13,10 +13,7 @@ from watcher_server.settings import Settings
 
 # Teams takes 28 KB of what a workflow makes of the card.
 _LARGEST = 20_000
-_LONGEST_TEXT = 1_000
 _COLORS = {"INFO": "accent", "WARNING": "warning", "ERROR": "attention", "CRITICAL": "attention", "RESOLVED": "good"}
-# The connectors that came before workflows.
-_RETIRED = ("webhook.office.com", "outlook.office.com")
 
 
 def render(snapshot: Snapshot) -> dict[str, Any]:
@@ -33,11 +30,14 @@ def _message(snapshot: Snapshot, details: list[tuple[str, str]]) -> dict[str, An
     lines = [_line(f"{label}: ", value) for label, value in details]
     if missing := len(snapshot.details) - len(details):
         lines.append(_line("", f"and {missing:,} more"))
+    title = f"{SYMBOLS[snapshot.level]} {snapshot.level} {snapshot.title}"
+    color = _COLORS[snapshot.level]
+    heading = {"type": "TextRun", "text": title, "weight": "bolder", "size": "large", "color": color}
     card: dict[str, Any] = {
         "type": "AdaptiveCard",
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "version": "1.4",
-        "body": [_heading(snapshot), _line("", snapshot.message), *lines],
+        "body": [{"type": "RichTextBlock", "inlines": [heading]}, _line("", snapshot.message), *lines],
     }
     if snapshot.link:
         card["actions"] = [{"type": "Action.OpenUrl", "title": "Open in Watcher", "url": snapshot.link}]
@@ -45,24 +45,18 @@ def _message(snapshot: Snapshot, details: list[tuple[str, str]]) -> dict[str, An
     return {"type": "message", "attachments": [attachment]}
 
 
-def _heading(snapshot: Snapshot) -> dict[str, Any]:
-    text = f"{SYMBOLS[snapshot.level]} {snapshot.level} {snapshot.title}"
-    run = {"type": "TextRun", "text": text, "weight": "bolder", "size": "large", "color": _COLORS[snapshot.level]}
-    return {"type": "RichTextBlock", "inlines": [run]}
-
-
 def _line(label: str, text: str) -> dict[str, Any]:
     # A TextBlock would read mark-up in a name, and a TextRun shows it as it is.
     runs = [{"type": "TextRun", "text": shorten(label, 200), "weight": "bolder"}] if label else []
-    return {"type": "RichTextBlock", "inlines": [*runs, {"type": "TextRun", "text": shorten(text, _LONGEST_TEXT)}]}
+    return {"type": "RichTextBlock", "inlines": [*runs, {"type": "TextRun", "text": shorten(text, 1_000)}]}
 
 
 def refuse_retired(url: str) -> str | None:
     """Why the URL of a connector cannot be used; None for any other."""
     host = urlsplit(url).hostname or ""
-    return (
-        f"Microsoft has retired {host}: make a workflow in Teams, and use its URL" if host.endswith(_RETIRED) else None
-    )
+    # The connectors that came before workflows.
+    is_retired = host.endswith(("webhook.office.com", "outlook.office.com"))
+    return f"Microsoft has retired {host}: make a workflow in Teams, and use its URL" if is_retired else None
 
 
 def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
@@ -70,7 +64,5 @@ def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
     url = account.text("url")
     if refusal := refuse_retired(url):
         return Outcome(error=refusal, gone=True)
-    content = json.dumps(render(snapshot)).encode()
-    headers = {"Content-Type": "application/json"}
-    answer = ask(Question("Teams", url, content, is_own="url" in account.own, headers=headers), settings)
+    answer = post_json("Teams", url, render(snapshot), settings, is_own="url" in account.own)
     return Outcome(sent_to="teams") if answer.is_success else judge("Teams", answer)

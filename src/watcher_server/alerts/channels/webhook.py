@@ -17,15 +17,12 @@ from watcher_server.alerts.outcome import Outcome
 from watcher_server.settings import Settings
 
 _LARGEST = 20_000
-_SECONDS = 15.0
-_PREFIX = "whsec_"
 _LONGEST_TEXT = 2_000
-_NAMED = 20
 
 
 def render(snapshot: Snapshot) -> dict[str, Any]:
     """The event, below 20 KB: details and incidents that do not fit are left out, and counted."""
-    details, incidents = list(snapshot.details), list(snapshot.incidents)[:_NAMED]
+    details, incidents = list(snapshot.details), list(snapshot.incidents)[:20]
     event = _event(snapshot, details, incidents)
     while len(json.dumps(event)) >= _LARGEST:
         details, incidents = details[: len(details) // 2], incidents[: max(1, len(incidents) // 2)]
@@ -73,7 +70,7 @@ def sign(keys: Sequence[str], message_id: str, timestamp: int, content: bytes) -
 
 
 def _bytes_of(key: str) -> bytes:
-    encoded = key.strip().removeprefix(_PREFIX)
+    encoded = key.strip().removeprefix("whsec_")
     try:
         return base64.b64decode(encoded, validate=True)
     except binascii.Error:
@@ -90,15 +87,8 @@ def send(snapshot: Snapshot, account: Account, settings: Settings) -> Outcome:
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(account.texts("signing_keys"), snapshot.key, timestamp, content),
     }
-    question = Question(
-        "The webhook",
-        account.text("url"),
-        content,
-        is_own="url" in account.own,
-        headers=headers,
-        whole_seconds=_SECONDS,
-    )
-    answer = ask(question, settings)
+    url, is_own = account.text("url"), "url" in account.own
+    answer = ask(Question("The webhook", url, content, is_own, headers, whole_seconds=15.0), settings)
     if answer.is_success:
         return Outcome(sent_to="webhook")
     return judge("The webhook", answer, gone=[HTTPStatus.GONE])

@@ -82,15 +82,11 @@ def show_channel(channel: Channel, waiting: int) -> ChannelResponse:
 
 async def list_channels(session: AsyncSession) -> Sequence[ChannelResponse]:
     """The channel of the settings, then the others by name."""
-    default = await session.get(Channel, DEFAULT) or new_channel()
+    unused = Channel(name=DEFAULT, type=DEFAULT, spec={}, failures=0, gone=False)
+    default = await session.get(Channel, DEFAULT) or unused
     waiting = await count_waiting(session)
     channels = [default, *await read_channels(session)]
     return [show_channel(channel, waiting[channel.name]) for channel in channels]
-
-
-def new_channel() -> Channel:
-    """The channel of the settings before anything was sent to it."""
-    return Channel(name=DEFAULT, type=DEFAULT, spec={}, failures=0, gone=False)
 
 
 async def count_waiting(session: AsyncSession) -> Counter[str]:

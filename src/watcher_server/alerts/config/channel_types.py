@@ -19,7 +19,6 @@ from watcher_server.alerts.channels.teams import refuse_retired
 from watcher_server.alerts.config.fields import CapField, OneOrMany, Secret, Shape, StoredSecret, Text
 from watcher_server.kit.text import check_no_controls
 
-_PORTS = Field(ge=1, le=65_535)
 MailAddress = Annotated[
     str, StringConstraints(strip_whitespace=True, pattern=r"^[^@\s<>,;]+@[^@\s<>,;]+$", max_length=254)
 ]
@@ -48,13 +47,9 @@ def _as_keys(value: Any) -> Any:
     return [value] if isinstance(value, str) or (isinstance(value, Mapping) and "stored" not in value) else value
 
 
-def _keys_kind(value: Any) -> str:
-    return "keys" if isinstance(value, list) else "stored"
-
-
 SigningKeys = Annotated[
     Annotated[list[Secret], Field(min_length=1, max_length=2), Tag("keys")] | Annotated[StoredSecret, Tag("stored")],
-    Discriminator(_keys_kind),
+    Discriminator(lambda value: "keys" if isinstance(value, list) else "stored"),
     BeforeValidator(_as_keys),
 ]
 
@@ -106,7 +101,7 @@ class EmailChannel(_Channel):
 
     type: Literal["email"]
     host: Word
-    port: Annotated[int, _PORTS] = 587
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: Word | None = None
     password: Secret | None = None
@@ -177,6 +172,4 @@ def read_channel(spec: Mapping[str, Any]) -> Channel:
     Raises:
         ValidationError: it is none.
     """
-    if spec.get("type", "default") == "default":
-        return DefaultChannel()
-    return _given.validate_python(spec)
+    return DefaultChannel() if spec.get("type", "default") == "default" else _given.validate_python(spec)

@@ -25,11 +25,9 @@ from watcher_server.kit.text import check_no_controls
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
-_LONGEST = timedelta(days=366)
 _CAP = re.compile(r"(\d{1,6})/(\d{1,9}[smhd])")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _WEEKLY = re.compile(r"([a-z]{3})(?:-([a-z]{3}))? (\d\d):(\d\d)-(\d\d):(\d\d)")
-_AT = r"^([01]\d|2[0-3]):[0-5]\d$"
 _DAY_MINUTES = 24 * 60
 # In the files of these the system shows what processes hold.
 SYSTEM_FOLDERS = frozenset({"proc", "sys", "dev"})
@@ -51,7 +49,7 @@ def parse_duration(value: Any) -> timedelta:
         return value
     found = _DURATION.fullmatch(value.strip().lower()) if isinstance(value, str) else None
     length = timedelta(seconds=int(found[1]) * _UNITS[found[2]]) if found else None
-    if length is None or length > _LONGEST:
+    if length is None or length > timedelta(days=366):
         raise ValueError("must be a duration of at most a year, such as 30s, 15m, 4h or 2d")
     return length
 
@@ -89,11 +87,7 @@ class Cap(NamedTuple):
 
 
 def parse_cap(value: Any) -> Cap:
-    """The cap that ``20/10m`` says; a cap stays.
-
-    Raises:
-        ValueError: it is no such text.
-    """
+    """The cap that ``20/10m`` says; a cap stays. Raises ValueError: it is no such text."""
     if isinstance(value, Cap):
         return value
     found = _CAP.fullmatch(value.strip().lower()) if isinstance(value, str) else None
@@ -103,14 +97,10 @@ def parse_cap(value: Any) -> Cap:
     return cap
 
 
-def _write_cap(cap: Cap) -> str:
-    return f"{cap.messages}/{write_duration(cap.per)}"
-
-
 CapField = Annotated[
     Cap,
     BeforeValidator(parse_cap),
-    PlainSerializer(_write_cap),
+    PlainSerializer(lambda cap: f"{cap.messages}/{write_duration(cap.per)}", return_type=str),
     WithJsonSchema({"type": "string", "examples": ["20/10m"]}),
 ]
 
@@ -142,11 +132,7 @@ class WeeklySpan(NamedTuple):
 
 
 def parse_weekly(text: str) -> WeeklySpan:
-    """The hours that ``mon-fri 08:00-18:00`` says.
-
-    Raises:
-        ValueError: it is no such text.
-    """
+    """The hours that ``mon-fri 08:00-18:00`` says. Raises ValueError: it is no such text."""
     found = _WEEKLY.fullmatch(" ".join(text.lower().split()))
     if found is None or found[1] not in _DAYS or (found[2] or "mon") not in _DAYS:
         raise ValueError("must be days and hours, such as mon-fri 08:00-18:00 or sat 09:00-12:00")
@@ -170,15 +156,10 @@ def _check_weekly(text: str) -> str:
 
 
 Weekly = Annotated[str, AfterValidator(_check_weekly)]
-TimeOfDay = Annotated[str, StringConstraints(pattern=_AT)]
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
+TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 # One text may stand for a list of one.
-OneOrMany = BeforeValidator(_as_list)
+OneOrMany = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
 ObjectName = Annotated[
     str, StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length=50)
 ]

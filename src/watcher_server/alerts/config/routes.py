@@ -133,7 +133,7 @@ async def get_calendar(name: Name, session: Session) -> AlertingObject:
 @router.put("/calendars/{name}", response_model=ObjectResponse, responses=_MADE)
 async def put_calendar(name: Name, body: CalendarSpec, session: Session, response: Response) -> AlertingObject:
     """Make a calendar, or change it as a whole."""
-    calendar, created = await service.put_calendar(session, name, body)
+    calendar, created = await service.put_object(session, ObjectKind.CALENDAR, name, body)
     response.status_code = 201 if created else 200
     return calendar
 
@@ -177,7 +177,7 @@ async def end_window(name: Name, session: Session) -> WindowResponse:
 @router.put("/windows/{name}", responses=_MADE)
 async def put_window(name: Name, body: WindowSpec, session: Session, response: Response) -> WindowResponse:
     """Make a window, or change it as a whole."""
-    window, created = await service.put_window(session, name, body)
+    window, created = await service.put_object(session, ObjectKind.WINDOW, name, body)
     response.status_code = 201 if created else 200
     return answers.show_window(window)
 

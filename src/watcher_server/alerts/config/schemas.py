@@ -29,13 +29,10 @@ GroupKey = Literal["root", "owner", "tag", "type", "pipeline", "kind"]
 ROOT: Final[GroupKey] = "root"
 _Texts = Annotated[list[Text], OneOrMany, Field(min_length=1, max_length=MOST_LISTED)]
 
-
-def _each_once(names: list[str]) -> list[str]:
-    # A channel is told once, however often a route names it.
-    return list(dict.fromkeys(names))
-
-
-_Names = Annotated[list[ObjectName], OneOrMany, Field(max_length=20), AfterValidator(_each_once)]
+# A channel is told once, however often a route names it.
+_Names = Annotated[
+    list[ObjectName], OneOrMany, Field(max_length=20), AfterValidator(lambda names: list(dict.fromkeys(names)))
+]
 
 
 class Match(Shape):
@@ -151,10 +148,6 @@ class WindowSpec(Shape):
         if self.match == Match():
             raise ValueError('match must name what is quiet; pipeline "*" is every pipeline')
         return self
-
-    def is_endless(self) -> bool:
-        """Whether it is quiet for good, until somebody ends it."""
-        return self.cron is None and self.until is None
 
     def is_over(self, now: datetime) -> bool:
         """Whether its end has come."""

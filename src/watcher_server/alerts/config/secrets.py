@@ -14,7 +14,6 @@ from watcher_server.settings import Settings
 _STORED = {"stored": True}
 # Where a channel sends its secrets, and how.
 _PLACE = ("type", "host", "port", "security", "url")
-_NEVER_SENT = "signing_keys"
 
 
 def dump(shape: Shape) -> dict[str, Any]:
@@ -30,9 +29,12 @@ def dump_channel(channel: GivenChannel) -> tuple[dict[str, Any], dict[str, Any]]
     """
     spec, secrets = dump(channel), {}
     for name in channel.model_fields_set:
-        plain = _plain(name, getattr(channel, name))
-        if plain is not None:
-            secrets[name] = plain
+        value = getattr(channel, name)
+        plain = [each.get_secret_value() for each in _listed(value) if isinstance(each, SecretStr)]
+        if plain and len(plain) < len(_listed(value)):
+            raise InvalidFieldError(name, "must hold either secrets themselves, or only where they are")
+        if plain:
+            secrets[name] = plain if isinstance(value, list) else plain[0]
             spec[name] = _STORED
     return spec, secrets
 
@@ -41,15 +43,6 @@ def has_plain_secrets(channel: GivenChannel) -> bool:
     """Whether a secret stands in it as such."""
     values = [getattr(channel, name) for name in channel.model_fields_set]
     return any(isinstance(each, SecretStr) for value in values for each in _listed(value))
-
-
-def _plain(name: str, value: Any) -> str | list[str] | None:
-    plain = [each.get_secret_value() for each in _listed(value) if isinstance(each, SecretStr)]
-    if not plain:
-        return None
-    if len(plain) < len(_listed(value)):
-        raise InvalidFieldError(name, "must hold either secrets themselves, or only where they are")
-    return plain if isinstance(value, list) else plain[0]
 
 
 def _listed(value: Any) -> list[Any]:
@@ -62,7 +55,7 @@ def check_place(before: Mapping[str, Any], spec: Mapping[str, Any], plain: Mappi
     Raises:
         InvalidFieldError: it has to be given again.
     """
-    kept = [name for name, value in spec.items() if value == _STORED and name not in {*plain, _NEVER_SENT}]
+    kept = [name for name, value in spec.items() if value == _STORED and name not in {*plain, "signing_keys"}]
     if kept and any(name in plain or before.get(name) != spec.get(name) for name in _PLACE):
         raise InvalidFieldError(kept[0], "is stored for another place than this: give it again")
 

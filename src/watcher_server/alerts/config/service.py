@@ -3,38 +3,19 @@
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import DateTime, cast, delete, func
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.alerts.config import store
 from watcher_server.alerts.config.channel_types import GivenChannel
-from watcher_server.alerts.config.schemas import DEFAULT, CalendarSpec, RouteSpec, WindowSpec
+from watcher_server.alerts.config.schemas import DEFAULT, DEFAULT_ROUTE, CalendarSpec, RouteSpec, WindowSpec
 from watcher_server.alerts.config.secrets import dump
-from watcher_server.alerts.config.store import (
-    ObjectKind,
-    check_default,
-    check_origin,
-    check_references,
-    default_route,
-    find_channel,
-    find_object,
-    lock_alerting,
-    not_found,
-    order_routes,
-    read_known,
-    read_objects,
-    remove_channel,
-    remove_object,
-    write_channel,
-    write_object,
-)
+from watcher_server.alerts.config.store import ObjectKind
 from watcher_server.alerts.models import AlertingObject, Channel
 from watcher_server.kit.errors import ConflictError, InvalidFieldError
 from watcher_server.settings import Settings
 
-# Windows that are over are kept that long, so that somebody can see why nothing was said.
-_KEPT_AFTERWARDS = timedelta(days=30)
 # What somebody with the scope write may quieten at once.
 LONGEST_QUIET = timedelta(days=366)
 FOR_ADMINISTRATORS = (
@@ -51,23 +32,16 @@ async def put_channel(
         InvalidFieldError: a secret cannot be kept.
         ConflictError: it comes from a file.
     """
-    await lock_alerting(session)
-    row = await find_channel(session, name)
-    if row is not None:
-        check_origin(row, "channel", None)
-    created = await write_channel(session, name, given, settings, origin=None)
+    await store.lock_alerting(session)
+    created = await store.write_channel(session, name, given, settings, origin=None)
     return await get_channel(session, name), bool(created)
 
 
 async def get_channel(session: AsyncSession, name: str) -> Channel:
-    """The channel that somebody made under that name.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    row = await find_channel(session, name)
+    """The channel that somebody made under that name. Raises NotFoundError: there is none."""
+    row = await store.find_channel(session, name)
     if row is None:
-        raise not_found("channel", name)
+        raise store.not_found("channel", name)
     await session.refresh(row)
     return row
 
@@ -81,20 +55,22 @@ async def delete_channel(session: AsyncSession, name: str) -> None:
     """
     if name == DEFAULT:
         raise ConflictError("The channel 'default' comes from the settings and cannot be removed.")
-    await lock_alerting(session)
+    await store.lock_alerting(session)
     row = await get_channel(session, name)
-    check_origin(row, "channel", None)
-    await remove_channel(session, row)
+    store.check_origin(row, "channel", None)
+    await store.remove_channel(session, row)
 
 
 async def list_routes(session: AsyncSession) -> Sequence[AlertingObject]:
     """The routes in the order in which they are asked, ``default`` last."""
-    stored = await read_objects(session, ObjectKind.ROUTE)
+    stored = await store.read_objects(session, ObjectKind.ROUTE)
     others = [row for row in stored if row.name != DEFAULT]
     last = next((row for row in stored if row.name == DEFAULT), None)
     if last is None:
-        last = default_route()
-        last.position = len(others)
+        # Where none is stored: everything to the channel of the settings.
+        spec = dump(DEFAULT_ROUTE)
+        name, place = spec.pop("name"), len(others)
+        last = AlertingObject(kind=ObjectKind.ROUTE, name=name, spec=spec, position=place, origin=None)
     return [*others, last]
 
 
@@ -109,15 +85,15 @@ async def put_route(
         InvalidFieldError: it names a channel, a calendar or a route that there is not.
         ConflictError: it comes from a file.
     """
-    await lock_alerting(session)
+    await store.lock_alerting(session)
     if name == DEFAULT:
-        check_default(route)
-    check_references(route, await read_known(session))
+        store.check_default(route)
+    store.check_references(route, await store.read_known(session))
     there_were = [row.name for row in await list_routes(session)]
-    created = await _put(session, ObjectKind.ROUTE, name, dump(route))
+    created = await store.write_object(session, ObjectKind.ROUTE, name, dump(route), origin=None)
     names = [row.name for row in await list_routes(session)]
-    await order_routes(session, _moved(names, name, before, is_new=created), before=there_were)
-    return await get_object(session, ObjectKind.ROUTE, name), created
+    await store.order_routes(session, _moved(names, name, before, is_new=bool(created)), before=there_were)
+    return await get_object(session, ObjectKind.ROUTE, name), bool(created)
 
 
 def _moved(names: Sequence[str], name: str, before: str | None, *, is_new: bool) -> Sequence[str]:
@@ -132,22 +108,13 @@ def _moved(names: Sequence[str], name: str, before: str | None, *, is_new: bool)
     return [*others[:place], name, *others[place:]]
 
 
-async def put_calendar(session: AsyncSession, name: str, calendar: CalendarSpec) -> tuple[AlertingObject, bool]:
-    """Make or change a calendar; whether it was made.
-
-    Raises:
-        ConflictError: it comes from a file.
-    """
-    await lock_alerting(session)
-    created = await _put(session, ObjectKind.CALENDAR, name, dump(calendar))
-    return await get_object(session, ObjectKind.CALENDAR, name), created
-
-
-async def put_window(session: AsyncSession, name: str, window: WindowSpec) -> tuple[AlertingObject, bool]:
-    """Make or change a window; whether it was made. Raises as :func:`put_calendar` does."""
-    await lock_alerting(session)
-    created = await _put(session, ObjectKind.WINDOW, name, dump(window))
-    return await get_object(session, ObjectKind.WINDOW, name), created
+async def put_object(
+    session: AsyncSession, kind: ObjectKind, name: str, spec: CalendarSpec | WindowSpec
+) -> tuple[AlertingObject, bool]:
+    """Make or change a calendar or a window; whether it was made. Raises ConflictError: it comes from a file."""
+    await store.lock_alerting(session)
+    created = await store.write_object(session, kind, name, dump(spec), origin=None)
+    return await get_object(session, kind, name), bool(created)
 
 
 def is_for_administrators(window: WindowSpec) -> bool:
@@ -161,18 +128,23 @@ async def add_window(session: AsyncSession, name: str | None, window: WindowSpec
     Raises:
         ConflictError: another window has the name and is not over.
     """
-    await lock_alerting(session)
-    await _forget_old_windows(session)
+    await store.lock_alerting(session)
+    # Those that are over are kept for a while, so that somebody can see why nothing was said.
+    forget = """
+        DELETE FROM alerting_object
+        WHERE kind = 'window' AND origin IS NULL AND CAST(spec ->> 'until' AS timestamptz) < now() - interval '30 days'
+    """
+    await session.execute(text(forget))
     now = datetime.now(UTC)
     name = name or f"quiet-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    before = await find_object(session, ObjectKind.WINDOW, name)
+    before = await store.find_object(session, ObjectKind.WINDOW, name)
     if before is not None and (before.origin or not WindowSpec.model_validate(before.spec).is_over(now)):
         raise ConflictError(f"A window with the name {name!r} is there already: end it, or choose another name.")
     spec = dump(window)
     spec.setdefault("note", f"by {actor}")
     if window.cron is None:
         spec.setdefault("from", now.isoformat())
-    await write_object(session, ObjectKind.WINDOW, name, spec, origin=None)
+    await store.write_object(session, ObjectKind.WINDOW, name, spec, origin=None)
     return await get_object(session, ObjectKind.WINDOW, name)
 
 
@@ -183,9 +155,9 @@ async def end_window(session: AsyncSession, name: str) -> AlertingObject:
         NotFoundError: there is none.
         ConflictError: it comes from a file, comes again, or is over.
     """
-    await lock_alerting(session)
+    await store.lock_alerting(session)
     row = await get_object(session, ObjectKind.WINDOW, name)
-    check_origin(row, "window", None)
+    store.check_origin(row, "window", None)
     window, now = WindowSpec.model_validate(row.spec), datetime.now(UTC)
     if window.cron:
         raise ConflictError(f"The window {name!r} comes again by its schedule: remove it, or change it.")
@@ -193,24 +165,20 @@ async def end_window(session: AsyncSession, name: str) -> AlertingObject:
         raise ConflictError(f"The window {name!r} is over already.")
     if window.since and window.since >= now:
         # It never began, and a window cannot end before its beginning.
-        await remove_object(session, row)
+        await store.remove_object(session, row)
         return row
-    await write_object(session, ObjectKind.WINDOW, name, {**row.spec, "until": now.isoformat()}, origin=None)
+    await store.write_object(session, ObjectKind.WINDOW, name, {**row.spec, "until": now.isoformat()}, origin=None)
     await session.refresh(row)
     return row
 
 
 async def get_object(session: AsyncSession, kind: ObjectKind, name: str) -> AlertingObject:
-    """An object of a kind; the route ``default`` is always there.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """An object of a kind; the route ``default`` is always there. Raises NotFoundError: there is none."""
     if kind is ObjectKind.ROUTE and name == DEFAULT:
         return (await list_routes(session))[-1]
-    row = await find_object(session, kind, name)
+    row = await store.find_object(session, kind, name)
     if row is None:
-        raise not_found(kind, name)
+        raise store.not_found(kind, name)
     await session.refresh(row)
     return row
 
@@ -224,27 +192,7 @@ async def delete_object(session: AsyncSession, kind: ObjectKind, name: str) -> N
     """
     if kind is ObjectKind.ROUTE and name == DEFAULT:
         raise ConflictError("The route 'default' cannot be removed: it takes what no other route did.")
-    await lock_alerting(session)
+    await store.lock_alerting(session)
     row = await get_object(session, kind, name)
-    check_origin(row, kind, None)
-    await remove_object(session, row)
-
-
-async def _put(session: AsyncSession, kind: ObjectKind, name: str, spec: dict[str, Any]) -> bool:
-    row = await find_object(session, kind, name)
-    if row is not None:
-        check_origin(row, kind, None)
-    return bool(await write_object(session, kind, name, spec, origin=None))
-
-
-async def _forget_old_windows(session: AsyncSession) -> None:
-    until = AlertingObject.spec["until"].as_string()
-    over = func.now() - _KEPT_AFTERWARDS
-    await session.execute(
-        delete(AlertingObject).where(
-            AlertingObject.kind == ObjectKind.WINDOW,
-            AlertingObject.origin.is_(None),
-            until.is_not(None),
-            cast(until, DateTime(timezone=True)) < over,
-        )
-    )
+    store.check_origin(row, kind, None)
+    await store.remove_object(session, row)

@@ -1,6 +1,6 @@
 """Reading and writing who is told: one change at a time, so that what refers to something always finds it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.config.channel_types import GivenChannel
 from watcher_server.alerts.config.fields import Shape
-from watcher_server.alerts.config.schemas import DEFAULT, DEFAULT_ROUTE, CalendarSpec, Match, RouteSpec, WindowSpec
+from watcher_server.alerts.config.schemas import DEFAULT, CalendarSpec, Match, RouteSpec, WindowSpec
 from watcher_server.alerts.config.secrets import check_place, dump, dump_channel, keep_secrets
 from watcher_server.alerts.models import AlertingObject, Channel
 from watcher_server.audit.service import Change, record_in
@@ -27,16 +27,12 @@ class ObjectKind(StrEnum):
     PIPELINE = "pipeline"
 
 
-_SHAPES: Mapping[ObjectKind, type[Shape]] = {
-    ObjectKind.ROUTE: RouteSpec,
-    ObjectKind.CALENDAR: CalendarSpec,
-    ObjectKind.WINDOW: WindowSpec,
-}
-
-
 def spec_for_people(row: AlertingObject) -> dict[str, Any]:
     """What a route, calendar or window says, in the order of its fields: the database orders them by their length."""
-    return dump(_SHAPES[ObjectKind(row.kind)].model_validate(row.spec))
+    shapes: Mapping[str, type[Shape]] = {
+        ObjectKind.ROUTE: RouteSpec, ObjectKind.CALENDAR: CalendarSpec, ObjectKind.WINDOW: WindowSpec
+    }  # fmt: skip
+    return dump(shapes[row.kind].model_validate(row.spec))
 
 
 class Known(NamedTuple):
@@ -47,21 +43,12 @@ class Known(NamedTuple):
 
 
 # How the audit trail calls them: an entry of a file about pipelines is no pipeline.
-_TOLD_AS: Mapping[ObjectKind, str] = {
-    **{kind: kind.value for kind in ObjectKind},
-    ObjectKind.PIPELINE: "file_entry",
-}
+_TOLD_AS: Mapping[ObjectKind, str] = {**{kind: kind.value for kind in ObjectKind}, ObjectKind.PIPELINE: "file_entry"}
 
 # What a channel was told of itself is not so of another place.
-_AS_NEW = {
-    "failures": 0,
-    "failing_since": None,
-    "paused_until": None,
-    "gone": False,
-    "last_error": None,
-    "cap_tokens": None,
-    "cap_at": None,
-}
+_AS_NEW = {"failures": 0, "gone": False} | dict.fromkeys(
+    ("failing_since", "paused_until", "last_error", "cap_tokens", "cap_at")
+)
 
 
 async def lock_alerting(session: AsyncSession) -> None:
@@ -77,12 +64,11 @@ async def read_known(session: AsyncSession) -> Known:
 
 
 def check_references(route: RouteSpec, known: Known, path: tuple[str | int, ...] = ()) -> None:
-    """Raise where the route names what is not there.
-
-    Raises:
-        InvalidFieldError: the message names it; ``path`` is where in the body the route lies.
-    """
-    for field, name in _named_channels(route):
+    """Raise InvalidFieldError where the route names what is not there; ``path`` is where in the body it lies."""
+    named = [("to", name) for name in route.to]
+    named += [("escalate", name) for step in route.escalate for name in step.to]
+    named += [("fallback", route.fallback)] if route.fallback else []
+    for field, name in named:
         if name not in known.channels:
             raise InvalidFieldError(field, f"names the channel {name!r}, which does not exist: add it first", path)
     if route.hours and route.hours.calendar not in known.calendars:
@@ -90,18 +76,8 @@ def check_references(route: RouteSpec, known: Known, path: tuple[str | int, ...]
         raise InvalidFieldError("hours", f"names the calendar {name!r}, which does not exist: add it first", path)
 
 
-def _named_channels(route: RouteSpec) -> list[tuple[str, str]]:
-    named = [("to", name) for name in route.to]
-    named += [("escalate", name) for step in route.escalate for name in step.to]
-    return [*named, ("fallback", route.fallback)] if route.fallback else named
-
-
 def check_default(route: RouteSpec, path: tuple[str | int, ...] = ()) -> None:
-    """Raise where the last route would leave something out.
-
-    Raises:
-        InvalidFieldError: it matches only some alerts, or goes on.
-    """
+    """Raise InvalidFieldError where the last route leaves something out: it matches only some alerts, or goes on."""
     if route.match != Match():
         raise InvalidFieldError("match", "must be left out of the route 'default', which takes what no other did", path)
     if route.continue_:
@@ -109,11 +85,7 @@ def check_default(route: RouteSpec, path: tuple[str | int, ...] = ()) -> None:
 
 
 def check_origin(row: Channel | AlertingObject, what: str, origin: str | None) -> None:
-    """Raise where a row comes from another file.
-
-    Raises:
-        ConflictError: the message names the file.
-    """
+    """Raise ConflictError, which names the file, where a row comes from another one."""
     if row.origin is not None and row.origin != origin:
         raise ConflictError(
             f"The {what} {row.name!r} comes from the file {row.origin}: change it there, and run `watcher apply` again."
@@ -144,7 +116,8 @@ async def write_channel(
         raise InvalidFieldError("name", "must not be 'default': that channel comes from WATCHER_SLACK_WEBHOOK_URL")
     row = await find_channel(session, name)
     spec, plain = dump_channel(given)
-    if row is not None and row.spec == spec and not plain:
+    # What a file says is not as good as changed by hand where it is so already.
+    if row is not None and row.spec == spec and not plain and (origin or not row.origin):
         await _take_over(session, "channel", row, origin)
         return None
     if row is not None:
@@ -183,11 +156,7 @@ async def remove_channel(session: AsyncSession, row: Channel) -> None:
     Raises:
         ConflictError: routes name it.
     """
-    users = [
-        route.name for route in await read_objects(session, ObjectKind.ROUTE) if row.name in _route(route).channels
-    ]
-    if users:
-        raise ConflictError(f"The channel {row.name!r} is named by {_quoted('route', users)}: change that first.")
+    await _check_unused(session, "channel", row.name, lambda route: row.name in route.channels)
     for statement in (_REDIRECT, _GIVE_UP):
         await session.execute(text(statement), {"name": row.name})
     await session.delete(row)
@@ -223,7 +192,7 @@ async def write_object(
         await session.flush()
         await record_in(session, Change("create", _TOLD_AS[kind], name, name, after=spec))
         return True
-    if row.spec == spec:
+    if row.spec == spec and (origin or not row.origin):
         await _take_over(session, _TOLD_AS[kind], row, origin)
         return None
     check_origin(row, kind, origin)
@@ -242,16 +211,11 @@ async def _take_over(session: AsyncSession, kind: str, row: Channel | AlertingOb
 
 
 async def remove_object(session: AsyncSession, row: AlertingObject) -> None:
-    """Remove an object. The caller has the lock.
-
-    Raises:
-        ConflictError: routes name it.
-    """
+    """Remove an object. The caller has the lock. Raises ConflictError: routes name it."""
     if row.kind == ObjectKind.CALENDAR:
-        routes = await read_objects(session, ObjectKind.ROUTE)
-        users = [each.name for each in routes if (hours := _route(each).hours) and hours.calendar == row.name]
-        if users:
-            raise ConflictError(f"The calendar {row.name!r} is named by {_quoted('route', users)}: change that first.")
+        await _check_unused(
+            session, "calendar", row.name, lambda route: route.hours is not None and route.hours.calendar == row.name
+        )
     await session.execute(delete(AlertingObject).where(AlertingObject.id == row.id))
     session.expunge(row)
     await record_in(session, Change("remove", _TOLD_AS[ObjectKind(row.kind)], row.name, row.name, before=row.spec))
@@ -268,29 +232,12 @@ async def order_routes(session: AsyncSession, names: Sequence[str], *, before: S
     await record_in(session, Change("order", "route", None, "the order of the routes", {"order": was}, {"order": kept}))
 
 
-def read_spec(row: AlertingObject) -> RouteSpec | CalendarSpec | WindowSpec:
-    """What is stored, as its shape."""
-    shapes: dict[str, type[RouteSpec | CalendarSpec | WindowSpec]] = {
-        ObjectKind.ROUTE: RouteSpec,
-        ObjectKind.CALENDAR: CalendarSpec,
-        ObjectKind.WINDOW: WindowSpec,
-    }
-    return shapes[row.kind].model_validate(row.spec)
-
-
-def default_route() -> AlertingObject:
-    """The last route where none is stored: everything to the channel of the settings."""
-    spec = dump(DEFAULT_ROUTE)
-    spec.pop("name")
-    return AlertingObject(kind=ObjectKind.ROUTE, name=DEFAULT, spec=spec, position=0, origin=None)
-
-
-def _route(row: AlertingObject) -> RouteSpec:
-    return RouteSpec.model_validate(row.spec)
-
-
-def _quoted(what: str, names: Collection[str]) -> str:
-    return f"the {what}{'s' if len(names) > 1 else ''} {', '.join(repr(name) for name in names)}"
+async def _check_unused(session: AsyncSession, what: str, name: str, names_it: Callable[[RouteSpec], bool]) -> None:
+    routes = await read_objects(session, ObjectKind.ROUTE)
+    users = [repr(row.name) for row in routes if names_it(RouteSpec.model_validate(row.spec))]
+    if users:
+        named_by = f"the route{'s' if len(users) > 1 else ''} {', '.join(users)}"
+        raise ConflictError(f"The {what} {name!r} is named by {named_by}: change that first.")
 
 
 def not_found(what: str, name: str) -> NotFoundError:

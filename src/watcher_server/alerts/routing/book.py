@@ -2,25 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
-from watcher_server.alerts.config.schemas import (
-    DEFAULT,
-    DEFAULT_ROUTE,
-    Calendar,
-    CalendarSpec,
-    Route,
-    Window,
-)
+from watcher_server.alerts.config.schemas import DEFAULT, DEFAULT_ROUTE, Calendar, CalendarSpec, Route, Window
 from watcher_server.alerts.routing.calendars import Span
 from watcher_server.alerts.routing.matching import Facts, matches
 from watcher_server.alerts.routing.windows import span_at
 
 # What no route takes goes out at once, as it did before there were routes.
 _LAST_ROUTE = DEFAULT_ROUTE.model_copy(update={"group_wait": timedelta(0), "updates": "all"})
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -53,21 +47,14 @@ class Book:
             for window in self.windows
             if matches(window.match, facts) and (span := span_at(window, moment)) is not None
         ]
-        return max(found, key=_lasting, default=None)
-
-
-def _lasting(found: tuple[Window, Span]) -> tuple[bool, float, str]:
-    window, span = found
-    return span.ends is None, span.ends.timestamp() if span.ends else 0.0, window.name
-
-
-# A handful of rows, without an index of its own.
-_OBJECTS = "SELECT kind, name, spec FROM alerting_object ORDER BY kind, position, id"
+        return max(found, key=lambda each: (each[1].ends or _FOR_EVER, each[0].name), default=None)
 
 
 def read_book(connection: Connection) -> Book:
     """What is configured now."""
-    return read_rows(connection.execute(text(_OBJECTS)).all())
+    # A handful of rows, without an index of its own.
+    statement = "SELECT kind, name, spec FROM alerting_object ORDER BY kind, position, id"
+    return read_rows(connection.execute(text(statement)).all())
 
 
 def read_rows(rows: Sequence[Row[Any]]) -> Book:

@@ -6,11 +6,12 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from watcher_server.alerts.config.fields import WeeklySpan, parse_weekly
+from watcher_server.alerts.config.fields import parse_weekly
 from watcher_server.alerts.config.schemas import CalendarSpec, Digest
 
 # A calendar whose every day for so long is an exception is taken for one that does not open.
 _DAYS_AHEAD = 370
+_parse = lru_cache(1024)(parse_weekly)
 
 
 class Span(NamedTuple):
@@ -67,11 +68,6 @@ def _spans(calendar: CalendarSpec, day: date) -> Iterator[Span]:
                 yield span
 
 
-@lru_cache(1024)
-def _parse(weekly: str) -> WeeklySpan:
-    return parse_weekly(weekly)
-
-
 def _on_the_wall(day: date, minutes: int, zone: ZoneInfo) -> datetime:
     """When the clocks of the zone show that time (UTC).
 
@@ -81,15 +77,9 @@ def _on_the_wall(day: date, minutes: int, zone: ZoneInfo) -> datetime:
     first = wall.replace(tzinfo=zone).astimezone(UTC)
     if first.astimezone(zone).replace(tzinfo=None) == wall:
         return first
-    # By the clock of before it would be later than the change by as much as it lies in the gap.
-    return _end_of_gap(wall, zone)
-
-
-def _end_of_gap(wall: datetime, zone: ZoneInfo) -> datetime:
-    # In a gap the offset of before (fold 0) gives a later moment than the one of after (fold 1).
-    after = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    before = wall.replace(tzinfo=zone).astimezone(UTC)
-    low, high = after, before
+    # By the clock of before (fold 0) it would be later than the change by as much as it lies in the gap, and by that of
+    # after (fold 1) it is earlier: the end of the gap lies between the two.
+    low, high = wall.replace(tzinfo=zone, fold=1).astimezone(UTC), first
     offset = low.astimezone(zone).utcoffset()
     while high - low > timedelta(seconds=1):
         middle = low + (high - low) / 2

@@ -1,7 +1,6 @@
 """The cap of a channel: a token bucket. What is over it waits for a token, and is then told in one message."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -23,10 +22,6 @@ WHERE alert.id = notification.alert_id AND notification.channel = :channel AND n
     AND notification.attempts = 0 AND notification.next_try_at <= now() AND alert.level <> 'CRITICAL'
 """
 
-_SPEND = """
-UPDATE channel SET cap_tokens = :tokens, cap_at = now() WHERE name = :channel
-"""
-
 
 @dataclass(frozen=True)
 class Bucket:
@@ -42,20 +37,15 @@ class Bucket:
         return max(0.0, (1 - self.tokens) / per_second)
 
 
-def refill(cap: Cap, tokens: float | None, passed: timedelta) -> Bucket:
-    """The bucket after that time; full before its first use. Tokens come back evenly."""
-    if tokens is None:
-        return Bucket(cap, float(cap.messages))
-    gained = cap.messages * (passed / cap.per)
-    return Bucket(cap, min(float(cap.messages), tokens + gained))
-
-
 def read_bucket(connection: Connection, channel: str) -> Bucket | None:
-    """The bucket of a channel as it is now; None for one without a cap."""
+    """The bucket of a channel as it is now, full before its first use; None for one without a cap."""
     row: Row[Any] | None = connection.execute(text(_BUCKET), {"channel": channel}).one_or_none()
     if row is None or row.cap is None:
         return None
-    return refill(parse_cap(row.cap), row.cap_tokens, timedelta(seconds=row.seconds or 0))
+    cap = parse_cap(row.cap)
+    # Tokens come back evenly.
+    gained = cap.messages * (row.seconds or 0) / cap.per.total_seconds()
+    return Bucket(cap, float(cap.messages) if row.cap_tokens is None else min(cap.messages, row.cap_tokens + gained))
 
 
 def hold_over_cap(connection: Connection, channel: str) -> None:
@@ -70,4 +60,5 @@ def spend(connection: Connection, channel: str) -> None:
     """Take a token for a message that goes out now; what is critical goes out without one, too."""
     bucket = read_bucket(connection, channel)
     if bucket is not None:
-        connection.execute(text(_SPEND), {"channel": channel, "tokens": max(0.0, bucket.tokens - 1)})
+        statement = text("UPDATE channel SET cap_tokens = :tokens, cap_at = now() WHERE name = :channel")
+        connection.execute(statement, {"channel": channel, "tokens": max(0.0, bucket.tokens - 1)})

@@ -56,10 +56,16 @@ def decide(connection: Connection, occasion: Occasion, subjects: Sequence[About]
     facts = read_facts(connection, subjects, kind=occasion.kind, level=occasion.level)
     facts = facts or [Facts(occasion.level, occasion.kind)]
     planned = _plan_all(book, facts, occasion, now)
-    if occasion.change is None and (window := _window_over_all(book, facts, now)):
+    over = [book.window_over(each, now) for each in facts] if occasion.change is None else [None]
+    if over[0] and all(over):
         # What is about no incident has nothing that could be told when the window ends.
-        planned = [replace(each, skip=True, reason=f"quiet by the window {window}") for each in planned]
-    return _settle(connection, planned, facts, occasion)
+        reason = f"quiet by the window {over[0][0].name}"
+        planned = [replace(each, skip=True, reason=reason) for each in planned]
+    # What is held back already is joined, and the end of something goes to where its beginning went.
+    told = read_told(connection, {each.incident_id for each in facts if each.incident_id is not None})
+    if occasion.change == "resolved" and told:
+        return [_end_of(row, {each.channel: each for each in planned}.get(name)) for name, row in told.items()]
+    return [_join(connection, each) for each in planned]
 
 
 def _plan_all(book: Book, facts: Sequence[Facts], occasion: Occasion, now: datetime) -> list[Delivery]:
@@ -71,11 +77,6 @@ def _plan_all(book: Book, facts: Sequence[Facts], occasion: Occasion, now: datet
                 mine = replace(planned, channel=channel)
                 found[channel] = min(found.get(channel, mine), mine, key=_urgency)
     return list(found.values())
-
-
-def _window_over_all(book: Book, facts: Sequence[Facts], now: datetime) -> str | None:
-    over = [book.window_over(each, now) for each in facts]
-    return over[0][0].name if over[0] and all(over) else None
 
 
 def _urgency(delivery: Delivery) -> tuple[bool, bool, float]:
@@ -161,16 +162,6 @@ def read_told(connection: Connection, incident_ids: Collection[int]) -> Mapping[
     return {row.channel: row for row in rows}
 
 
-def _settle(
-    connection: Connection, planned: Sequence[Delivery], facts: Sequence[Facts], occasion: Occasion
-) -> list[Delivery]:
-    """Joins what is held back already, and sends the end of something to where its beginning went."""
-    told = read_told(connection, {each.incident_id for each in facts if each.incident_id is not None})
-    if occasion.change == "resolved" and told:
-        return [_end_of(row, {each.channel: each for each in planned}.get(name)) for name, row in told.items()]
-    return [_join(connection, each) for each in planned]
-
-
 def _end_of(row: Row[Any], planned: Delivery | None) -> Delivery:
     if not row.announced:
         # Nobody there knows of it yet: it joins what is held back, which then says nothing of it.
@@ -191,6 +182,5 @@ def _join(connection: Connection, delivery: Delivery) -> Delivery:
     """One that waits for its group is told when the first of the group is."""
     if delivery.reason is None or delivery.skip:
         return delivery
-    parameters = {"channel": delivery.channel, "reason": delivery.reason}
-    first = connection.scalar(text(_SAME_GROUP), parameters)
+    first = connection.scalar(text(_SAME_GROUP), {"channel": delivery.channel, "reason": delivery.reason})
     return delivery if first is None else replace(delivery, not_before=first)

@@ -1,9 +1,9 @@
 """What is known of the subjects of an alert, for routes and windows to match."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 from watcher_server.alerts.routing.matching import Facts
 
@@ -38,17 +38,16 @@ def read_facts(connection: Connection, subjects: Sequence[About], *, kind: str |
         "incident_ids": [subject.incident_id for subject in subjects],
         "pipeline_ids": [subject.pipeline_id for subject in subjects],
     }
-    return [_facts(row, kind, level) for row in connection.execute(text(_FACTS), parameters)]
-
-
-def _facts(row: Row[Any], kind: str | None, level: str) -> Facts:
-    return Facts(
-        level=row.level or level,
-        kind=row.kind or kind,
-        pipeline=row.pipeline,
-        type=row.type_name,
-        owner=row.owner,
-        tags=tuple(row.tags or ()),
-        incident_id=row.id,
-        root=row.root,
-    )
+    return [
+        Facts(
+            level=row.level or level,
+            kind=row.kind or kind,
+            pipeline=row.pipeline,
+            type=row.type_name,
+            owner=row.owner,
+            tags=tuple(row.tags or ()),
+            incident_id=row.id,
+            root=row.root,
+        )
+        for row in connection.execute(text(_FACTS), parameters)
+    ]

@@ -1,8 +1,7 @@
 """Telling what was held back at a channel: what still holds, in one message."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from watcher_server.alerts.levels import RANKS, Level
 from watcher_server.alerts.routing import reasons
+from watcher_server.alerts.service import moment_text
 from watcher_server.kit.durations import duration_text
 
 # The message names this many and counts the others.
@@ -46,21 +46,6 @@ class _Member:
         return is_over and incident.announced if self.row.change == "resolved" else not is_over
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What is told in one message: of all ``members`` those that are still news, and those that were over before."""
-
-    reason: str
-    members: Sequence[_Member]
-    news: Sequence[_Member]
-    missed: Sequence[_Member]
-
-    @property
-    def told(self) -> Sequence[_Member]:
-        """What the message tells of."""
-        return [*self.news, *self.missed]
-
-
 # By ix_notification_waiting; those that were tried before are tried again as they are.
 _DUE = """
 SELECT reason, array_agg(id ORDER BY id) AS ids FROM notification
@@ -75,30 +60,27 @@ def tell_held(connection: Connection, channel: str) -> None:
     What opened and was over meanwhile is skipped, and only a digest names it. One alone goes out as it was written.
     """
     for due in connection.execute(text(_DUE), {"channel": channel}).all():
-        batch = _make_batch(due.reason, _read_members(connection, channel, due.ids))
-        is_one = len(batch.told) == len(batch.news) == 1 and batch.news[0].is_as_written
-        if is_one or (batch.news and _is_machine(connection, channel, due.reason)):
-            _release(connection, batch)
-        elif batch.told:
-            _gather(connection, channel, batch)
+        members = _read_members(connection, channel, due.ids)
+        # Of several about the same incidents the last one knows best.
+        last = {frozenset(each.id for each in member.incidents) or member.row.id: member for member in members}
+        news = [each for each in last.values() if each.is_news]
+        missed = [each for each in last.values() if each.was_missed] if reasons.is_digest(due.reason) else []
+        is_one = len(news) == 1 and not missed and news[0].is_as_written
+        if is_one or (news and _is_machine(connection, channel, due.reason)):
+            released = [member.row.id for member in news]
+            connection.execute(text(_RELEASE), {"ids": released})
+            _skip(connection, [member.row.id for member in members if member.row.id not in released])
+        elif news or missed:
+            values = {"channel": channel, "ids": due.ids, "title": reasons.title_of(due.reason)}
+            connection.execute(_GATHER, values | _gathered(news, missed))
         else:
             _skip(connection, due.ids)
 
 
-def _make_batch(reason: str, members: Sequence[_Member]) -> _Batch:
-    # Of several about the same incidents the last one knows best.
-    last = {frozenset(each.id for each in member.incidents) or member.row.id: member for member in members}
-    missed = [each for each in last.values() if each.was_missed] if reasons.is_digest(reason) else []
-    return _Batch(reason, members, [each for each in last.values() if each.is_news], missed)
-
-
-# Whether a machine is told is a matter of the channel's row, by its primary key. What is over a cap is one message for
-# machines too: that is what the cap is for.
-_TYPE = "SELECT type FROM channel WHERE name = :channel"
-
-
 def _is_machine(connection: Connection, channel: str, reason: str) -> bool:
-    return reason != reasons.CAPPED and connection.scalar(text(_TYPE), {"channel": channel}) in _MACHINES
+    # What is over a cap is one message for machines too: that is what the cap is for.
+    statement = text("SELECT type FROM channel WHERE name = :channel")
+    return reason != reasons.CAPPED and connection.scalar(statement, {"channel": channel}) in _MACHINES
 
 
 _MEMBERS = """
@@ -149,12 +131,6 @@ WHERE id = ANY(CAST(:ids AS bigint[]))
 """
 
 
-def _release(connection: Connection, batch: _Batch) -> None:
-    released = [member.row.id for member in batch.news]
-    connection.execute(text(_RELEASE), {"ids": released})
-    _skip(connection, [member.row.id for member in batch.members if member.row.id not in released])
-
-
 def _skip(connection: Connection, ids: Sequence[int]) -> None:
     if ids:
         connection.execute(text(_SKIP), {"ids": list(ids)})
@@ -181,64 +157,41 @@ FROM notified WHERE notification.id = ANY(CAST(:ids AS bigint[]))
 """).bindparams(bindparam("details", type_=JSONB))
 
 
-def _gather(connection: Connection, channel: str, batch: _Batch) -> None:
-    incidents = {each.id: each for member in batch.told for each in member.incidents}
-    alone = [member.row for member in batch.news if not member.incidents]
+def _gathered(news: Sequence[_Member], missed: Sequence[_Member]) -> dict[str, Any]:
+    """The message that tells of what is still news, and of what was over before anybody was told."""
+    incidents = {each.id: each for member in (*news, *missed) for each in member.incidents}
+    alone = [member.row for member in news if not member.incidents]
     live = [each for each in incidents.values() if each.state != "resolved"]
     ended = [each for each in incidents.values() if each.state == "resolved"]
     kinds = {each.kind for each in incidents.values()}
-    values = {
-        "channel": channel,
-        "ids": [member.row.id for member in batch.members],
-        "alert_ids": [member.row.alert_id for member in batch.told],
+    ranked = [row.level for row in (*live, *alone) if row.level in RANKS]
+    counts = {"open": len(live), "over": len(ended), "others": len(alone)}
+    counted = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+    opens = any(member.row.change == "opened" for member in news)
+    return {
+        "alert_ids": [member.row.alert_id for member in (*news, *missed)],
         "dedupe_key": f"gathered:{uuid4()}",
-        "level": _worst([*live, *alone]),
-        "title": reasons.title_of(batch.reason),
-        "message": _message(len(live), len(ended), len(alone)),
+        "level": max(ranked, key=RANKS.__getitem__, default=Level.RESOLVED),
+        "message": f"{sum(counts.values()):,} alerts in one: {counted}",
         "details": _details(live, ended, alone),
         "kind": kinds.pop() if len(kinds) == 1 and not alone else None,
-        "change": _change(batch.news, live),
+        "change": "resolved" if not live else "opened" if opens else "reminder",
     }
-    connection.execute(_GATHER, values)
-
-
-def _worst(rows: Sequence[Row[Any]]) -> str:
-    ranked = [row.level for row in rows if row.level in RANKS]
-    return max(ranked, key=RANKS.__getitem__) if ranked else Level.RESOLVED
-
-
-def _message(live: int, ended: int, others: int) -> str:
-    counts: Mapping[str, int] = {"open": live, "over": ended, "others": others}
-    return f"{live + ended + others:,} alerts in one: " + ", ".join(f"{n:,} {what}" for what, n in counts.items() if n)
-
-
-def _change(kept: Sequence[_Member], live: Sequence[Row[Any]]) -> str:
-    if not live:
-        return "resolved"
-    return "opened" if any(member.row.change == "opened" for member in kept) else "reminder"
 
 
 def _details(live: Sequence[Row[Any]], ended: Sequence[Row[Any]], alone: Sequence[Row[Any]]) -> list[tuple[str, str]]:
     worst_first = sorted(live, key=lambda each: (-RANKS.get(each.level, -1), each.id))
-    lines = [(_label(each), _live_text(each)) for each in worst_first]
+    lines = []
+    for each in worst_first:
+        since = f"{each.level} {each.kind} since {moment_text(each.since)}"
+        lines.append((_label(each), f"{since}, {each.detail}" if each.detail else since))
     lines += [(row.title, row.message.partition("\n")[0]) for row in alone]
-    lines += [(_label(each), f"over: {each.kind} for {_lasted(each)}, since {_moment(each.since)}") for each in ended]
+    for each in ended:
+        lasted = duration_text((each.resolved_at - each.since).total_seconds())
+        lines.append((_label(each), f"over: {each.kind} for {lasted}, since {moment_text(each.since)}"))
     others = len(lines) - _NAMED
     return [*lines[:_NAMED], ("Others", f"and {others:,} more")] if others > 0 else lines
 
 
 def _label(incident: Row[Any]) -> str:
     return f"{incident.name or incident.subject} (#{incident.id})"
-
-
-def _live_text(incident: Row[Any]) -> str:
-    since = f"{incident.level} {incident.kind} since {_moment(incident.since)}"
-    return f"{since}, {incident.detail}" if incident.detail else since
-
-
-def _lasted(incident: Row[Any]) -> str:
-    return duration_text((incident.resolved_at - incident.since).total_seconds())
-
-
-def _moment(moment: Any) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

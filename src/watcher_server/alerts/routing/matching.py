@@ -1,6 +1,6 @@
 """Whether something that may be told about is what a route or a window is for."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,8 @@ def misfits(match: Match, facts: Facts) -> Iterator[str]:
     if match.owner is not None and not _is_among(facts.owner, match.owner):
         yield f"the owner is {facts.owner or 'nobody'}, not {_any(match.owner)}"
     if match.tag is not None and not any(_is_among(tag, match.tag) for tag in facts.tags):
-        yield f"{_tags(facts.tags)}, not {_any(match.tag)}"
+        has = f"the tags are {', '.join(facts.tags)}" if facts.tags else "it has no tags"
+        yield f"{has}, not {_any(match.tag)}"
     if match.type is not None and not _fits(facts.type, match.type):
         yield f"the type is {facts.type or 'none'}, not {_any(match.type)}"
     if match.pipeline is not None and not _fits(facts.pipeline, match.pipeline):
@@ -53,10 +54,6 @@ def _is_among(value: str | None, wanted: Iterable[str]) -> bool:
 
 def _fits(value: str | None, globs: Iterable[str]) -> bool:
     return value is not None and any(glob_matches(glob, value) for glob in globs)
-
-
-def _tags(tags: Collection[str]) -> str:
-    return f"the tags are {', '.join(tags)}" if tags else "it has no tags"
 
 
 def _any(wanted: Iterable[Any]) -> str:

@@ -1,8 +1,7 @@
 """What a window keeps quiet, and which runs it takes away."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,11 +11,7 @@ from watcher_server.alerts.routing.calendars import Span
 from watcher_server.alerts.routing.facts import About, read_facts
 from watcher_server.alerts.routing.matching import matches
 from watcher_server.alerts.routing.windows import span_at, spans_between
-
-
-class _Subject(NamedTuple):
-    incident_id: int | None = None
-    pipeline_id: int | None = None
+from watcher_server.alerts.service import Subject
 
 
 def find_windows(
@@ -36,7 +31,7 @@ def find_windows(
 def find_held(connection: Connection, incident_ids: Collection[int]) -> dict[int, str]:
     """Those of these incidents that a window keeps quiet now, with its name."""
     ids = list(incident_ids)
-    windows = find_windows(connection, [_Subject(incident_id=id_) for id_ in ids])
+    windows = find_windows(connection, [Subject(incident_id=id_) for id_ in ids])
     return {id_: window for id_, window in zip(ids, windows, strict=True) if window is not None}
 
 
@@ -47,7 +42,7 @@ class Skips:
         """Read the windows, and what there is to know of these pipelines when there are any."""
         windows = [window for window in read_book(connection).windows if window.mode == "skip"]
         ids = list(pipeline_ids) if windows else []
-        about = [_Subject(pipeline_id=id_) for id_ in ids]
+        about = [Subject(pipeline_id=id_) for id_ in ids]
         self._of_pipeline: dict[int, list[Window]] = {
             id_: [window for window in windows if matches(window.match, facts)]
             for id_, facts in zip(ids, read_facts(connection, about, kind=kind, level="WARNING"), strict=True)
@@ -60,16 +55,13 @@ class Skips:
     def between(self, pipeline_id: int, since: datetime, until: datetime) -> list[Span]:
         """The spans that touch that time, by their beginnings, joined where they overlap."""
         windows = self._of_pipeline.get(pipeline_id, ())
-        return _join(span for window in windows for span in spans_between(window, since, until))
-
-
-def _join(spans: Iterable[Span]) -> list[Span]:
-    joined: list[Span] = []
-    for span in sorted(spans, key=lambda each: each.begins):
-        last = joined[-1] if joined else None
-        if last is not None and (last.ends is None or span.begins <= last.ends):
-            ends = None if last.ends is None or span.ends is None else max(last.ends, span.ends)
-            joined[-1] = Span(last.begins, ends)
-        else:
-            joined.append(span)
-    return joined
+        spans = (span for window in windows for span in spans_between(window, since, until))
+        joined: list[Span] = []
+        for span in sorted(spans, key=lambda each: each.begins):
+            last = joined[-1] if joined else None
+            if last is not None and (last.ends is None or span.begins <= last.ends):
+                ends = None if last.ends is None or span.ends is None else max(last.ends, span.ends)
+                joined[-1] = Span(last.begins, ends)
+            else:
+                joined.append(span)
+        return joined

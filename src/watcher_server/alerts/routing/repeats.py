@@ -78,12 +78,9 @@ def find_due(connection: Connection, unattended: Sequence[Unattended]) -> list[D
 
 
 def _read_told(connection: Connection, unattended: Sequence[Unattended]) -> Mapping[int, Mapping[str, Row[Any]]]:
-    parameters = {
-        "ids": [each.incident_id for each in unattended],
-        "sinces": [each.since for each in unattended],
-    }
+    ids, sinces = [each.incident_id for each in unattended], [each.since for each in unattended]
     found: dict[int, dict[str, Row[Any]]] = {}
-    for row in connection.execute(text(_TOLD), parameters):
+    for row in connection.execute(text(_TOLD), {"ids": ids, "sinces": sinces}):
         found.setdefault(row.incident_id, {})[row.channel] = row
     return found
 

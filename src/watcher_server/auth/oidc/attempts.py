@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 COOKIE = "watcher_login"
 SECONDS = 600
-_PARTS = 4
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,12 @@ def new_attempt(target: str) -> Attempt:
 
 def read_attempt(cookie: bytes | None) -> Attempt | None:
     """The attempt that a cookie holds; None without one, or when it is none."""
-    parts = (cookie or b"").decode("latin-1").split(".")
-    if len(parts) != _PARTS or not all(parts):
-        return None
-    state, nonce, verifier, target = parts
     try:
-        return Attempt(state, nonce, verifier, base64.urlsafe_b64decode(target + "=" * (-len(target) % 4)).decode())
+        state, nonce, verifier, target = parts = (cookie or b"").decode("latin-1").split(".")
+        decoded = base64.urlsafe_b64decode(target + "=" * (-len(target) % 4)).decode()
     except ValueError:
         return None
+    return Attempt(state, nonce, verifier, decoded) if all(parts) else None
 
 
 def _encode(raw: bytes) -> str:

@@ -13,8 +13,6 @@ from watcher_server.settings import Settings
 
 # Signatures only the provider can make: none that a shared secret or nothing at all would do for.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519"]
-_LEEWAY_SECONDS = 60
-_LONGEST_NAME = 150
 
 Claims = Mapping[str, Any]
 
@@ -38,7 +36,7 @@ def check_id_token(token: str, keys: KeySet, *, issuer: str, client_id: str, non
     """
     claims = jwt.decode(token, keys, algorithms=_ALGORITHMS).claims
     registry = jwt.JWTClaimsRegistry(
-        leeway=_LEEWAY_SECONDS,
+        leeway=60,
         iss={"essential": True, "value": issuer},
         aud={"essential": True, "value": client_id},
         nonce={"essential": True, "value": nonce},
@@ -54,8 +52,9 @@ def check_id_token(token: str, keys: KeySet, *, issuer: str, client_id: str, non
 
 def identify(claims: Claims, settings: Settings) -> Identity:
     """Who the claims are about."""
-    names = (claims.get(name) for name in ("preferred_username", "name", "sub"))
-    name = next(shown for each in names if (shown := _shown(each)))
+    names = [name for key in ("preferred_username", "name", "sub") if isinstance(name := claims.get(key), str)]
+    # As it can stand on a page and in a log.
+    name = next(shown for each in names if (shown := "".join(filter(str.isprintable, each)).strip()[:150]))
     scope = scope_for(role_values(claims, settings.oidc_role_claim), settings.roles)
     return Identity(str(claims["iss"]), str(claims["sub"]), name, scope)
 
@@ -69,8 +68,3 @@ def role_values(claims: Claims, path: str) -> Sequence[str]:
             found = found.get(part) if isinstance(found, Mapping) else None
     values = found if isinstance(found, list) else [found]
     return [value for value in values if isinstance(value, str)]
-
-
-def _shown(name: object) -> str:
-    """A name as it can stand on a page and in a log; empty when there is none."""
-    return "".join(filter(str.isprintable, name)).strip()[:_LONGEST_NAME] if isinstance(name, str) else ""

@@ -4,6 +4,7 @@ import logging
 import re
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -24,8 +25,6 @@ _LOOK_AGAIN_SECONDS = 60
 # A browser is sent to the provider only when the provider answers.
 _SEEN_SECONDS = 10
 _AWAY_SECONDS = 5
-_SECONDS = 10
-_MOST_BYTES = 1024 * 1024
 
 
 class ProviderAwayError(Exception):
@@ -56,11 +55,7 @@ class OidcProvider:
         return f"{(self._settings.public_url or '').rstrip('/')}/login/callback"
 
     async def login_url(self, attempt: Attempt) -> str:
-        """Where the browser goes to log in.
-
-        Raises:
-            ProviderAwayError: the provider does not say where that is.
-        """
+        """Where the browser goes to log in. Raises ProviderAwayError: the provider does not say where that is."""
         await self._check_answers()
         endpoint = await self._endpoint("authorization_endpoint")
         query = {
@@ -83,12 +78,17 @@ class OidcProvider:
             ProviderAwayError: the provider does not answer.
         """
         if "error" in answer and "code" not in answer:
-            raise LoginRefusedError(_refusal(answer["error"]))
+            if answer["error"] == "access_denied":
+                raise LoginRefusedError("The provider says that you were not let in, or that you turned back.")
+            # Anybody can send a browser here with any text.
+            said = f": {answer['error']}" if re.fullmatch("[a-z_]{1,40}", answer["error"]) else ""
+            raise LoginRefusedError(f"The provider refuses the login{said}. Try again.")
         if attempt is None or not secrets.compare_digest(attempt.state.encode(), answer.get("state", "").encode()):
-            raise LoginRefusedError(
-                "This login was not begun in this browser, or more than ten minutes ago: try again."
-            )
-        await self._check_issuer(answer)
+            raise LoginRefusedError("This login was not begun in this browser, or over ten minutes ago: try again.")
+        # Another provider may have sent the answer (RFC 9207).
+        must_say = (await self._discover()).get("authorization_response_iss_parameter_supported") is True
+        if answer.get("iss", None if must_say else self._issuer) != self._issuer:
+            raise LoginRefusedError(f"This answer does not come from {self.host}: try again.")
         tokens = await self._exchange(answer.get("code", ""), attempt)
         try:
             claims = await self._check(str(tokens.get("id_token", "")), attempt)
@@ -97,13 +97,6 @@ class OidcProvider:
         if not role_values(claims, self._settings.oidc_role_claim) or "preferred_username" not in claims:
             claims = await self._add_userinfo(claims, str(tokens.get("access_token", "")))
         return identify(claims, self._settings)
-
-    async def _check_issuer(self, answer: Mapping[str, str]) -> None:
-        """That no other provider has sent the answer (RFC 9207)."""
-        discovered = await self._discover()
-        must_say = discovered.get("authorization_response_iss_parameter_supported") is True
-        if answer.get("iss", None if must_say else self._issuer) != self._issuer:
-            raise LoginRefusedError(f"This answer does not come from {self.host}: try again.")
 
     async def _check(self, token: str, attempt: Attempt) -> Claims:
         expected = {"issuer": self._issuer, "client_id": self._client_id, "nonce": attempt.nonce}
@@ -119,8 +112,8 @@ class OidcProvider:
             "redirect_uri": self._redirect_uri,
             "code_verifier": attempt.verifier,
         }
-        endpoint = await self._endpoint("token_endpoint")
-        answer = await self._send("POST", endpoint, data=form | await self._in_body(), headers=await self._in_header())
+        endpoint, shown = await self._endpoint("token_endpoint"), await self._show_client()
+        answer = await self._send("POST", endpoint, **{**shown, "data": form | shown.get("data", {})})
         if answer.is_server_error:
             raise ProviderAwayError(f"{self.host} answered {answer.status_code}")
         if not answer.is_success:
@@ -143,26 +136,17 @@ class OidcProvider:
             raise LoginRefusedError(f"{self.host} tells of another person than the one who logged in.")
         return {**more, **claims}
 
-    async def _in_header(self) -> dict[str, str]:
-        secret = self._settings.oidc_client_secret
-        if secret is None or await self._wants_secret_in_body():
-            return {}
-        # RFC 6749, 2.3.1: each is encoded as a form is, before Basic encodes both.
-        pair = httpx.BasicAuth(quote(self._client_id, safe=""), quote(secret.get_secret_value(), safe=""))
-        request = next(pair.auth_flow(httpx.Request("POST", self._issuer)))
-        return {"Authorization": request.headers["Authorization"]}
-
-    async def _in_body(self) -> dict[str, str]:
-        secret = self._settings.oidc_client_secret
-        if secret is None:
-            return {"client_id": self._client_id}
-        if await self._wants_secret_in_body():
-            return {"client_id": self._client_id, "client_secret": secret.get_secret_value()}
-        return {}
-
-    async def _wants_secret_in_body(self) -> bool:
+    async def _show_client(self) -> dict[str, dict[str, str]]:
+        """The headers or the fields of the form by which this client shows who it is."""
+        if self._settings.oidc_client_secret is None:
+            return {"data": {"client_id": self._client_id}}
+        secret = self._settings.oidc_client_secret.get_secret_value()
         methods = (await self._discover()).get("token_endpoint_auth_methods_supported", [])
-        return "client_secret_post" in methods and "client_secret_basic" not in methods
+        if "client_secret_post" in methods and "client_secret_basic" not in methods:
+            return {"data": {"client_id": self._client_id, "client_secret": secret}}
+        # RFC 6749, 2.3.1: each is encoded as a form is, before Basic encodes both.
+        pair = f"{quote(self._client_id, safe='')}:{quote(secret, safe='')}"
+        return {"headers": {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}}
 
     async def _endpoint(self, name: str) -> str:
         url = (await self._discover()).get(name)
@@ -227,7 +211,7 @@ class OidcProvider:
     async def _send(self, method: str, url: str, **request: Any) -> httpx.Response:
         headers = {"Accept": "application/json", **request.pop("headers", {})}
         try:
-            async with httpx.AsyncClient(timeout=_SECONDS) as client:
+            async with httpx.AsyncClient(timeout=10) as client:
                 return await client.request(method, url, headers=headers, **request)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ProviderAwayError(f"{self.host} does not answer ({type(error).__name__})") from error
@@ -235,17 +219,9 @@ class OidcProvider:
 
 def _object(answer: httpx.Response) -> Mapping[str, Any]:
     try:
-        found = answer.json() if len(answer.content) <= _MOST_BYTES else None
+        found = answer.json() if len(answer.content) <= 1024 * 1024 else None
     except ValueError:
         found = None
     if not isinstance(found, dict):
         raise ProviderAwayError(f"{answer.url.host} answered something else than JSON")
     return found
-
-
-def _refusal(error: str) -> str:
-    if error == "access_denied":
-        return "The provider says that you were not let in, or that you turned back."
-    # Anybody can send a browser here with any text.
-    said = f": {error}" if re.fullmatch("[a-z_]{1,40}", error) else ""
-    return f"The provider refuses the login{said}. Try again."

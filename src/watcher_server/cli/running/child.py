@@ -123,14 +123,13 @@ class Child:
         outputs, opened = self._outputs()
         is_session = self._master is not None and _is_foreground_terminal(0)
         self._in_own_group = not is_session and not _has_foreground_terminal()
-        stdin = outputs["terminal"] if is_session else None
         if is_session:
             self._saved_terminal = termios.tcgetattr(0)
         try:
             process = subprocess.Popen(  # the user's own command
                 command,
                 env=dict(environment),
-                stdin=stdin,
+                stdin=outputs["terminal"] if is_session else None,
                 stdout=outputs.get("stdout"),
                 stderr=outputs.get("stderr"),
                 start_new_session=is_session,
@@ -161,7 +160,7 @@ class Child:
                     self._targets[self._master] = fd
                     opened.append(outputs["terminal"])
                 outputs[name] = outputs["terminal"]
-            elif name == "stderr" and "stdout" in outputs and _are_same(1, 2):
+            elif name == "stderr" and "stdout" in outputs and os.path.sameopenfile(1, 2):
                 # Into one pipe, so that the order of what it prints stays.
                 outputs[name] = outputs["stdout"]
             else:
@@ -176,9 +175,8 @@ class Child:
                 _copy_size(1 if os.isatty(1) else 2, self._master)
             return
         is_shared = self._saved_terminal is None and not self._in_own_group
-        if number in _FROM_TERMINAL and is_shared and _has_foreground_terminal():
-            return
-        process.send_signal(number)
+        if not (number in _FROM_TERMINAL and is_shared and _has_foreground_terminal()):
+            process.send_signal(number)
 
     def _loop(self, process: "subprocess.Popen[bytes]", timeout: float | None) -> bool:
         """Pass everything on until the command has ended; whether it had to be told."""
@@ -226,21 +224,15 @@ class Child:
             return False
         if not data or not _write(self._targets[fd], data):
             # Nobody takes its output any more: the command is to learn that as it would without the wrapper.
-            self._forget(fd)
+            self._selector.unregister(fd)
+            del self._targets[fd]
+            os.close(fd)
             return False
-        self._keep(data)
-        return True
-
-    def _keep(self, data: bytes) -> None:
         self._tail += data[-TAIL_BYTES:]
         del self._tail[:-TAIL_BYTES]
         if self._on_output is not None:
             self._on_output(data)
-
-    def _forget(self, fd: int) -> None:
-        self._selector.unregister(fd)
-        del self._targets[fd]
-        os.close(fd)
+        return True
 
     def pass_on_the_rest(self) -> None:
         """Have a process of its own pass on what programs print that the command has left behind."""
@@ -319,10 +311,6 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _are_same(one: int, other: int) -> bool:
-    return os.path.sameopenfile(one, other)
 
 
 def _write(fd: int, data: bytes) -> bool:

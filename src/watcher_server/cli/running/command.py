@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import uuid
@@ -16,9 +17,7 @@ from watcher_server.cli.running.child import Child, Ended, SignalPost
 from watcher_server.cli.running.figures import OutputReader, read_result
 from watcher_server.cli.running.kept import KeptRun, Run, keep
 from watcher_server.cli.running.options import Options, read_options
-from watcher_server.cli.running.reporting import FLUSH_SECONDS, Reporter, host_name, now
-
-_NAMESPACE = "watcher"
+from watcher_server.cli.running.reporting import FLUSH_SECONDS, Reporter, now
 
 
 def run_wrapped(arguments: Sequence[str]) -> NoReturn:
@@ -31,9 +30,8 @@ def run_wrapped(arguments: Sequence[str]) -> NoReturn:
     reporter = Reporter(options)
     reporter.start(kept)
     result = _result_file(kept)
-    environment = _environment(options, kept.run, reporter.execution_id, result)
     reader = None if options.rows_from is None else OutputReader(options.rows_from)
-    child, ended = _run(options, post, reader, environment)
+    child, ended = _run(options, post, reader, _environment(options, kept.run, reporter.execution_id, result))
     if reader is not None:
         reader.finish()
     figures = {**(reader.found if reader is not None else {}), **read_result(result)}
@@ -89,22 +87,19 @@ def _environment(options: Options, run: Run, execution_id: str | None, result: P
     if execution_id is not None:
         environment["WATCHER_EXECUTION_ID"] = execution_id
     job = options.pipeline or Path(options.command[0]).name
-    environment["OPENLINEAGE_PARENT_ID"] = f"{_NAMESPACE}/{job}/{run.rid}"
+    environment["OPENLINEAGE_PARENT_ID"] = f"watcher/{job}/{run.rid}"
     if not environment.get("OPENLINEAGE_URL"):
-        environment["OPENLINEAGE_URL"] = options.url if options.ping_url is None else _origin(options.ping_url)
+        parts = urlsplit(options.ping_url or "")
+        server = f"{parts.scheme}://{parts.netloc}{parts.path.partition('/ping/')[0]}"
+        environment["OPENLINEAGE_URL"] = options.url if options.ping_url is None else server
         if options.token is not None:
             environment.setdefault("OPENLINEAGE_API_KEY", options.token)
     return environment
 
 
-def _origin(ping_url: str) -> str:
-    parts = urlsplit(ping_url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/ping/')[0]}"
-
-
 def _describe(ended: Ended, figures: Mapping[str, Any]) -> dict[str, Any]:
     """The end of the run, as it is reported."""
-    metadata: dict[str, Any] = {"host": host_name()}
+    metadata: dict[str, Any] = {"host": socket.gethostname()}
     succeeded = ended.status == 0 and ended.told is None
     error = ended.error
     if ended.timed_out:

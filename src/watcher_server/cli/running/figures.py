@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 COUNTS = ("inserts", "updates", "soft_deletes", "total_rows")
-_GREATEST = 2**63 - 1
 _LONGEST_WATERMARK = 50
-_LARGEST_FILE = 64 * 1024
 # A line that never ends is looked at in pieces of this size.
 _LONGEST_LINE = 64 * 1024
 
@@ -63,7 +61,7 @@ def _count(value: Any) -> int | None:
         # As people write it: 1,250 or 1_250 or 1'250.
         digits = re.sub(r"[\s,_']", "", value)
         value = int(digits) if re.fullmatch("[0-9]{1,19}", digits) else None
-    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _GREATEST
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
     return value if is_count else None
 
 
@@ -71,7 +69,7 @@ def read_result(path: Path) -> dict[str, Any]:
     """What the command wrote into its file; nothing when it wrote none, or no JSON object."""
     try:
         with path.open("rb") as file:
-            given = json.loads(file.read(_LARGEST_FILE))
+            given = json.loads(file.read(64 * 1024))
     except (OSError, ValueError, RecursionError):
         return {}
     return valid_figures(given) if isinstance(given, dict) else {}

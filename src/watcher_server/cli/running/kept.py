@@ -75,7 +75,8 @@ def keep(run: Run) -> KeptRun:
     try:
         folder = state_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _drop_oldest(folder)
+        for oldest in sorted(folder.glob("*.json"))[:-MOST_KEPT]:
+            oldest.unlink(missing_ok=True)
         path = folder / f"{time.time_ns():020}-{run.rid}.json"
         # Under another name until it is locked and whole. It may hold a ping URL.
         new = path.with_suffix(".new")
@@ -88,11 +89,6 @@ def keep(run: Run) -> KeptRun:
     except (OSError, RuntimeError):
         return KeptRun(run)
     return kept
-
-
-def _drop_oldest(folder: Path) -> None:
-    for path in sorted(folder.glob("*.json"))[:-MOST_KEPT]:
-        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

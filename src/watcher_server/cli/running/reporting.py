@@ -1,11 +1,11 @@
 """Reporting runs: the start before the command, the end after it, and what was left behind before both."""
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -18,8 +18,6 @@ START_SECONDS = 2.0
 END_SECONDS = 5.0
 # `watcher run --flush` has time.
 FLUSH_SECONDS = 30.0
-_UNPROCESSABLE = 422
-_BAD_REQUEST = 400
 _LOST = "the process that watched this run was killed: what became of the run is not known"
 
 
@@ -113,7 +111,7 @@ class Reporter:
         try:
             post(url, {**body, **figures}, token=None, timeout=_left(deadline))
         except RefusedError as error:
-            if error.status != _BAD_REQUEST or not figures:
+            if error.status != HTTPStatus.BAD_REQUEST or not figures:
                 raise
             # Rather a run without numbers than none.
             self._note(f"the numbers of the run are not reported: {error}")
@@ -140,7 +138,7 @@ class Reporter:
         try:
             return post(f"{server}/ping_url", pipeline, token=token, timeout=_left(deadline))[0]
         except RefusedError as error:
-            if error.status != _UNPROCESSABLE or set(pipeline) == {"name"}:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or set(pipeline) == {"name"}:
                 raise
             self._note(f"Watcher refused the schedule: {error}")
             return post(f"{server}/ping_url", {"name": pipeline["name"]}, token=token, timeout=_left(deadline))[0]
@@ -159,13 +157,7 @@ def _left(deadline: float) -> float:
 
 def _within(seconds: float, report: Callable[[float], None]) -> bool:
     """Report, in a thread that is left alone when it takes too long: names are looked up without a time limit."""
-    deadline = time.monotonic() + seconds
-    thread = threading.Thread(target=report, args=(deadline,), daemon=True)
+    thread = threading.Thread(target=report, args=(time.monotonic() + seconds,), daemon=True)
     thread.start()
     thread.join(seconds + 0.1)
     return not thread.is_alive()
-
-
-def host_name() -> str:
-    """The name of this machine."""
-    return socket.gethostname()

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _ANSWER_BYTES = 64 * 1024
-_RETRIABLE = frozenset({401, 403, 408, 421, 425, 429})
 
 
 class AwayError(Exception):
@@ -66,7 +65,7 @@ def _check(answer: http.client.HTTPResponse, text: bytes) -> None:
     if answer.status < http.client.MULTIPLE_CHOICES:
         return
     line = f"{answer.status} {text.decode('utf-8', 'replace').strip()[:200]}"
-    if answer.status < http.client.INTERNAL_SERVER_ERROR and answer.status not in _RETRIABLE:
+    if answer.status < http.client.INTERNAL_SERVER_ERROR and answer.status not in {401, 403, 408, 421, 425, 429}:
         raise RefusedError(answer.status, line)
     wait = answer.getheader("Retry-After") or ""
     raise AwayError(line, float(wait) if wait.isascii() and wait.isdigit() else None)

@@ -94,8 +94,7 @@ def store_edges(connection: Connection, edges: Mapping[Edge, datetime]) -> int:
         numbers[pipeline_id] = numbers.get(pipeline_id, 0) + 1
         if numbers[pipeline_id] <= MAX_EDGES_PER_PIPELINE:
             rows.append({"pipeline_id": pipeline_id, "source": source, "target": target, "seen": seen.isoformat()})
-    stored = connection.execute(text(_STORE), {"rows": json.dumps(rows)}).all()
-    added = [row for row in stored if row.added]
+    added = [row for row in connection.execute(text(_STORE), {"rows": json.dumps(rows)}).all() if row.added]
     rebuild(connection, {end for row in added for end in (row.source_address_id, row.target_address_id)})
     return len(added)
 

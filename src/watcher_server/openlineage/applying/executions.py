@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
@@ -38,10 +37,10 @@ SELECT into_key, count(*) AS total, count(*) FILTER (WHERE failed) AS failed,
     (array_agg(
         state #>> '{facets,errorMessage,2,message}' ORDER BY ended_at, state #>> '{facets,errorMessage,2,message}'
     ) FILTER (WHERE failed AND state #>> '{facets,errorMessage,2,message}' IS NOT NULL))[1] AS error,
-    sum((
+    least(sum((
         SELECT sum((output.value #>> '{f,outputStatistics,2,rowCount}')::numeric)
         FROM jsonb_each(state -> 'outputs') AS output (key, value)
-    )) AS rows,
+    )), 9223372036854775807)::bigint AS rows,
     bool_or(state -> 'outputs' <> '{}') AS wrote,
     (array_agg(state #> '{facets,externalQuery,2}' ORDER BY last_event_at, state #>> '{facets,externalQuery,2}')
         FILTER (WHERE state #> '{facets,externalQuery,2}' IS NOT NULL))[1] AS query
@@ -125,8 +124,7 @@ ORDER BY id
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What is rolled up into a run."""
 
     total: int
@@ -140,11 +138,8 @@ class Parts:
 def give_ids(connection: Connection, runs: Iterable[Run], pipelines: Mapping[UUID, int], adopted: set[int]) -> None:
     """Give each run that began the id of its execution, but those that something else reports already.
 
-    Args:
-        connection: of the turn.
-        runs: those that are not rolled up.
-        pipelines: by the key of a run.
-        adopted: the pipelines that were there before their jobs, which others may report too.
+    None of the ``runs`` is rolled up. ``pipelines`` are by the key of a run; ``adopted`` are those that were there
+    before their jobs, which others may report too.
     """
     new = [
         run
@@ -177,12 +172,7 @@ def _missing(run: Run) -> int:
 def read_parts(connection: Connection, keys: Iterable[UUID]) -> dict[UUID, Parts]:
     """What is rolled up into each of these runs."""
     rows = connection.execute(text(_PARTS), {"keys": sorted(keys)})
-    return {
-        row.into_key: Parts(
-            row.total, row.failed, row.error, None if row.rows is None else int(row.rows), bool(row.wrote), row.query
-        )
-        for row in rows
-    }
+    return {key: Parts._make(parts) for key, *parts in rows}
 
 
 def store_executions(
@@ -225,13 +215,11 @@ def _note_failed_children(connection: Connection, runs: list[Run], rows: list[di
 
 def _is_to_be_judged(row: dict[str, Any], old: Row[Any] | None) -> bool:
     """Whether it ended otherwise than before, or ended well and says other numbers now."""
-    is_new = old is None or (old.completed_successfully, old.outcome) != (row["succeeded"], row["outcome"])
+    if old is None:
+        return row["succeeded"] is True or (row["succeeded"] is False and row["outcome"] is None)
+    is_new = (old.completed_successfully, old.outcome) != (row["succeeded"], row["outcome"])
     if row["succeeded"]:
-        is_other = old is not None and (old.total_rows, old.start_date.isoformat()) != (
-            row["total_rows"],
-            row["started"],
-        )
-        return is_new or is_other
+        return is_new or (old.total_rows, old.start_date.isoformat()) != (row["total_rows"], row["started"])
     return row["succeeded"] is False and row["outcome"] is None and is_new
 
 
@@ -250,32 +238,27 @@ def _row(run: Run, view: RunView, execution_id: int, pipeline_id: int, parts: Pa
     total_rows, metadata = view.total_rows, note_run(run.state, run.job, run.run_id, view, is_latest=view is run.view)
     if parts is not None:
         total_rows = parts.rows if total_rows is None else total_rows
-        metadata = _with_parts(metadata, parts, failed=view.failed)
+        said = {**metadata["openlineage"], "statements": {"total": parts.total, "failed": parts.failed}}
+        if parts.query and "query" not in said:
+            said["query"] = {"id": parts.query.get("externalQueryId"), "source": parts.query.get("source")}
+        metadata = {**metadata, "openlineage": said}
+        if view.failed and parts.error and "error" not in metadata:
+            error = redact(parts.error)
+            said["error"] = {"message": error}
+            metadata["error"] = error
     return {
         "id": execution_id,
         "pipeline_id": pipeline_id,
-        "started": _iso(view.started_at),
-        "ended": _iso(view.ended_at),
+        "started": view.started_at and view.started_at.isoformat(),
+        "ended": view.ended_at and view.ended_at.isoformat(),
         "is_timed": view.start_known and view.ended_at is not None,
         "succeeded": None if view.outcome is None else view.outcome is EventType.COMPLETE,
         "outcome": "retried" if view.retried else outcome,
         "total_rows": total_rows,
         "ahead": view.ahead / 1_000_000,
-        "heard_at": _iso(view.heard_at),
+        "heard_at": view.heard_at.isoformat(),
         "metadata": metadata,
     }
-
-
-def _with_parts(metadata: dict[str, Any], parts: Parts, *, failed: bool) -> dict[str, Any]:
-    said = {**metadata["openlineage"], "statements": {"total": parts.total, "failed": parts.failed}}
-    if parts.query and "query" not in said:
-        said["query"] = {"id": parts.query.get("externalQueryId"), "source": parts.query.get("source")}
-    metadata = {**metadata, "openlineage": said}
-    if failed and parts.error and "error" not in metadata:
-        error = redact(parts.error)
-        said["error"] = {"message": error}
-        metadata["error"] = error
-    return metadata
 
 
 def _wrote_at(run: Run, parts: Parts | None) -> datetime | None:
@@ -286,7 +269,3 @@ def _wrote_at(run: Run, parts: Parts | None) -> datetime | None:
     if view.outcome is EventType.COMPLETE and (view.wrote or (parts is not None and parts.wrote)):
         return view.ended_at
     return None
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from watcher_server.database.locks import OPENLINEAGE_LOCK
+from watcher_server.openlineage.counting import WITH_WAITING_LANES
 from watcher_server.openlineage.envelope import hide_user, parse_event, read_envelope
-from watcher_server.openlineage.reading import Reading, read_event
+from watcher_server.openlineage.reading import UNKNOWN, Reading, read_event
 
 # A process that hangs in a turn keeps the lock no longer than this.
 _LOCK = """
@@ -23,16 +24,7 @@ SELECT set_config('idle_in_transaction_session_timeout', '30s', true), pg_try_ad
 # Round-robin over the namespaces, so that a large run of one does not hold up the others: first the oldest event of
 # each, then the second, and so on. The namespaces that have any by a loose scan of ix_openlineage_event_waiting. No
 # more bytes at a time than fit into memory unpacked.
-_TAKE = """
-WITH RECURSIVE lanes AS (
-    (SELECT lane FROM openlineage_event WHERE applied_at IS NULL ORDER BY lane LIMIT 1)
-    UNION ALL
-    SELECT (
-        SELECT event.lane FROM openlineage_event AS event
-        WHERE event.applied_at IS NULL AND event.lane > lanes.lane ORDER BY event.lane LIMIT 1
-    )
-    FROM lanes WHERE lanes.lane IS NOT NULL
-), oldest AS (
+_TAKE = f"""{WITH_WAITING_LANES}, oldest AS (
     SELECT found.id, found.received_at, found.place
     FROM (SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000) AS lanes
     CROSS JOIN LATERAL (
@@ -47,7 +39,7 @@ WITH RECURSIVE lanes AS (
     FROM oldest JOIN openlineage_event AS event USING (id, received_at)
 )
 SELECT id, received_at, lane, body FROM sized WHERE bytes_before < :most_bytes ORDER BY place, id
-"""
+"""  # noqa: S608 - of a constant
 
 _TAKE_THESE = """
 SELECT id, received_at, lane, body FROM openlineage_event
@@ -97,7 +89,6 @@ ORDER BY facet, known
 ON CONFLICT (facet, known) DO UPDATE SET number = dropped.number + excluded.number
 """
 
-_MOST_TURN_BYTES = 4 * 1024 * 1024
 _COUNTED = ("applied", "repeated", "ignored", "bytes")
 
 
@@ -115,15 +106,19 @@ class Taken:
 
 @dataclass
 class Tally:
-    """What became of the events of a turn, by lane, producer and integration."""
+    """What became of the events of a turn, by lane and producer, and which tool each producer is of."""
 
-    counts: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
+    counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    integrations: dict[tuple[str, str], str] = field(default_factory=dict)
     dropped: Counter[tuple[str, bool]] = field(default_factory=Counter)
 
     def add(self, taken: Taken, what: str) -> None:
         """Count an event as ``applied``, ``repeated`` or ``ignored``."""
-        key = hide_user(taken.lane), taken.reading.producer, taken.reading.integration
+        key, integration = (hide_user(taken.lane), taken.reading.producer), taken.reading.integration
         self.counts.setdefault(key, Counter()).update({what: 1, "bytes": taken.bytes})
+        # One event of a tool may say what it is and another not.
+        if integration != UNKNOWN or key not in self.integrations:
+            self.integrations[key] = integration
         if what == "applied":
             self.dropped.update(taken.reading.dropped)
 
@@ -135,7 +130,7 @@ def may_apply(connection: Connection) -> bool:
 
 def take(connection: Connection, most: int) -> Sequence[Row[Any]]:
     """The events whose turn it is, ``most`` at most."""
-    return connection.execute(text(_TAKE), {"most": most, "most_bytes": _MOST_TURN_BYTES}).all()
+    return connection.execute(text(_TAKE), {"most": most, "most_bytes": 4 * 1024 * 1024}).all()
 
 
 def take_these(connection: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:
@@ -156,20 +151,12 @@ def read(row: Row[Any], ignore: Sequence[str]) -> Taken:
 def mark_applied(connection: Connection, taken: Sequence[Taken], tally: Tally) -> None:
     """These are done; count them."""
     connection.execute(text(_DONE), {"ids": [one.id for one in taken], "received": [one.received_at for one in taken]})
-    rows: list[dict[str, Any]] = [
-        {"lane": lane, "producer": producer, "integration": integration, "failed": 0}
+    rows = [
+        {"lane": lane, "producer": producer, "integration": tally.integrations[lane, producer], "failed": 0}
         | {what: counts[what] for what in _COUNTED}
-        for (lane, producer, integration), counts in tally.counts.items()
+        for (lane, producer), counts in tally.counts.items()
     ]
-    # Of a tool, one event may say what it is and another not.
-    rows.sort(key=lambda row: row["integration"] != "openlineage")
-    merged = {(row["lane"], row["producer"]): row for row in rows}
-    for row in rows:
-        kept = merged[row["lane"], row["producer"]]
-        if kept is not row:
-            for what in _COUNTED:
-                kept[what] += row[what]
-    connection.execute(text(_COUNT), {"rows": json.dumps(list(merged.values()))})
+    connection.execute(text(_COUNT), {"rows": json.dumps(rows)})
     if tally.dropped:
         dropped = [{"facet": name, "known": known, "number": n} for (name, known), n in tally.dropped.items()]
         connection.execute(text(_COUNT_DROPPED), {"rows": json.dumps(dropped)})
@@ -180,6 +167,6 @@ def put_aside(connection: Connection, event_id: int, error: str) -> bool:
     lane = connection.scalar(text(_FAIL), {"id": event_id, "error": error})
     if lane is None:
         return False
-    counted = {"lane": hide_user(lane), "producer": "", "integration": "openlineage", **dict.fromkeys(_COUNTED, 0)}
+    counted = {"lane": hide_user(lane), "producer": "", "integration": UNKNOWN, **dict.fromkeys(_COUNTED, 0)}
     connection.execute(text(_COUNT), {"rows": json.dumps([{**counted, "failed": 1}])})
     return True

@@ -47,8 +47,7 @@ class Lineage:
             reading = one.reading
             for dataset in reading.datasets.values():
                 self._places.see(dataset.name, reading.integration, reading.state["last"], dataset.facts)
-                exposures = dataset.facts.get("dbt_exposures")
-                if exposures is not None:
+                if exposures := dataset.facts.get("dbt_exposures"):
                     self._see_exposures(dataset.name, exposures, reading.integration)
         for run, shown in self._of_runs:
             self._see(shown, self._jobs.known[run.job.key].integration)

@@ -1,7 +1,7 @@
 """Jobs and their pipelines: got or created, described, and brought back from the archive."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -116,17 +116,14 @@ class Job:
 
     @property
     def key(self) -> UUID:
-        """As in the table."""
         return self.name.key
 
     @property
     def integration(self) -> str:
-        """What kind of tool reports it."""
         return integration_of(self.facts)
 
     @property
     def type_name(self) -> str:
-        """What the type of its pipeline is called."""
         return DECLARED if self.name.namespace == DECLARED else type_name(self.facts)
 
 
@@ -179,12 +176,11 @@ class Jobs:
         }
         if not wanted:
             return
-        rows = json.dumps(
-            [
-                {"name": name, "display_name": name.display, "type_name": job.type_name}
-                for name, job in sorted(wanted.items())
-            ]
-        )
+        wanted_rows = [
+            {"name": name, "display_name": name.display, "type_name": job.type_name}
+            for name, job in sorted(wanted.items())
+        ]
+        rows = json.dumps(wanted_rows)
         self._connection.execute(text(_CREATE_TYPES), {"rows": rows, "declared": DECLARED})
         created = set(self._connection.scalars(text(_CREATE_PIPELINES), {"rows": rows}))
         ids = self._connection.execute(text(_READ_PIPELINES), {"names": [str(name) for name in wanted]})
@@ -210,9 +206,8 @@ class Jobs:
 
     def add_rules(self, pipeline_ids: Sequence[int], metric: str) -> None:
         """Give these pipelines the rule for a metric, unless they have one."""
-        if not pipeline_ids:
-            return
-        self._connection.execute(text(_RULE), {"ids": list(pipeline_ids), "metric": metric})
+        if pipeline_ids:
+            self._connection.execute(text(_RULE), {"ids": list(pipeline_ids), "metric": metric})
 
     def store(self) -> None:
         """Write what is known of the jobs now, and what of it their pipelines show."""
@@ -239,15 +234,13 @@ class Jobs:
 
     def lock_pipelines(self) -> None:
         """Lock the pipelines of these jobs in the order of names, as every transaction with several does."""
-        self._connection.execute(text(_LOCK), {"ids": self._pipeline_ids(self.known.values())})
+        self._connection.execute(text(_LOCK), {"ids": self._pipeline_ids()})
 
     def revive(self) -> None:
         """Take the pipelines of these jobs out of the archive."""
-        ids = self._pipeline_ids(self.known.values())
-        revived = sorted(self._connection.scalars(text(_REVIVE), {"ids": ids}))
+        revived = sorted(self._connection.scalars(text(_REVIVE), {"ids": self._pipeline_ids()}))
         if revived:
             enqueue(self._connection, REVIVE_TASK, SCHEDULED_QUEUE, pipeline_ids=revived, address_ids=[])
 
-    @staticmethod
-    def _pipeline_ids(jobs: Iterable[Job]) -> list[int]:
-        return sorted({job.pipeline_id for job in jobs if job.pipeline_id is not None})
+    def _pipeline_ids(self) -> list[int]:
+        return sorted({job.pipeline_id for job in self.known.values() if job.pipeline_id is not None})

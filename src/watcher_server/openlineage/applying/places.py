@@ -9,9 +9,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from watcher_server.addresses.creating import CREATE_ADDRESS_TYPES, CREATE_ADDRESSES
 from watcher_server.openlineage.describing import describe_dataset
 from watcher_server.openlineage.envelope import DatasetName
-from watcher_server.openlineage.folding import Facet, join_facets, value_of
+from watcher_server.openlineage.folding import Facet, join_facets, value_in, value_of
 from watcher_server.openlineage.naming import AddressName, address_name
 from watcher_server.openlineage.reading import from_micros
 from watcher_server.tasking.sending.outbox import enqueue
@@ -36,33 +37,6 @@ ON CONFLICT (key) DO UPDATE SET address_id = excluded.address_id, alias = exclud
     disabled = excluded.disabled, facts = excluded.facts, last_seen_at = excluded.last_seen_at
 """
 
-_CASE_SENSITIVE = "SELECT name FROM address_type WHERE case_sensitive"
-_CREATE_TYPES = """
-INSERT INTO address_type (name, group_name)
-SELECT DISTINCT ON (wanted.type_name) wanted.type_name, wanted.group_name
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS wanted (type_name text, group_name text)
-WHERE NOT EXISTS (SELECT FROM address_type WHERE address_type.name = wanted.type_name)
-ORDER BY wanted.type_name
-ON CONFLICT (name) DO NOTHING
-"""
-# The closure row of depth 0 is written with its address.
-_CREATE = """
-WITH created AS (
-    INSERT INTO address (name, display_name, address_type_id, database_name, schema_name, table_name)
-    SELECT wanted.name, wanted.display_name, address_type.id,
-        wanted.database_name, wanted.schema_name, wanted.table_name
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS wanted (
-        name text, display_name text, type_name text, database_name text, schema_name text, table_name text
-    )
-    JOIN address_type ON address_type.name = wanted.type_name
-    WHERE NOT EXISTS (SELECT FROM address WHERE address.name = wanted.name)
-    ORDER BY wanted.name
-    ON CONFLICT (name) DO NOTHING
-    RETURNING id
-)
-INSERT INTO address_lineage_closure (source_address_id, target_address_id, depth, lineage_path)
-SELECT id, id, 0, ARRAY[id] FROM created
-"""
 _IDS = "SELECT id, name FROM address WHERE name = ANY(CAST(:names AS text[])) AND forgotten_at IS NULL"
 _REVIVE = """
 UPDATE address SET archived_at = NULL
@@ -152,22 +126,25 @@ class Places:
         self._learn_aliases()
         self._note_dropped()
         self._store()
-        self._describe()
-        self._revive()
+        changed = {place.address_id for place in self.known.values() if not place.is_stored and place.address_id}
+        if changed:
+            describe_addresses(self._connection, sorted(changed))
+        ids = sorted({place.address_id for place in self.known.values() if place.address_id})
+        revived = sorted(self._connection.scalars(text(_REVIVE), {"ids": ids}))
+        if revived:
+            enqueue(self._connection, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=revived)
 
     def _note_dropped(self) -> None:
         for place in self.known.values():
-            facet = place.facts.get("lifecycleStateChange")
-            change = (value_of(facet) or {}).get("lifecycleStateChange") if facet else None
-            if facet and change == "DROP" and place.address_id is not None and place.says_more:
-                self.dropped[place.address_id] = from_micros(facet[0])
+            change = (value_in(place.facts, "lifecycleStateChange") or {}).get("lifecycleStateChange")
+            if change == "DROP" and place.address_id is not None and place.says_more:
+                self.dropped[place.address_id] = from_micros(place.facts["lifecycleStateChange"][0])
 
     def _follow_renames(self) -> None:
         """A dataset that was renamed keeps its address: its new name is another name for that."""
         renamed = {}
         for place in self.known.values():
-            facet = place.facts.get("lifecycleStateChange")
-            previous = (value_of(facet) or {}).get("previousIdentifier") if facet else None
+            previous = (value_in(place.facts, "lifecycleStateChange") or {}).get("previousIdentifier")
             if previous and place.address_id is None:
                 renamed[DatasetName(previous["namespace"], previous["name"]).key] = place
         if renamed:
@@ -175,7 +152,7 @@ class Places:
                 renamed[row.key].address_id = row.address_id
 
     def _find_addresses(self) -> None:
-        sensitive = frozenset(self._connection.scalars(text(_CASE_SENSITIVE)))
+        sensitive = frozenset(self._connection.scalars(text("SELECT name FROM address_type WHERE case_sensitive")))
         wanted: dict[str, AddressName] = {}
         names: dict[UUID, str] = {}
         for key, place in self.known.items():
@@ -186,22 +163,13 @@ class Places:
                 place.is_stored = False
         if not wanted:
             return
-        rows = json.dumps(
-            [
-                {
-                    "name": name,
-                    "display_name": None if address.name.spelling == name else address.name.spelling,
-                    "type_name": address.type_name,
-                    "group_name": address.group_name,
-                    "database_name": address.database_name,
-                    "schema_name": address.schema_name,
-                    "table_name": address.table_name,
-                }
-                for name, address in sorted(wanted.items())
-            ]
-        )
-        self._connection.execute(text(_CREATE_TYPES), {"rows": rows})
-        self._connection.execute(text(_CREATE), {"rows": rows})
+        new = []
+        for name, address in sorted(wanted.items()):
+            spelling = address.name.spelling
+            new.append(address._asdict() | {"name": name, "display_name": None if spelling == name else spelling})
+        rows = json.dumps(new)
+        self._connection.execute(text(CREATE_ADDRESS_TYPES), {"rows": rows})
+        self._connection.execute(text(CREATE_ADDRESSES), {"rows": rows})
         ids = {row.name: row.id for row in self._connection.execute(text(_IDS), {"names": sorted(wanted)})}
         for key, name in names.items():
             self.known[key].address_id = ids.get(name)
@@ -210,10 +178,9 @@ class Places:
         """Other names of these datasets lead to their addresses, unless two datasets claim one name."""
         claims: dict[UUID, tuple[DatasetName, set[int]]] = {}
         for place in self.known.values():
-            facet = place.facts.get("symlinks")
-            if facet is None or place.alias or place.address_id is None or (not place.says_more and place.is_stored):
+            if place.alias or place.address_id is None or (not place.says_more and place.is_stored):
                 continue
-            for other in (value_of(facet) or {}).get("identifiers", ()):
+            for other in (value_in(place.facts, "symlinks") or {}).get("identifiers", ()):
                 name = DatasetName(other["namespace"], other["name"])
                 if name != place.name and name.namespace and name.name:
                     claims.setdefault(name.key, (name, set()))[1].add(place.address_id)
@@ -261,17 +228,6 @@ class Places:
         ]
         if rows:
             self._connection.execute(text(_STORE), {"rows": json.dumps(rows)})
-
-    def _describe(self) -> None:
-        changed = {place.address_id for place in self.known.values() if not place.is_stored and place.address_id}
-        if changed:
-            describe_addresses(self._connection, sorted(changed))
-
-    def _revive(self) -> None:
-        ids = sorted({place.address_id for place in self.known.values() if place.address_id})
-        revived = sorted(self._connection.scalars(text(_REVIVE), {"ids": ids}))
-        if revived:
-            enqueue(self._connection, "revive_task", SCHEDULED_QUEUE, pipeline_ids=[], address_ids=revived)
 
 
 def describe_addresses(connection: Connection, address_ids: Sequence[int]) -> None:

@@ -83,17 +83,14 @@ class Run:
 
     @property
     def old_view(self) -> RunView | None:
-        """As it was before this turn."""
         return self.old_views[-1] if self.old_views else None
 
     @property
     def was_failed(self) -> bool:
-        """Whether it had failed before this turn."""
         return self.old_view is not None and self.old_view.failed
 
     @property
     def attempts(self) -> list[tuple[RunView, int | None]]:
-        """Every attempt with its execution."""
         ids: list[int | None] = [*self.earlier_ids, self.execution_id]
         return list(zip(self.views, ids, strict=False)) if len(ids) == len(self.views) else [(self.view, ids[-1])]
 
@@ -130,22 +127,13 @@ class Runs:
         """Join the states of these events with what is stored, and find all runs that they concern."""
         self.load(states)
         for key, (job, run_id, new) in states.items():
-            run = self.known.get(key)
-            if run is None:
-                state = join_all(new)
+            known = self.known.get(key)
+            state = join_all(new if known is None else [known.state, *new])
+            if known is None:
                 self.missing.discard(key)
-                self.known[key] = Run(
-                    key,
-                    job,
-                    run_id,
-                    state,
-                    view_attempts(state, job, run_id),
-                    is_rolled_up(state, self.roll_up),
-                    is_changed=True,
-                )
-                continue
-            state = join_all([run.state, *new])
-            if state != run.state:
+                self.known[key] = Run(key, job, run_id, state, [], rolled_up=False)
+            run = self.known[key]
+            if known is None or state != run.state:
                 run.state, run.is_changed = state, True
                 run.views = view_attempts(state, job, run_id)
                 run.rolled_up = is_rolled_up(state, self.roll_up)
@@ -172,7 +160,11 @@ class Runs:
 
     def store(self) -> None:
         """Write what is known of every run that a turn looked at and that is not as it was stored."""
-        rows = [_row(run) for run in self.known.values() if run.is_changed or _is_moved(run)]
+        rows = [
+            _row(run)
+            for run in self.known.values()
+            if run.is_changed or (run.into_key, run.rolled_up) != (run.old_into_key, run.was_rolled_up)
+        ]
         if rows:
             self.connection.execute(text(_STORE), {"rows": json.dumps(rows)})
 
@@ -232,32 +224,19 @@ class Runs:
         return None
 
 
-def _is_moved(run: Run) -> bool:
-    return run.into_key != run.old_into_key or run.rolled_up != run.was_rolled_up
-
-
 def _row(run: Run) -> dict[str, Any]:
     view = run.view
     return {
         "key": str(run.key),
         "job_id": run.job_id,
         "run_id": run.run_id,
-        "parent_key": _text(view.parent_key),
-        "into_key": _text(run.into_key),
+        "parent_key": view.parent_key and str(view.parent_key),
+        "into_key": run.into_key and str(run.into_key),
         "rolled_up": run.rolled_up,
         "execution_id": run.execution_id,
         "earlier_ids": run.earlier_ids,
         "ended_at": view.ended_at.isoformat() if view.ended_at else None,
         "failed": view.failed,
-        "last_event_at": _moment(run.state["last"]),
+        "last_event_at": from_micros(run.state["last"]).isoformat(),
         "state": run.state,
     }
-
-
-def _moment(micros: int) -> str:
-    moment: datetime = from_micros(micros)
-    return moment.isoformat()
-
-
-def _text(key: UUID | None) -> str | None:
-    return str(key) if key else None

@@ -8,14 +8,12 @@ from sqlalchemy import Connection, text
 
 from watcher_server.openlineage.applying.pipelines import Job
 from watcher_server.openlineage.deriving import job_kind
-from watcher_server.openlineage.folding import Facet, State, value_of
+from watcher_server.openlineage.folding import Facet, State, facet_of, value_of
 from watcher_server.openlineage.reading import Reading
 from watcher_server.schedules.cron import ScheduleError, find_zone, parse_expression
 from watcher_server.schedules.planning import plan_change
 
-_GRACE_MINUTES: Final = 30
 _MOST_CHARACTERS: Final = 100
-_NODE_SOURCES: Final = frozenset({"DBT", "DBT_META"})
 _PRESETS: Final = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -47,7 +45,7 @@ def job_facts(reading: Reading) -> dict[str, Facet]:
     run_tags = reading.state["facets"].get("run tags")
     if run_tags is not None:
         tags = (value_of(run_tags) or {}).get("tags", ())
-        ours = [tag for tag in tags if (tag.get("source") or "").upper() in _NODE_SOURCES]
+        ours = [tag for tag in tags if (tag.get("source") or "").upper() in {"DBT", "DBT_META"}]
         if ours:
             facts["node tags"] = [*run_tags[:2], {"tags": ours}]
     schedule = _schedule_of(reading.state)
@@ -74,7 +72,7 @@ def write_schedules(connection: Connection, jobs: Iterable[Job]) -> None:
         wanted = _wanted(job.facts["schedule"])
         new: dict[str, Any] = {"schedule": None}
         if wanted is not None:
-            grace = row.schedule_grace_minutes if is_ours else _GRACE_MINUTES
+            grace = row.schedule_grace_minutes if is_ours else 30
             new = {"schedule": wanted[0], "schedule_timezone": wanted[1], "schedule_grace_minutes": grace}
         planned = plan_change(row, new)
         job.schedule, job.is_stored = wanted, False
@@ -102,11 +100,10 @@ def _schedule_of(state: State) -> Facet | None:
     if job_kind(state) != ("AIRFLOW", "DAG"):
         return None
     for name in ("airflowDagRun", "airflow"):
-        facet = state["facets"].get(name)
-        dag = (value_of(facet) or {}).get("dag") if facet else None
-        if facet and dag:
+        dag = (facet_of(state, name) or {}).get("dag")
+        if dag is not None:
             timetable = dag.get("timetable") or {}
             expression = timetable.get("expression") or dag.get("schedule_interval") or ""
             said = {"cron": _PRESETS.get(expression, expression), "timezone": timetable.get("timezone")}
-            return [*facet[:2], said if expression else {}]
+            return [*state["facets"][name][:2], said if expression else {}]
     return None

@@ -106,9 +106,7 @@ UNION ALL SELECT NULL, target_address_id FROM severed
 def link(connection: Connection, wanted: Mapping[int, int | None]) -> int:
     """Put executions below their callers, None for a root; how many callers were ignored, because they are below it.
 
-    Args:
-        connection: of the turn.
-        wanted: by the id of an execution that of its caller.
+    ``wanted`` has by the id of an execution that of its caller.
     """
     parents = {parent for parent in wanted.values() if parent is not None}
     rows = connection.execute(text(_READ), {"ids": sorted({*wanted, *parents})})

@@ -12,7 +12,7 @@ from watcher_server.openlineage.applying.inbox import Taken, Tally, mark_applied
 from watcher_server.openlineage.applying.lineage import Lineage, declared_job
 from watcher_server.openlineage.applying.pipelines import Jobs
 from watcher_server.openlineage.applying.places import Places
-from watcher_server.openlineage.applying.runs import Run, Runs
+from watcher_server.openlineage.applying.runs import Runs
 from watcher_server.openlineage.applying.schedules import job_facts, write_schedules
 from watcher_server.openlineage.envelope import EventKind, JobName
 from watcher_server.openlineage.folding import State
@@ -125,9 +125,6 @@ class _Turn:
         if self._settings.with_rules and counted:
             ours = {job.pipeline_id for job in self._jobs.known.values() if job.pipeline_id and not job.adopted}
             self._jobs.add_rules(sorted(counted & ours), "total_rows")
-        self._link(runs)
-
-    def _link(self, runs: Sequence[Run]) -> None:
         wanted: dict[int, int | None] = {}
         for run in runs:
             above = self._runs.nearest(run)
@@ -159,9 +156,5 @@ class _Turn:
 
     def _pipelines(self) -> dict[UUID, int]:
         """The pipeline of each run, by key."""
-        found = {}
-        for key, run in self._runs.known.items():
-            job = self._jobs.known.get(run.job.key)
-            if job is not None and job.pipeline_id is not None:
-                found[key] = job.pipeline_id
-        return found
+        jobs = {key: self._jobs.known.get(run.job.key) for key, run in self._runs.known.items()}
+        return {key: job.pipeline_id for key, job in jobs.items() if job is not None and job.pipeline_id is not None}

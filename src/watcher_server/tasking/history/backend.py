@@ -8,17 +8,17 @@ execution", "Failed tasks include detailed error information".
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
-from uuid import UUID
 
 from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import Retry
-from sqlalchemy import Connection, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from psycopg.types.json import Jsonb
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from watcher_server.database.engine import autocommit, sync_engine
-from watcher_server.tasking.sending.calls import named_arguments
+from watcher_server.database.statements import numbered
+from watcher_server.tasking.sending.calls import named_arguments, task_uuid
 from watcher_server.tasking.workers.service import worker_id
 
 logger = logging.getLogger(__name__)
@@ -26,55 +26,54 @@ logger = logging.getLogger(__name__)
 # None of these waits for the disk. Each is a transaction of one round trip and sets synchronous_commit by itself. If
 # the database's machine crashes, the last moment of the history is lost, and tasks that it leaves unfinished run again.
 # The end of the log is lost first, so whatever was written before a success that survived has survived too.
-_META = bindparam("meta", type_=JSONB(none_as_null=True))
 
 # A task that is in PROGRESS already lost the process that ran it. When the number of the try is a higher one, the try
 # before it failed while the database was away, and no process died.
-_BEGIN = text("""
-UPDATE task SET state = 'PROGRESS', meta = :meta, worker_id = :worker_id, retries = :retries,
+_BEGIN = numbered("""
+UPDATE task SET state = 'PROGRESS', meta = %(meta)s, worker_id = %(worker_id)s, retries = %(retries)s,
     started_at = clock_timestamp(), finished_at = NULL, coalesced_into = NULL,
-    deaths = deaths + CAST(state = 'PROGRESS' AND retries >= :retries AS int),
-    history = CASE WHEN state = 'PROGRESS' AND retries >= :retries THEN history || jsonb_build_object(
+    deaths = deaths + CAST(state = 'PROGRESS' AND retries >= %(retries)s AS int),
+    history = CASE WHEN state = 'PROGRESS' AND retries >= %(retries)s THEN history || jsonb_build_object(
         'at', clock_timestamp(), 'exc_type', 'WorkerLostError', 'exc_message', 'The process that ran it died.',
         'retries', retries) ELSE history END
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried
-WHERE id = :id AND state <> 'SUCCESS'
+WHERE id = %(id)s AND state <> 'SUCCESS'
 RETURNING deaths
-""").bindparams(_META)
+""")
 
 # A worker that was taken for dead and wakes up reports time limits and lost connections of a try that is no longer its
 # own: the keeper has put the task back, or another worker runs it. Only its success counts, as the work is done then.
-_TAKEN_AWAY = "(published_at IS NULL OR state = 'PROGRESS' AND worker_id IS DISTINCT FROM :worker_id)"
+_TAKEN_AWAY = "(published_at IS NULL OR state = 'PROGRESS' AND worker_id IS DISTINCT FROM %(worker_id)s)"
 
-_IS_TAKEN_AWAY = text(f"SELECT {_TAKEN_AWAY} FROM task WHERE id = :id")  # noqa: S608 - a constant
+_IS_TAKEN_AWAY = numbered(f"SELECT {_TAKEN_AWAY} FROM task WHERE id = %(id)s")  # noqa: S608 - a constant
 
-_PROGRESS = text(f"""
-UPDATE task SET state = :state, meta = :meta
+_PROGRESS = numbered(f"""
+UPDATE task SET state = %(state)s, meta = %(meta)s
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried
-WHERE id = :id AND state <> 'SUCCESS' AND NOT {_TAKEN_AWAY}
-""").bindparams(_META)  # noqa: S608 - a constant
+WHERE id = %(id)s AND state <> 'SUCCESS' AND NOT {_TAKEN_AWAY}
+""")  # noqa: S608 - a constant
 
 # Celery reports some failures twice, such as a time limit. The second report adds no entry to the history.
-_FINISH = text(f"""
-UPDATE task SET state = CAST(:state AS text), meta = :meta, retries = :retries, traceback = :traceback,
-    finished_at = CASE WHEN CAST(:state AS text) <> 'RETRY' THEN clock_timestamp() END,
-    history = CASE WHEN jsonb_array_length(:tried) > 0 AND state <> CAST(:state AS text)
-        THEN history || jsonb_set(:tried, '{{0,at}}', to_jsonb(clock_timestamp())) ELSE history END
+_FINISH = numbered(f"""
+UPDATE task SET state = CAST(%(state)s AS text), meta = %(meta)s, retries = %(retries)s, traceback = %(traceback)s,
+    finished_at = CASE WHEN CAST(%(state)s AS text) <> 'RETRY' THEN clock_timestamp() END,
+    history = CASE WHEN jsonb_array_length(%(tried)s) > 0 AND state <> CAST(%(state)s AS text)
+        THEN history || jsonb_set(%(tried)s, '{{0,at}}', to_jsonb(clock_timestamp())) ELSE history END
 FROM (SELECT set_config('synchronous_commit', 'off', true)) AS unhurried
-WHERE id = :id AND state <> 'SUCCESS' AND (CAST(:state AS text) = 'SUCCESS' OR NOT {_TAKEN_AWAY})
-""").bindparams(_META, bindparam("tried", type_=JSONB))  # noqa: S608 - a constant
+WHERE id = %(id)s AND state <> 'SUCCESS' AND (CAST(%(state)s AS text) = 'SUCCESS' OR NOT {_TAKEN_AWAY})
+""")  # noqa: S608 - a constant
 
 # A task that was sent straight to the broker.
-_INSERT = text("""
+_INSERT = numbered("""
 INSERT INTO task (id, name, kwargs, queue, state, meta, retries, pipeline_id, pipeline_execution_id,
     created_at, published_at, started_at, worker_id)
-SELECT :id, :name, given.kwargs, :queue, 'PROGRESS', :meta, :retries,
+SELECT %(id)s, %(name)s, given.kwargs, %(queue)s, 'PROGRESS', %(meta)s, %(retries)s,
     watcher_task_subject(given.kwargs, '{pipeline_id}'),
     watcher_task_subject(given.kwargs, '{pipeline_execution_id,execution_id}'),
-    clock_timestamp(), clock_timestamp(), clock_timestamp(), :worker_id
-FROM (SELECT CAST(:kwargs AS jsonb)) AS given (kwargs)
+    clock_timestamp(), clock_timestamp(), clock_timestamp(), %(worker_id)s
+FROM (SELECT CAST(%(kwargs)s AS jsonb)) AS given (kwargs)
 ON CONFLICT (id) DO NOTHING
-""").bindparams(_META, bindparam("kwargs", type_=JSONB))
+""")
 
 _FIND = text("""
 SELECT asked.id::text AS task_id, asked.name, asked.kwargs, asked.queue, done.state AS status, done.meta AS result,
@@ -114,14 +113,13 @@ class TaskBackend(BaseBackend):
     def begin(self, request: Any, progress: dict[str, Any]) -> bool:
         """Record that a try starts, with its first progress; False when the task has succeeded before.
 
-        Raises:
-            PoisonedTaskError: the process that ran it has died too often.
+        Raises PoisonedTaskError when the process that ran it has died too often.
         """
         values = {
-            "id": _uuid(request.id),
+            "id": task_uuid(request.id),
             "worker_id": worker_id(),
             "retries": _retries(request),
-            "meta": progress,
+            "meta": Jsonb(progress),
         }
         try:
             with autocommit() as connection:
@@ -155,10 +153,12 @@ class TaskBackend(BaseBackend):
                 if fails:
                     self._store_error(connection, task_id, result, state, traceback=traceback, request=request)
                 elif state in states.READY_STATES:
-                    self._finish(connection, request, task_id, state, {"meta": result, "retries": _retries(request)})
+                    self._finish(
+                        connection, request, task_id, state, {"meta": _json(result), "retries": _retries(request)}
+                    )
                 else:
-                    values = {"id": _uuid(task_id), "state": state, "meta": result, "worker_id": worker_id()}
-                    connection.execute(_PROGRESS, values)
+                    values = {"id": task_uuid(task_id), "state": state, "meta": _json(result), "worker_id": worker_id()}
+                    _PROGRESS.run(connection, values)
         except SQLAlchemyError as error:
             _warn(task_id, error)
         return result
@@ -172,13 +172,9 @@ class TaskBackend(BaseBackend):
         count = _retries(request) + (state == states.RETRY)
         task = self.app.tasks.get(_name(request))
         meta = {**error, "retry_count": count, "max_retries": None if task is None else task.max_retries}
-        tried = {
-            "exc_type": error.get("exc_type"),
-            "exc_message": error.get("exc_message"),
-            "retries": _retries(request),
-        }
+        tried = {key: error.get(key) for key in ("exc_type", "exc_message")} | {"retries": _retries(request)}
         whole = _storable(str(traceback)) if traceback else None
-        values = {"meta": meta, "retries": count, "traceback": whole, "tried": [tried]}
+        values = {"meta": Jsonb(meta), "retries": count, "traceback": whole, "tried": Jsonb([tried])}
         finished = self._finish(connection, request, task_id, state, values)
         if finished and state == states.FAILURE and request is not None:
             self._tell_failure(connection, FailedTask(_name(request), task_id, meta))
@@ -194,41 +190,43 @@ class TaskBackend(BaseBackend):
 
     def _begin(self, connection: Connection, request: Any, values: dict[str, Any]) -> int | None:
         """How often the task's process died before; None when the task has succeeded."""
-        deaths: int | None = connection.scalar(_BEGIN, values)
-        if deaths is None and self._record_unknown(connection, request, request.id):
+        begun = _BEGIN.run(connection, values).fetchone()
+        if begun is None and self._record_unknown(connection, request, request.id):
             return 0
         # Either the message overtook the transaction that sent it, which has committed by now, or the task is done.
-        return connection.scalar(_BEGIN, values) if deaths is None else deaths
+        begun = begun or _BEGIN.run(connection, values).fetchone()
+        return None if begun is None else int(begun[0])
 
     def _finish(self, connection: Connection, request: Any, task_id: str, state: str, values: dict[str, Any]) -> bool:
         """Write the end of a try; False when the task has succeeded, or was given to another worker."""
-        identity = _uuid(task_id)
+        identity = task_uuid(task_id)
         if identity is None:
             return True
-        whole = {"id": identity, "state": state, "traceback": None, "tried": [], "worker_id": worker_id(), **values}
-        if connection.execute(_FINISH, whole).rowcount:
+        whole = {"traceback": None, "tried": Jsonb([]), **values}
+        whole |= {"id": identity, "state": state, "worker_id": worker_id()}
+        if _FINISH.run(connection, whole).rowcount:
             return True
         if request is None:
             return False
         self._record_unknown(connection, request, task_id)
-        return bool(connection.execute(_FINISH, whole).rowcount)
+        return bool(_FINISH.run(connection, whole).rowcount)
 
     def _record_unknown(self, connection: Connection, request: Any, task_id: str) -> bool:
         """Write the row of a task that did not come through the outbox; False when it is there."""
-        identity = _uuid(task_id)
+        identity = task_uuid(task_id)
         if identity is None:
             return True
         delivery = getattr(request, "delivery_info", None) or {}
         values = {
             "id": identity,
             "name": _name(request)[:100],
-            "kwargs": self._arguments(request),
+            "kwargs": Jsonb(self._arguments(request)),
             "queue": str(delivery.get("routing_key") or "celery")[:50],
             "retries": _retries(request),
             "worker_id": worker_id(),
-            "meta": {"status": "Running...", "current_step": "Starting", "progress": 0},
+            "meta": Jsonb({"status": "Running...", "current_step": "Starting", "progress": 0}),
         }
-        return bool(connection.execute(_INSERT, values).rowcount)
+        return bool(_INSERT.run(connection, values).rowcount)
 
     def _arguments(self, request: Any) -> dict[str, Any]:
         """The arguments by name, as the keeper sends them again should this worker die."""
@@ -242,23 +240,23 @@ class TaskBackend(BaseBackend):
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
         with sync_engine().connect() as connection:
-            row = connection.execute(_FIND, {"id": _uuid(task_id)}).mappings().one_or_none()
+            row = connection.execute(_FIND, {"id": task_uuid(task_id)}).mappings().one_or_none()
         if row is None:
             return {"status": states.PENDING, "result": None}
-        ended_at = row["date_done"]
-        date_done = None if ended_at is None else ended_at.isoformat()
+        date_done = row["date_done"] and row["date_done"].isoformat()
         return dict(self.meta_from_decoded({**row, "date_done": date_done, "args": [], "children": []}))
 
     def _forget(self, task_id: str) -> None:
         with sync_engine().begin() as connection:
-            connection.execute(text("DELETE FROM task WHERE id = :id"), {"id": _uuid(task_id)})
+            connection.execute(text("DELETE FROM task WHERE id = :id"), {"id": task_uuid(task_id)})
 
 
 def is_taken_away(task_id: str) -> bool:
     """Whether another worker has the task now, so that this worker's try is not to be followed by a next one."""
     try:
         with autocommit() as connection:
-            return bool(connection.scalar(_IS_TAKEN_AWAY, {"id": _uuid(task_id), "worker_id": worker_id()}))
+            found = _IS_TAKEN_AWAY.run(connection, {"id": task_uuid(task_id), "worker_id": worker_id()}).fetchone()
+            return found is not None and bool(found[0])
     except SQLAlchemyError:
         return False
 
@@ -274,17 +272,13 @@ def _retries(request: Any) -> int:
     return min(retries, 32_767) if isinstance(retries, int) else 0
 
 
+def _json(value: Any) -> Jsonb | None:
+    return None if value is None else Jsonb(value)
+
+
 def _storable(text: str) -> str:
     """The text without NUL and lone surrogates, which PostgreSQL does not store."""
     return text.replace("\0", " ").encode(errors="replace").decode()
-
-
-def _uuid(task_id: str) -> UUID | None:
-    """The id; None for a chosen id that is no UUID. Such a task runs, and the history does not keep it."""
-    try:
-        return UUID(str(task_id))
-    except ValueError:
-        return None
 
 
 def _warn(task_id: str, error: SQLAlchemyError) -> None:

@@ -45,11 +45,7 @@ class TaskFollower:
         self._polling: asyncio.Task[None] | None = None
 
     async def read(self, task_id: str) -> TaskDetail:
-        """The task as it is now; the connection goes back to the pool at once.
-
-        Raises:
-            NotFoundError: there is no such task.
-        """
+        """The task as it is now; raises NotFoundError if there is none. The connection goes back at once."""
         async with self._engine.connect() as connection:
             return await connection.run_sync(find_task, task_id)
 
@@ -88,7 +84,6 @@ class TaskFollower:
                 self._marks.pop(first.id, None)
 
     async def close(self) -> None:
-        """End all streams."""
         if self._polling is not None:
             self._polling.cancel()
             with suppress(asyncio.CancelledError):

@@ -21,15 +21,13 @@ _UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "No task has t
 @router.get("/tasks")
 async def list_tasks(session: Session, query: Annotated[TaskQuery, Query()]) -> TaskList:
     """A page of tasks, the newest first: the first fifty unless the query says otherwise."""
-    connection = await session.connection()
-    return await connection.run_sync(service.list_tasks, query)
+    return await (await session.connection()).run_sync(service.list_tasks, query)
 
 
 @router.get("/tasks/{task_id}", responses=_UNKNOWN)
 async def get_task(task_id: str, session: Session) -> TaskDetail:
     """One task, and what became of it."""
-    connection = await session.connection()
-    return await connection.run_sync(service.find_task, task_id)
+    return await (await session.connection()).run_sync(service.find_task, task_id)
 
 
 @router.post("/tasks/retry-failed", status_code=202)
@@ -48,21 +46,16 @@ async def retry_failed(session: Session, request: Request, body: RetryFailed | N
 )
 async def retry_task(task_id: str, session: Session, request: Request) -> TaskDetail:
     """Run a failed task again, under the same id and with the same arguments."""
-    connection = await session.connection()
-    task = await connection.run_sync(service.retry_task, task_id)
+    task = await (await session.connection()).run_sync(service.retry_task, task_id)
     app_state(request).relay.wake()
     return task
-
-
-def _follower(request: Request) -> TaskFollower:
-    follower: TaskFollower = request.app.state.task_follower
-    return follower
 
 
 async def _first_look(task_id: str, request: Request) -> AsyncIterator[TaskDetail]:
     # Not by the session of a request, which would last as long as the stream.
     with app_state(request).stream_slots.take(request):
-        yield await _follower(request).read(task_id)
+        follower: TaskFollower = request.app.state.task_follower
+        yield await follower.read(task_id)
 
 
 @router.get(
@@ -82,5 +75,6 @@ async def follow_task(
     The data of an event is what `GET /tasks/{id}` answers. A browser that is not told to stop connects again after the
     end: close the stream at SUCCESS, FAILURE or REVOKED.
     """
-    async for task in _follower(request).follow(first):
+    follower: TaskFollower = request.app.state.task_follower
+    async for task in follower.follow(first):
         yield ServerSentEvent(event="task", data=task)

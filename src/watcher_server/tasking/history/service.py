@@ -17,11 +17,7 @@ from watcher_server.tasking.wire import WAKE_CHANNEL
 
 
 def find_task(connection: Connection, task_id: str) -> TaskDetail:
-    """The task with that id.
-
-    Raises:
-        NotFoundError: there is none, and if there ever was, it is older than the history.
-    """
+    """The task with that id; raises NotFoundError if there is none, or if it is older than the history."""
     row = connection.execute(select_task(_parse_id(task_id))).mappings().one_or_none()
     if row is None:
         raise _unknown(task_id)
@@ -52,19 +48,16 @@ def _unknown(task_id: str) -> NotFoundError:
 def _facts(row: RowMapping) -> dict[str, Any]:
     # PostgreSQL has checked the types. A program that writes to the database itself may have stored other JSON, which
     # must not keep the task from being shown.
-    return {**row, "meta": _shown_meta(row["state"], row["meta"])}
-
-
-def _shown_meta(state: str, meta: Any) -> Any:
+    state, meta = row["state"], row["meta"]
     if state == TaskState.SUCCESS:
-        return {"result": meta}
-    if not isinstance(meta, dict):
-        return meta
-    if state in ERROR_STATES:
+        meta = {"result": meta}
+    elif isinstance(meta, dict) and state in ERROR_STATES:
         # Without the module that Celery needs to raise the error again.
-        return {key: meta.get(key) for key in ("exc_type", "exc_message", "retry_count", "max_retries")}
-    # In their documented order; JSONB does not keep the order of keys.
-    return {key: meta[key] for key in ("status", "current_step", "progress") if key in meta} | meta
+        meta = {key: meta.get(key) for key in ("exc_type", "exc_message", "retry_count", "max_retries")}
+    elif isinstance(meta, dict):
+        # In their documented order; JSONB does not keep the order of keys.
+        meta = {key: meta[key] for key in ("status", "current_step", "progress") if key in meta} | meta
+    return {**row, "meta": meta}
 
 
 # A coalesced task runs again alone, no longer with the task that failed for it. A task that waits in the outbox already
@@ -105,9 +98,7 @@ SELECT count(*), pg_notify(:channel, '') FROM failed
 def retry_task(connection: Connection, task_id: str) -> TaskDetail:
     """Put a task that failed back into the outbox under its id, as if it had never run; its history stays.
 
-    Raises:
-        NotFoundError: there is no such task.
-        ConflictError: it did not fail, or another request has retried it.
+    Raises NotFoundError if there is none; ConflictError if it did not fail, or another request has retried it.
     """
     values = {"id": _parse_id(task_id), "channel": WAKE_CHANNEL}
     retried = connection.execute(text(_RETRY), values).scalar_one()
@@ -144,11 +135,8 @@ DELETE FROM task WHERE id = ANY (ARRAY(
 def trim_history(connection: Connection, days: int, failed_days: int, batch: int) -> int:
     """Delete a batch of the tasks that finished longest ago; how many rows. Fewer than ``batch``: there are no more.
 
-    Args:
-        connection: a transaction for this batch alone, so that it holds its locks for a short time.
-        days: tasks that finished longer ago are deleted; what never finished is kept.
-        failed_days: the same for tasks in the state FAILURE.
-        batch: rows at most.
+    Those go that finished more than ``days`` ago, or failed more than ``failed_days`` ago; what never finished is kept.
+    The connection is a transaction for this batch alone, so that it holds its locks for a short time.
     """
     values = {"days": days, "failed_days": failed_days, "batch": batch}
     return connection.execute(text(_TRIM), values).rowcount

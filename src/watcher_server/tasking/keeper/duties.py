@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from celery.schedules import crontab
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from watcher_server.tasking.queues.history import start_of_minute
 
@@ -44,11 +44,34 @@ def by_cron(cron: str) -> Due:
     return lambda done_at: done_at > datetime.now(UTC) or schedule.remaining_estimate(done_at) <= timedelta(0)
 
 
-def in_transaction(do: Callable[[Connection], object]) -> Callable[[Engine], object]:
-    """The same on a connection, in one transaction."""
+def in_transaction(do: Callable[[Connection], object], *, only_if: str | None = None) -> Callable[[Engine], object]:
+    """The same on a connection, in one transaction.
+
+    ``only_if`` is a statement that says whether there is anything to do. It takes one round trip, and a transaction
+    two more, which is most of what a keeper does that looks every few seconds and finds nothing.
+    """
 
     def run(engine: Engine) -> object:
+        if only_if is not None:
+            with looking(engine) as connection:
+                if not connection.scalar(text(only_if)):
+                    return None
         with engine.begin() as connection:
             return do(connection)
 
     return run
+
+
+def on_autocommit(do: Callable[[Connection], object]) -> Callable[[Engine], object]:
+    """The same on a connection, on which each statement is its own transaction."""
+
+    def run(engine: Engine) -> object:
+        with looking(engine) as connection:
+            return do(connection)
+
+    return run
+
+
+def looking(engine: Engine) -> Connection:
+    """A connection on which a statement takes one round trip: it is its own transaction."""
+    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")

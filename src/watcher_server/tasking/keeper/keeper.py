@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher_server.database.engine import database_engine, require_writable, session_settings
+from watcher_server.database.engine import database_engine, ping_after_idling, require_writable, session_settings
 from watcher_server.database.locks import KEEPER_LOCK, LOCK_HOLDER_SETTINGS, SILENT_SECONDS
 from watcher_server.kit.clock import ClockJumps
 from watcher_server.settings import Settings
 from watcher_server.tasking.history.service import trim_history
-from watcher_server.tasking.keeper.duties import Duty, each_minute, every, in_transaction
+from watcher_server.tasking.keeper.duties import Duty, each_minute, every, in_transaction, on_autocommit
 from watcher_server.tasking.keeper.recovery import Recovery
 from watcher_server.tasking.queues.depths import measure_queues
 from watcher_server.tasking.queues.history import store_samples
@@ -23,9 +23,11 @@ from watcher_server.tasking.queues.history import store_samples
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
+_TRIM_SECONDS = 3600.0
+# A leader does not ask again within this time whether it still leads.
+_SURE_SECONDS = 0.5
 # Workers say every five seconds at least that they live.
 _HEARTBEAT_SECONDS = 7.0
-_TRIM_SECONDS = 3600.0
 _TRIM_BATCH = 5_000
 
 
@@ -43,11 +45,8 @@ class Keeper:
         self._further = [duty for duty in further if not duty.everywhere]
         self._everywhere = [duty for duty in further if duty.everywhere]
         self._done_everywhere_at: dict[str, datetime] = {}
-        told = {
-            **session_settings(timeout_seconds=60),
-            **LOCK_HOLDER_SETTINGS,
-            "idle_session_timeout": f"{SILENT_SECONDS}s",
-        }
+        told = {**session_settings(timeout_seconds=60), **LOCK_HOLDER_SETTINGS}
+        told["idle_session_timeout"] = f"{SILENT_SECONDS}s"
         self._engine = database_engine(
             # A lock that lasts as long as its session does not survive a pooler.
             settings.direct_database,
@@ -55,15 +54,14 @@ class Keeper:
             application_name="watcher keeper",
             # Connections are kept: to open one costs more than most duties, and there is one to do every second.
             pool_size=2,
-            pool_pre_ping=True,
             pool_use_lifo=True,
         )
+        ping_after_idling(self._engine)
         self._jumps = ClockJumps()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to look after things."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -77,9 +75,9 @@ class Keeper:
         while not self._stopping.is_set():
             try:
                 self._do_everywhere()
-                with self._leadership() as connection:
-                    if connection is not None:
-                        self._keep(connection)
+                with self._session() as connection:
+                    self._wait_for_lead(connection)
+                    self._keep(connection)
             except SQLAlchemyError as error:
                 logger.info("The keeper waits for the database: %s", type(error).__name__)
             except Exception:
@@ -88,31 +86,40 @@ class Keeper:
             self._stopping.wait(_LOOK_SECONDS)
 
     @contextmanager
-    def _leadership(self) -> Iterator[Connection | None]:
-        """The connection whose session holds the lock; None while another process has it."""
+    def _session(self) -> Iterator[Connection]:
+        """A session of its own, which is to hold the lock."""
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            held = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": KEEPER_LOCK})
             try:
-                yield connection if held else None
+                yield connection
             finally:
-                if held:
-                    # The lock ends with the session.
-                    connection.invalidate()
+                # The lock ends with the session.
+                connection.invalidate()
+
+    def _wait_for_lead(self, connection: Connection) -> None:
+        """Return once this session holds the lock, or the keeper is to stop."""
+        asked = text("SELECT pg_try_advisory_lock(:key)")
+        while not self._stopping.is_set() and not connection.scalar(asked, {"key": KEEPER_LOCK}):
+            self._stopping.wait(_LOOK_SECONDS)
+            self._do_everywhere()
 
     def _keep(self, connection: Connection) -> None:
         began_at = datetime.now(UTC)
         duties = [*self._own_duties(), *self._further]
         done_at = {duty.name: began_at for duty in duties if not duty.at_once}
         while not self._stopping.is_set():
+            # Fails also when the session, and the lock with it, is gone.
             require_writable(connection)
+            sure_until = time.monotonic() + _SURE_SECONDS
             if self._jumps.seconds():
                 # By the new time every worker was last seen long ago, or will be only later.
                 logger.warning("The clock jumped: the keeper waits until all workers have been heard of again.")
                 self._stopping.wait(_HEARTBEAT_SECONDS)
             for duty in duties:
                 if not self._stopping.is_set() and _is_due(duty, done_at):
-                    # Fails also when the session, and the lock with it, is gone.
-                    require_writable(connection)
+                    # The duty before may have taken its time. Of an idle keeper all take some milliseconds together.
+                    if time.monotonic() > sure_until:
+                        require_writable(connection)
+                        sure_until = time.monotonic() + _SURE_SECONDS
                     self._do(duty, done_at)
             self._do_everywhere()
             self._stopping.wait(_LOOK_SECONDS)
@@ -136,7 +143,8 @@ class Keeper:
         return [
             Duty(
                 "return lost tasks",
-                in_transaction(recovery.return_lost),
+                # It writes with one statement.
+                on_autocommit(recovery.return_lost),
                 lambda _: time.monotonic() >= trusts_heartbeats_at,
             ),
             # The keeper before this one may have ended before it stored the sample of this minute.

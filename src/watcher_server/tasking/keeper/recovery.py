@@ -97,6 +97,8 @@ class Recovery:
         """Tasks that were published longer ago than anything that waits in their queue, and did not start."""
         values = {"lost_after": self._settings.lost_task_after_seconds, "at_once": _AT_ONCE}
         queues = connection.scalars(_FIND_QUEUES, values).all()
+        if not queues:
+            return  # A client of the broker costs more than all that an idle keeper does besides.
         prefix = key_prefix(self._settings.broker)
         try:
             with redis_client(self._settings.broker) as client:

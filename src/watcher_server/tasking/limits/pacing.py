@@ -73,10 +73,8 @@ class Pacer:
     """Hands out the right to publish, from the one supply that all processes share.
 
     Of every task at most ``rate * seconds + rate / 10 + 1`` are granted in any stretch of time. Safe in several
-    threads. If the broker loses its data, the supply begins as after an idle time.
-
-    Raises:
-        redis.RedisError: from any call, when the broker does not answer within two seconds.
+    threads. If the broker loses its data, the supply begins as after an idle time. Any call raises redis.RedisError
+    when the broker does not answer within two seconds.
     """
 
     def __init__(self, broker_url: str) -> None:

@@ -43,8 +43,7 @@ class RateLimitResponse(ResponseBody):
 @router.get("/rate-limits", response_model=list[RateLimitResponse])
 async def list_rate_limits(request: Request, session: Session) -> list[TaskLimit]:
     """How fast tasks may start, in the whole cluster."""
-    connection = await session.connection()
-    return await connection.run_sync(limits.list_limits, request.app.state.settings)
+    return await (await session.connection()).run_sync(limits.list_limits, request.app.state.settings)
 
 
 @router.put("/rate-limits/{task}", response_model=RateLimitResponse, responses=_UNKNOWN_TASK)

@@ -64,11 +64,7 @@ def list_limits(connection: Connection, settings: Settings) -> list[TaskLimit]:
 def override_limit(
     connection: Connection, settings: Settings, task: str, per_second: float | None, minutes: int
 ) -> TaskLimit:
-    """Have another limit hold for this many minutes, in place of the configured one or another override.
-
-    Raises:
-        NotFoundError: no such task has a limit.
-    """
+    """Have another limit hold for so many minutes, whatever holds now; raises NotFoundError if no such task has one."""
     configured = _configured_limit(settings, task)
     values = {"per_second": per_second, "until": func.now() + func.make_interval(0, 0, 0, 0, 0, minutes)}
     statement = (
@@ -86,11 +82,7 @@ def override_limit(
 
 
 def reset_limit(connection: Connection, settings: Settings, task: str) -> TaskLimit:
-    """Have the configured limit hold again; nothing changes if it does.
-
-    Raises:
-        NotFoundError: no such task has a limit.
-    """
+    """Have the configured limit hold again, if another one does; raises NotFoundError if no such task has a limit."""
     configured = _configured_limit(settings, task)
     before = _in_force(connection, task, configured)
     connection.execute(delete(RateLimitOverride).where(RateLimitOverride.task_name == task))

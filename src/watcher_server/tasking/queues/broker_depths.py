@@ -40,11 +40,7 @@ class BrokerDepths:
 
 
 def read_broker_depths(broker_url: str, queues: Sequence[str]) -> BrokerDepths:
-    """Ask the broker about these queues; at most a few seconds.
-
-    Raises:
-        UnavailableError: it does not answer.
-    """
+    """Ask the broker about these queues, a few seconds at most; raises UnavailableError if it does not answer."""
     try:
         with redis_client(broker_url) as client:
             return _read(client, queues, key_prefix(broker_url))

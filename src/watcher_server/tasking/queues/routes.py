@@ -32,5 +32,4 @@ async def get_queue_history(request: Request, session: Session, hours: Hours = 2
 @router.get("/workers", response_model=list[WorkerResponse])
 async def get_workers(session: Session) -> list[KnownWorker]:
     """The workers that live, then those that stopped or died within the last hour."""
-    connection = await session.connection()
-    return await connection.run_sync(list_workers)
+    return await (await session.connection()).run_sync(list_workers)

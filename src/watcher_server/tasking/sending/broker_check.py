@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -19,30 +18,16 @@ _CLUSTER = (
     "The broker is a node of a Redis Cluster, which Celery cannot use: give Watcher a server of its own, or servers "
     "with Sentinels."
 )
-_SENTINEL = "A Sentinel answers where the broker should: write WATCHER_BROKER_URL=sentinel://…/0?master_name=NAME."
-_NO_SENTINEL = (
-    "A broker answers where WATCHER_BROKER_URL names a Sentinel: name the Sentinels and their port, 26379 by default."
-)
 _REPLICA = (
     "The broker is a replica and takes no tasks: point WATCHER_BROKER_URL at the primary, or at the Sentinels that "
     "know it."
 )
 _OLD = "The broker is older than Redis 6.2: give Watcher Redis 6.2 or newer, or Valkey."
-_CERTIFICATE = (
-    "The broker's certificate cannot be verified: name the file of the authority that signed it with ssl_ca_certs in "
-    "WATCHER_BROKER_URL, and the broker as the certificate does."
-)
-_TLS = (
-    "The broker and Watcher cannot agree on TLS: use the broker's port for it, and name the client certificate that "
-    "the broker may ask for with ssl_certfile and ssl_keyfile in WATCHER_BROKER_URL."
-)
-_ENCRYPTED = "The broker answers by TLS only: write rediss://, or sentinels://, in WATCHER_BROKER_URL."
 _NOT_ENCRYPTED = (
     "The broker does not answer by TLS: name its port for TLS in WATCHER_BROKER_URL, or write redis:// or sentinel://."
 )
 _PASSWORD = "The broker refuses the user or the password: correct WATCHER_BROKER_URL."  # noqa: S105 - a sentence
 _RIGHTS = "The broker's user may not do all that Watcher needs: give it the rights in docs/broker.md"
-_DATABASE = "The broker has no database of that number: correct the end of WATCHER_BROKER_URL."
 # Closed in the middle: the server may be restarting.
 _PASSING_TLS_ERRORS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
@@ -54,9 +39,7 @@ class UnfitBrokerError(Exception):
 def require_broker(broker_url: str) -> None:
     """Pass if the broker can do all that Watcher needs; some seconds at most.
 
-    Raises:
-        UnfitBrokerError: it cannot, and time will not change that.
-        redis.RedisError, OSError: it does not answer now.
+    Raises UnfitBrokerError if it cannot, and time will not change that; redis.RedisError or OSError if it is away now.
     """
     broker = parse_broker_url(broker_url)
     try:
@@ -90,7 +73,7 @@ def why_unfit(hello: Any) -> str | None:
     if about.get("mode") == "cluster":
         return _CLUSTER
     if about.get("mode") == "sentinel":
-        return _SENTINEL
+        return "A Sentinel answers where the broker should: write WATCHER_BROKER_URL=sentinel://…/0?master_name=NAME."
     if about.get("server") == "redis" and version and version < _OLDEST_REDIS:
         return _OLD
     if about.get("role") in {"replica", "slave"}:
@@ -100,11 +83,19 @@ def why_unfit(hello: Any) -> str | None:
 
 def lasting_reason(error: Exception) -> str | None:
     """Why the broker will go on to refuse, without names of hosts and users; None for an error that can pass."""
-    for cause in _causes(error):
+    cause: BaseException | None = error
+    while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _CERTIFICATE
+            return (
+                "The broker's certificate cannot be verified: name the file of the authority that signed it with "
+                "ssl_ca_certs in WATCHER_BROKER_URL, and the broker as the certificate does."
+            )
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, _PASSING_TLS_ERRORS):
-            return _TLS
+            return (
+                "The broker and Watcher cannot agree on TLS: use the broker's port for it, and name the client "
+                "certificate that the broker may ask for with ssl_certfile and ssl_keyfile in WATCHER_BROKER_URL."
+            )
+        cause = cause.__cause__ or cause.__context__
     if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError):
         return _PASSWORD
     if isinstance(error, ResponseError):
@@ -128,15 +119,8 @@ def _lasting_answer(answer: str) -> str | None:
     if "cluster mode" in answer:
         return _CLUSTER
     if "db index" in answer:
-        return _DATABASE
+        return "The broker has no database of that number: correct the end of WATCHER_BROKER_URL."
     return _PASSWORD if "auth" in answer and "password" in answer else None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _text(value: Any) -> str:
@@ -144,11 +128,7 @@ def _text(value: Any) -> str:
 
 
 def _require_primary(broker: BrokerUrl, name: str) -> None:
-    """Pass if the Sentinels that answer know a primary of that name, or none of them answers.
-
-    Raises:
-        UnfitBrokerError: they do not, or one of them refuses to say.
-    """
+    """Raise UnfitBrokerError if the Sentinels that answer know no primary of that name, or one refuses to say."""
     known: set[str] = set()
     for sentinel in sentinel_clients(broker):
         try:
@@ -156,25 +136,24 @@ def _require_primary(broker: BrokerUrl, name: str) -> None:
                 known |= {_text(master) for master in sentinel.sentinel_masters()}
         except (redis.RedisError, OSError) as error:
             if "unknown command" in str(error).lower():
-                raise UnfitBrokerError(_NO_SENTINEL) from None
-            if (reason := lasting_reason(error)) is not None:
-                raise UnfitBrokerError(_of_sentinel(reason)) from None
+                raise UnfitBrokerError(
+                    "A broker answers where WATCHER_BROKER_URL names a Sentinel: name the Sentinels and their port, "
+                    "26379 by default."
+                ) from None
+            reason = lasting_reason(error)
+            if reason == _PASSWORD:
+                reason = "A Sentinel refuses the user or the password: correct sentinel_username and sentinel_password."
+            if reason is not None:
+                said = reason.replace("The broker", "A Sentinel").replace("the broker", "the Sentinel")
+                raise UnfitBrokerError(said) from None
     if known and name not in known:
         listed = ", ".join(sorted(known))
         raise UnfitBrokerError(f"The Sentinels know no primary {name}, only {listed}: correct master_name.")
 
 
-def _of_sentinel(reason: str) -> str:
-    if reason == _PASSWORD:
-        return "A Sentinel refuses the user or the password: correct sentinel_username and sentinel_password."
-    return reason.replace("The broker", "A Sentinel").replace("the broker", "the Sentinel")
-
-
 def _why_silent(broker: BrokerUrl) -> str | None:
-    """Whether it is only TLS that keeps both from talking; a broker that gets the wrong one says nothing, or hangs up.
-
-    Nothing secret is sent.
-    """
+    """Whether only TLS keeps both from talking: a broker that gets the wrong one hangs up, or is silent."""
+    # Nothing secret is sent.
     if broker.path is not None:
         return None
     try:
@@ -184,7 +163,7 @@ def _why_silent(broker: BrokerUrl) -> str | None:
             socket.create_connection(broker.hosts[0], timeout=1) as connection,
             ssl._create_unverified_context().wrap_socket(connection),  # noqa: S323, SLF001 - only whether it is TLS
         ):
-            return _ENCRYPTED
+            return "The broker answers by TLS only: write rediss://, or sentinels://, in WATCHER_BROKER_URL."
     except OSError:
         return None
 
@@ -218,11 +197,7 @@ def _why_no_tls(broker: BrokerUrl, files: dict[str, str]) -> str | None:
 
 
 def _try_rights(client: Any, broker: BrokerUrl) -> None:
-    """Do once what Celery and Watcher do all the time, with keys of its own.
-
-    Raises:
-        ResponseError: the user may not.
-    """
+    """Do once all that Celery and Watcher do, with keys of its own; raises ResponseError if the user may not."""
     key = f"{broker.prefix}watcher:probe"
     channels = f"{broker.prefix}/{broker.database}."
     with client.pipeline(transaction=False) as tried:

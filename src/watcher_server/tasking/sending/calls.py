@@ -38,23 +38,23 @@ class ArgumentError(TypeError):
     """The arguments, or an option, cannot be stored as JSON by PostgreSQL, such as a text with a NUL in it."""
 
 
-def is_task_id(task_id: str) -> bool:
-    """Whether the history keeps a task of this id; to Celery any text is one."""
+def task_uuid(task_id: str) -> UUID | None:
+    """The id; None for a chosen id that is no UUID. Such a task runs, and the history does not keep it."""
     try:
-        return bool(UUID(task_id))
+        return UUID(str(task_id))
     except ValueError:
-        return False
+        return None
 
 
 def send_through_outbox(task: Any, args: Any, kwargs: Any, task_id: str, options: Mapping[str, Any]) -> str:
     """Store the call; the task's id.
 
-    Raises:
-        TypeError: the arguments are not those of the task; as ArgumentError, they are no JSON.
-        sqlalchemy.exc.OperationalError: the database cannot be reached.
+    Raises TypeError if the arguments are not those of the task, and as ArgumentError if they are no JSON;
+    sqlalchemy.exc.OperationalError if the database cannot be reached.
     """
     named = named_arguments(task, args, kwargs)
     identity = UUID(task_id)
+    queue = options.get("queue") or options.get("routing_key") or getattr(task, "queue", None) or MAIN_QUEUE
     try:
         with sync_engine().begin() as connection:
             enqueue_call(
@@ -62,7 +62,7 @@ def send_through_outbox(task: Any, args: Any, kwargs: Any, task_id: str, options
                 task.name,
                 named,
                 task_id=identity,
-                queue=_queue(task, options),
+                queue=str(getattr(queue, "name", queue)),
                 due_at=due_moment(options),
                 retries=options.get("retries") or 0,
                 options=_options(options, identity),
@@ -77,11 +77,6 @@ def named_arguments(task: Any, args: Any, kwargs: Any) -> dict[str, Any]:
     """The arguments by name, as history and filters know them."""
     signature = inspect.signature(getattr(task, "_orig_run", task.run))
     return dict(signature.bind(*(args or ()), **(kwargs or {})).arguments)
-
-
-def _queue(task: Any, options: Mapping[str, Any]) -> str:
-    queue = options.get("queue") or options.get("routing_key") or getattr(task, "queue", None) or MAIN_QUEUE
-    return str(getattr(queue, "name", queue))
 
 
 def due_moment(options: Mapping[str, Any]) -> datetime | ColumnElement[datetime] | None:

@@ -6,7 +6,6 @@ import psycopg
 
 COALESCED_TASK = "address_lineage_closure_rebuild_task"
 
-
 # By the primary key of the outbox: of the tasks that wait, the oldest ones about the same pipeline. A task with
 # addresses that are no ids stays out, because it would make the others fail.
 _ABSORB = """

@@ -50,15 +50,7 @@ def enqueue_call(
 ) -> None:
     """As :func:`enqueue`, for a call that has an id already, or that is for later.
 
-    Args:
-        connection: the task is sent when its transaction commits.
-        task_name: its documented name.
-        kwargs: its arguments.
-        task_id: the id under which its state can be asked for.
-        queue: where it goes.
-        due_at: not before this moment; None is now.
-        retries: how often it was tried before.
-        options: Celery's options for sending it; JSON.
+    It is due now without ``due_at``; ``retries`` is how often it was tried before, ``options`` are Celery's, as JSON.
     """
     columns: dict[str, Any] = {"task_id": task_id, "retries": retries}
     if due_at is not None:

@@ -47,7 +47,6 @@ BATCH = 200
 # counted and in order.
 MOST_IN_FLIGHT = 1_000
 
-
 # Task names by a loose scan of the primary key, then per name a few entries of it: as fast with a million rows
 # waiting as with ten. What is under way is counted by ix_task_under_way. Tasks in a queue that no worker serves do not
 # count while there are workers: they would keep tasks of their name out of the queues that are served.
@@ -130,7 +129,10 @@ def publish(
             raw = Message(*row)
             sent[raw.name] += 1
             try:
-                _send(publisher, producer, _with_alike(connection, _read(raw)))
+                message = _read(raw)
+                if message.name == COALESCED_TASK and not message.options:
+                    message = message._replace(kwargs=absorb_alike(connection, message.task_id, message.kwargs))
+                _send(publisher, producer, message)
             except (TypeError, ValueError, RecursionError, EncodeError) as error:
                 # The message cannot be serialised: its arguments are nested too deeply, say, or its expiry is no date.
                 # Every try would raise the same, and all others would wait behind it. None of these errors comes from
@@ -145,12 +147,6 @@ def _read(raw: Message) -> Message:
     if not isinstance(kwargs, dict):
         raise TypeError("the arguments of a task are an object")
     return raw._replace(kwargs=kwargs, options=options)
-
-
-def _with_alike(connection: psycopg.Connection[Any], message: Message) -> Message:
-    if message.name != COALESCED_TASK or message.options:
-        return message
-    return message._replace(kwargs=absorb_alike(connection, message.task_id, message.kwargs))
 
 
 def _fail(connection: psycopg.Connection[Any], message: Message, error: Exception) -> None:

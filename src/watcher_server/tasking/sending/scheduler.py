@@ -16,7 +16,6 @@ from watcher_server.tasking.history.service import find_last_created
 
 logger = logging.getLogger(__name__)
 
-
 # How soon a beat looks again whether it leads.
 _LOOK_SECONDS = 5.0
 
@@ -29,11 +28,7 @@ class _Lead:
         self._held = False
 
     def is_held(self) -> bool:
-        """Whether this beat leads, which it tries to.
-
-        Raises:
-            SQLAlchemyError: the database does not answer or takes no writes, and the lead is lost.
-        """
+        """Whether this beat leads, which it tries to. With a SQLAlchemyError, which it raises, the lead is lost."""
         try:
             self._connection = self._connection or _connect()
             require_writable(self._connection)
@@ -53,11 +48,8 @@ class _Lead:
 
 
 def _connect() -> Connection:
-    told = {
-        **session_settings(timeout_seconds=10),
-        **LOCK_HOLDER_SETTINGS,
-        "idle_session_timeout": f"{SILENT_SECONDS}s",
-    }
+    told = {**session_settings(timeout_seconds=10), **LOCK_HOLDER_SETTINGS}
+    told["idle_session_timeout"] = f"{SILENT_SECONDS}s"
     url = get_settings().direct_database
     engine = database_engine(url, told, application_name="watcher beat", poolclass=NullPool)
     return engine.connect().execution_options(isolation_level="AUTOCOMMIT")

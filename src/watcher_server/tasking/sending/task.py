@@ -16,7 +16,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from watcher_server.database.engine import sync_engine
 from watcher_server.settings import get_settings
 from watcher_server.tasking.history.backend import is_taken_away
-from watcher_server.tasking.sending.calls import ArgumentError, is_task_id, send_through_outbox
+from watcher_server.tasking.sending.calls import ArgumentError, send_through_outbox, task_uuid
 from watcher_server.telemetry.context import CONTEXT_HEADER, current_context
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 TRANSIENT_ERRORS = (OperationalError, InterfaceError, ConnectionError, TimeoutError, SoftTimeLimitExceeded)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
 
 if TYPE_CHECKING:
     _Task = Task[Any, Any]  # Celery's stubs make it generic, and Celery does not.
@@ -52,18 +51,17 @@ class WatcherTask(_Task):
         """Have the task run; at once as far as its rate limit allows, or after ``countdown`` seconds or at ``eta``.
 
         The call is a row of the outbox when this returns. Only when the database cannot be reached, or the id is one
-        that the history does not keep, it goes straight to the broker.
-
-        Raises:
-            TypeError: the arguments are not those of the task, or PostgreSQL cannot store them as JSON.
+        that the history does not keep, it goes straight to the broker. Raises TypeError if the arguments are not those
+        of the task, or PostgreSQL cannot store them as JSON.
         """
         # Both ways use the same id: if the row was written and the answer was lost, the task still runs once.
         task_id = task_id or str(uuid4())
-        if is_task_id(task_id) and not self.app.conf.task_always_eager:
+        if task_uuid(task_id) is not None and not self.app.conf.task_always_eager:
             try:
                 return self.AsyncResult(send_through_outbox(self, args, kwargs, task_id, options))
             except (OperationalError, InterfaceError) as error:
-                logger.warning("The database cannot be reached (%s): %s goes to the broker.", _reason(error), self.name)
+                reason = str(getattr(error, "orig", error)).partition("\n")[0]
+                logger.warning("The database cannot be reached (%s): %s goes to the broker.", reason, self.name)
             except ArgumentError:
                 # A retry whose arguments cannot be stored came from the broker and goes back there, or it would be
                 # repeated without end.
@@ -74,11 +72,7 @@ class WatcherTask(_Task):
         return super().apply_async(args, kwargs, task_id=task_id, producer=producer, **options)
 
     def retry(self, *args: Any, **options: Any) -> Any:
-        """As Celery's, with the delays of the settings where none is given.
-
-        Raises:
-            Ignore: the task was given to another worker meanwhile.
-        """
+        """As Celery's, with the settings' delays where none is given; raises Ignore if another worker has it now."""
         if self.request.id and not self.request.is_eager and is_taken_away(self.request.id):
             logger.info("Task %s was given to another worker: it gets no next try from here.", self.request.id)
             raise Ignore
@@ -92,11 +86,7 @@ class WatcherTask(_Task):
             raise Reject(reject.args[0], requeue=True) from reject
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Record that the task runs.
-
-        Raises:
-            Ignore: it has succeeded before.
-        """
+        """Record that the task runs; raises Ignore if it has succeeded before."""
         request: Any = self.request
         backend: Any = self.backend
         if request.is_eager:
@@ -115,10 +105,6 @@ def retry_delay(retries: int, base_seconds: float, cap_seconds: float) -> float:
     """
     whole = min(cap_seconds, base_seconds * 2.0 ** min(retries, 60))
     return whole * (0.5 + random.random() / 2)  # noqa: S311 - spreading load needs no secret
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "orig", error)).partition("\n")[0]
 
 
 def _retries(delay_seconds: int) -> dict[str, Any]:
@@ -162,16 +148,11 @@ def task_transaction(*, durable: bool = True) -> Iterator[Connection]:
 
 
 def report_progress(current_step: str, progress: int) -> None:
-    """Say how far the running task is, from 0 to 100.
-
-    The start is always written. Progress within half a second of the last is not.
-    """
+    """Say how far the running task is, from 0 to 100; what comes within half a second of the last is not written."""
     task: Any = current_task
     reported_at = getattr(task.request, "progress_at", None) if task else None
     if reported_at is None or time.monotonic() - reported_at < 0.5:  # noqa: PLR2004 - said above
         return
     task.request.progress_at = time.monotonic()
-    progress = max(0, min(100, progress))
-    task.update_state(
-        state="PROGRESS", meta={"status": task.status, "current_step": current_step, "progress": progress}
-    )
+    meta = {"status": task.status, "current_step": current_step, "progress": max(0, min(100, progress))}
+    task.update_state(state="PROGRESS", meta=meta)

@@ -18,6 +18,7 @@ from watcher_server.settings import get_settings
 from watcher_server.tasking.sending.broker import key_prefix, redis_client
 from watcher_server.tasking.sending.broker_check import away_text
 from watcher_server.tasking.wire import PRIORITY_SUFFIXES
+from watcher_server.tasking.workers.stopping import is_stopping
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +66,8 @@ class QueueDepthAutoscaler(Autoscaler):
     def _maybe_scale(self, req: Any = None) -> bool:
         """Whether Celery has to look which processes are there. Called for every message and every second."""
         now = time.monotonic()
-        if now < self._next_look or _is_stopping():
+        # Celery calls while the pool finishes its tasks, too, and from another thread.
+        if now < self._next_look or is_stopping():
             return False
         self._next_look = now + _LOOK_SECONDS
         wanted = self._wanted_processes()
@@ -77,9 +79,8 @@ class QueueDepthAutoscaler(Autoscaler):
 
     def _wanted_processes(self) -> int | None:
         """One per task that is under way or ready; None while the broker does not answer."""
-        app = self.worker.app
         try:
-            return self.qty + count_ready(get_settings().broker, list(app.amqp.queues.consume_from))
+            return self.qty + count_ready(get_settings().broker, list(self.worker.app.amqp.queues.consume_from))
         except (redis.RedisError, OSError) as error:
             logger.warning("The pool keeps its size, because the broker does not answer: %s", away_text(error))
             return None
@@ -140,18 +141,8 @@ class QueueDepthAutoscaler(Autoscaler):
             self.worker.consumer._update_prefetch_count(change)  # noqa: SLF001 - as Celery's own pool commands do
 
 
-def _is_stopping() -> bool:
-    # Celery calls while the pool finishes its tasks, and from another thread. The flags are exit statuses: 0 is one,
-    # False and None are none.
-    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
-
-
 def count_ready(broker_url: str, queues: Sequence[str]) -> int:
-    """The messages that wait in these queues of the broker, of all priorities; one round trip.
-
-    Raises:
-        redis.RedisError: the broker does not answer within two seconds.
-    """
+    """Messages that wait in these queues, of all priorities; raises redis.RedisError after two seconds of silence."""
     prefix = key_prefix(broker_url)
     with redis_client(broker_url) as client, client.pipeline(transaction=False) as pipeline:
         for queue in queues:

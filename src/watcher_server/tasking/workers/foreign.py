@@ -37,25 +37,18 @@ class WatcherConsumer(Consumer):
         message.ack_log_error(logger, self.connection_errors)
         queue = message.delivery_info.get("routing_key") or "unknown"
         counters.FOREIGN.labels(self.hostname, queue).inc()
-        self._log(str(exc.args[0])[:100], queue)
-
-    def _log(self, name: str, queue: str) -> None:
-        if name in self._logged or len(self._logged) >= _MOST_NAMES:
-            return
-        self._logged.add(name)
-        logger.warning(
-            "%s in the queue %s is no task of Watcher: its messages wait in the queue %s. Give its program a broker "
-            "database of its own.",
-            *(name, queue, FOREIGN_QUEUE),
-        )
+        name = str(exc.args[0])[:100]
+        if name not in self._logged and len(self._logged) < _MOST_NAMES:
+            self._logged.add(name)
+            logger.warning(
+                "%s in the queue %s is no task of Watcher: its messages wait in the queue %s. Give its program a "
+                "broker database of its own.",
+                *(name, queue, FOREIGN_QUEUE),
+            )
 
 
 def _publish_again(message: Any) -> None:
-    """Write the message into the queue of foreign ones, as it is.
-
-    Raises:
-        an error of the connection: then it is still unacknowledged, and the broker delivers it again.
-    """
+    """Write the message into the queue of foreign ones, as it is; if that raises, the broker delivers it again."""
     properties = message.properties
     Producer(message.channel, auto_declare=False).publish(
         message.body,

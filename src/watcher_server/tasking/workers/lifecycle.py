@@ -4,6 +4,7 @@ The specification asks for it: "Health Checks: Implement worker health monitorin
 """
 
 import atexit
+import heapq
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from celery import Celery, bootsteps
-from celery.signals import worker_shutdown, worker_shutting_down
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutdown, worker_shutting_down
 from celery.worker import state
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,7 @@ from watcher_server.tasking.keeper.duties import Duty
 from watcher_server.tasking.keeper.keeper import Keeper
 from watcher_server.tasking.sending.relay import Relay
 from watcher_server.tasking.workers import messages, starting
+from watcher_server.tasking.workers.beating import BeatThread
 from watcher_server.tasking.workers.server import WorkerServer
 from watcher_server.tasking.workers.service import beat_worker, become_worker, forget_workers, stop_worker
 from watcher_server.tasking.workers.stopping import limit_shutdown
@@ -36,7 +38,6 @@ logger = logging.getLogger(__name__)
 _STALE_SECONDS = 30.0
 _STATEMENT_SECONDS = 10
 
-
 KeeperDuties = Callable[[Settings], Sequence[Duty]]
 
 
@@ -46,10 +47,16 @@ class Pulse:
     def __init__(self) -> None:
         self._ticked = time.monotonic()
         self.connected = False
+        self.waking, self._alarm = os.pipe()
+        os.set_blocking(self._alarm, False)
 
     def tick(self) -> None:
-        """Say that the loop turns."""
         self._ticked = time.monotonic()
+
+    def wake(self) -> None:
+        """Have the loop turn at once: a signal alone does not end its wait, which lasts up to a second."""
+        with suppress(BlockingIOError):
+            os.write(self._alarm, b"!")
 
     @property
     def beats(self) -> bool:
@@ -60,7 +67,7 @@ class Pulse:
 class WorkerServices:
     """The threads of one worker's main process."""
 
-    def __init__(self, worker: Any, settings: Settings, duties: Sequence[Duty]) -> None:
+    def __init__(self, worker: Any, settings: Settings, duties: Sequence[Duty], *, with_beat: bool) -> None:
         self._worker = worker
         self._settings = settings
         self.pulse = Pulse()
@@ -70,11 +77,12 @@ class WorkerServices:
         self._stopping = threading.Event()
         self._relay = Relay(settings) if settings.relay_enabled else None
         self._keeper = Keeper(settings, duties)
+        self._beat = BeatThread(worker.app) if with_beat else None
         self._server = WorkerServer(
             settings.worker_metrics_host, settings.worker_metrics_port, lambda: self.pulse.beats, self._unready
         )
         self._metrics_url: str | None = None
-        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._heart = threading.Thread(target=self._report, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Start everything; the pool is forked already."""
@@ -83,6 +91,8 @@ class WorkerServices:
         self._keeper.start()
         if self._relay is not None:
             self._relay.start()
+        if self._beat is not None:
+            self._beat.start()
         worker_shutting_down.connect(self._limit_shutdown)
         atexit.register(self.stop)
 
@@ -91,6 +101,10 @@ class WorkerServices:
         if self._stopping.is_set() or os.getpid() != self._pid:
             return
         self._stopping.set()
+        # It looks twice a second whether it is to end: the others end meanwhile.
+        self._server.stop_soon()
+        if self._beat is not None:
+            self._beat.stop()
         if self._relay is not None:
             self._relay.stop()
         self._keeper.stop()
@@ -98,6 +112,9 @@ class WorkerServices:
         self._server.stop()
 
     def _limit_shutdown(self, **_: Any) -> None:
+        self.pulse.wake()
+        if self._beat is not None:
+            self._beat.stop_soon()
         limit_shutdown(self._worker, self._id, self._settings.worker_stop_seconds)
 
     def _unready(self) -> str | None:
@@ -108,20 +125,9 @@ class WorkerServices:
             return "The database does not take the heartbeat: start it, or correct WATCHER_DATABASE_URL."
         return None
 
-    def _beat(self) -> None:
-        engine = self._engine()
-        every = min(5.0, self._settings.lost_task_after_seconds / 4)
-        known = False
-        while not self._stopping.is_set():
-            if self.pulse.beats:
-                known = self._say(engine, known=known)
-            self._stopping.wait(every)
-        self._say_goodbye(engine)
-        engine.dispose()
-
-    def _engine(self) -> Engine:
+    def _report(self) -> None:
         settings, told = self._settings, session_settings(timeout_seconds=_STATEMENT_SECONDS)
-        return database_engine(
+        engine = database_engine(
             settings.database,
             told,
             pooled=settings.pooled,
@@ -129,15 +135,31 @@ class WorkerServices:
             pool_size=1,
             max_overflow=0,
         )
+        every = min(5.0, settings.lost_task_after_seconds / 4)
+        known = False
+        while not self._stopping.is_set():
+            if self.pulse.beats:
+                known = self._say(engine, known=known)
+            self._stopping.wait(every)
+        try:
+            with engine.begin() as connection:
+                stop_worker(connection, self._id)
+        except SQLAlchemyError as error:
+            logger.info("The end of this worker could not be written: %s", type(error).__name__)
+        engine.dispose()
 
     def _say(self, engine: Engine, *, known: bool) -> bool:
         """Write the heartbeat; whether the database knows this worker."""
+        try:
+            processes = int(self._worker.pool.num_processes)
+        except AttributeError:
+            processes = 0  # The pool has stopped, and the services stop next.
         about: dict[str, Any] = {
             "name": self._worker.hostname,
             "host": socket.gethostname(),
             "pid": self._pid,
             "queues": sorted(self._worker.app.amqp.queues.consume_from),
-            "processes": self._processes(),
+            "processes": processes,
             "active": len(state.active_requests),
             "metrics_url": self._metrics_url,
         }
@@ -152,20 +174,6 @@ class WorkerServices:
         self._seen = time.monotonic()
         return True
 
-    def _processes(self) -> int:
-        """How many tasks can run at once."""
-        try:
-            return int(self._worker.pool.num_processes)
-        except AttributeError:
-            return 0  # The pool has stopped, and the services stop next.
-
-    def _say_goodbye(self, engine: Engine) -> None:
-        try:
-            with engine.begin() as connection:
-                stop_worker(connection, self._id)
-        except SQLAlchemyError as error:
-            logger.info("The end of this worker could not be written: %s", type(error).__name__)
-
 
 class ServicesStep(bootsteps.StartStopStep):
     """Starts the services after the pool has been forked, so that no process of it inherits a thread's lock.
@@ -176,9 +184,10 @@ class ServicesStep(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
     keeper_duties: ClassVar[KeeperDuties]
 
-    def __init__(self, worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, *, with_beat: bool = False, **_: Any) -> None:
         settings = get_settings()
-        worker.watcher = WorkerServices(worker, settings, type(self).keeper_duties(settings))
+        duties = type(self).keeper_duties(settings)
+        worker.watcher = WorkerServices(worker, settings, duties, with_beat=with_beat)
         super().__init__(worker)
 
     def start(self, worker: Any) -> None:
@@ -198,7 +207,14 @@ class PulseStep(bootsteps.StartStopStep):
         pulse = consumer.controller.watcher.pulse
         pulse.tick()
         pulse.connected = True
-        self._ticking = consumer.timer.call_repeatedly(2.0, pulse.tick)
+
+        def tick() -> None:
+            pulse.tick()
+            forget_cancelled(consumer.timer)
+
+        self._ticking = consumer.timer.call_repeatedly(2.0, tick)
+        if consumer.hub:
+            consumer.hub.add_reader(pulse.waking, os.read, pulse.waking, 1)
 
     def stop(self, consumer: Any) -> None:
         consumer.controller.watcher.pulse.connected = False
@@ -206,6 +222,20 @@ class PulseStep(bootsteps.StartStopStep):
             self._ticking.cancel()
 
     shutdown = stop
+
+
+def forget_cancelled(timer: Any) -> None:
+    """Take cancelled calls out of a timer of the main loop, in whose thread this has to run.
+
+    Each task that ends leaves the call that would have enforced its time limit. kombu keeps that until it is due, and
+    then wakes the loop for it: minutes after a busy time, dozens of times a second.
+    """
+    queue = timer._queue  # noqa: SLF001 - the loop of kombu reads it by this name, and there is no other way in
+    left = [call for call in queue if not call.entry.canceled]
+    if len(left) < len(queue):
+        # The loop holds on to this very list.
+        queue[:] = left
+        heapq.heapify(queue)
 
 
 class EventsStep(bootsteps.StartStopStep):
@@ -244,6 +274,19 @@ def _stop_services(sender: Any, **_: Any) -> None:
     sender.watcher.stop()
 
 
+def _end_process(exitcode: int, **_: Any) -> None:
+    """End a process of the pool that has nothing left to do, which billiard has sleep for a second first.
+
+    In that second the worker is to read that the process ends. It sees the end itself, as it does when one is killed.
+    """
+    os._exit(exitcode)
+
+
+def _end_at_once(**_: Any) -> None:
+    # Connected when the process begins, it is the last to be told, after all that modules have connected.
+    worker_process_shutdown.connect(_end_process, weak=False)
+
+
 def install(app: Celery, keeper_duties: KeeperDuties) -> None:
     """Have every worker of the application run the services, and its keeper do these duties besides its own."""
     messages.install()
@@ -253,3 +296,4 @@ def install(app: Celery, keeper_duties: KeeperDuties) -> None:
     app.steps["consumer"].add(PulseStep)
     app.steps["consumer"].add(EventsStep)
     worker_shutdown.connect(_stop_services, weak=False)
+    worker_process_init.connect(_end_at_once, weak=False)

@@ -39,15 +39,15 @@ class WatcherRequest(Request):
         super().__init__(message, **options)
         queue = self.delivery_info.get("routing_key") or "unknown"
         self._labels = (self.hostname, str(self.task.name), queue)
-        counters.RECEIVED.labels(*self._labels).inc()
+        counters.series(counters.RECEIVED, *self._labels).inc()
 
     def on_accepted(self, pid: str, time_accepted: float) -> None:
         """A process of the pool has begun."""
         super().on_accepted(pid, time_accepted)
-        counters.STARTED.labels(*self._labels).inc()
+        counters.series(counters.STARTED, *self._labels).inc()
         due = self.request_dict.get(DUE_HEADER)
         if isinstance(due, (int, float)) and self.time_start is not None:
-            counters.WAIT.labels(*self._labels).observe(max(0.0, self.time_start - due))
+            counters.series(counters.WAIT, *self._labels).observe(max(0.0, self.time_start - due))
 
     def on_success(self, failed__retval__runtime: Outcome, **kwargs: Any) -> None:
         """The process has answered, with a result or with an error."""
@@ -59,7 +59,7 @@ class WatcherRequest(Request):
         failed, _, runtime = outcome
         # A message of a task that had succeeded before is skipped, and has no runtime.
         if not failed and runtime is not None and self._count_end(counters.SUCCEEDED):
-            counters.RUNTIME.labels(*self._labels).observe(runtime)
+            counters.series(counters.RUNTIME, *self._labels).observe(runtime)
 
     def on_retry(self, exc_info: Any) -> None:
         """This try failed, and there will be another."""
@@ -93,7 +93,7 @@ class WatcherRequest(Request):
         if self._ended:
             return False
         self._ended = True
-        counter.labels(*self._labels, *further_labels).inc()
+        counters.series(counter, *self._labels, *further_labels).inc()
         return True
 
 

@@ -19,7 +19,7 @@ from prometheus_client import make_asgi_app
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from watcher_server.http.ticks import tick_seldom
+from watcher_server.http.ticks import headers_now, wait_to_be_told
 from watcher_server.tasking.workers.counters import REGISTRY
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,8 @@ _MOST_CONNECTIONS = 256
 class WorkerServer:
     """Answers ``/metrics``, ``/health/live`` and ``/health/ready`` from a thread.
 
-    Args:
-        host: the address to listen on.
-        port: the port; 0 is no server at all. When it is taken, the next free one of the following 20.
-        is_alive: whether the worker's main loop turns.
-        is_ready: why the worker cannot run tasks, or None when it can.
+    Port 0 is no server at all; when the port is taken, it is the next free one of the following 20. ``is_alive`` says
+    whether the worker's main loop turns, ``is_ready`` why the worker cannot run tasks, or None when it can.
     """
 
     def __init__(self, host: str, port: int, is_alive: Callable[[], bool], is_ready: Callable[[], str | None]) -> None:
@@ -44,7 +41,7 @@ class WorkerServer:
         self._port = port
         self._is_alive = is_alive
         self._is_ready = is_ready
-        tick_seldom()
+        wait_to_be_told()
         self._metrics = make_asgi_app(REGISTRY)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -75,17 +72,23 @@ class WorkerServer:
         self._thread.start()
         return f"http://{_url_host(self._host)}:{listening.getsockname()[1]}"
 
+    def stop_soon(self) -> None:
+        """Begin to stop, and do not wait."""
+        self._server.should_exit = True
+
     def stop(self) -> None:
         """Stop answering and give the port back."""
         if self._thread is not None:
-            self._server.should_exit = True
+            self.stop_soon()
             self._thread.join()
             self._thread = None
 
     def _listen(self) -> socket.socket | None:
         for port in range(self._port, min(self._port + _FURTHER_PORTS, 65535) + 1):
             try:
-                return _listen_on(self._host, port)
+                found = socket.getaddrinfo(self._host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+                family, _, _, _, address = found[0]
+                return socket.create_server((str(address[0]), port), family=family, backlog=_MOST_CONNECTIONS)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     logger.warning(
@@ -123,6 +126,8 @@ class _ShortConnection(H11Protocol):
     """A connection that is cut off when it has lasted too long, or when it is the oldest of too many."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's signature
+        # It is closed after one answer, which has this date.
+        self.server_state.default_headers = headers_now(self.config)
         super().connection_made(transport)
         self.deadline = self.loop.call_later(_LONGEST_CONNECTION_SECONDS, transport.abort)
         if len(self.connections) > _MOST_CONNECTIONS:
@@ -134,12 +139,6 @@ class _ShortConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.deadline.cancel()
         super().connection_lost(exc)
-
-
-def _listen_on(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
-    return socket.create_server((str(address[0]), port), family=family, backlog=_MOST_CONNECTIONS)
 
 
 def _url_host(host: str) -> str:

@@ -82,9 +82,8 @@ def beat_worker(
     """
     now = {"active": active, "processes": processes, "queues": list(queues), "metrics_url": metrics_url}
     new = insert(Worker).values(id=worker_id, name=name, host=host, pid=pid, **now)
-    connection.execute(
-        new.on_conflict_do_update(index_elements=[Worker.id], set_={"seen_at": func.now(), **now}),
-    )
+    seen = new.on_conflict_do_update(index_elements=[Worker.id], set_={"seen_at": func.now(), **now})
+    connection.execute(seen)
 
 
 def forget_workers(connection: Connection) -> None:
@@ -117,7 +116,6 @@ def list_workers(connection: Connection, since: timedelta = timedelta(hours=1)) 
 
 
 def count_active_workers(connection: Connection) -> int:
-    """How many workers live."""
     return connection.scalar(text(f"SELECT count(*) FROM worker WHERE {ALIVE}")) or 0  # noqa: S608 - a constant
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from celery.worker import state
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +20,12 @@ logger = logging.getLogger(__name__)
 _GIVE_BACK = text("""
 UPDATE task SET state = 'PENDING', worker_id = NULL WHERE state = 'PROGRESS' AND worker_id = :worker_id
 """)
+
+
+def is_stopping() -> bool:
+    """Whether this worker was told to end; its main loop does not turn any more then."""
+    # The flags are exit statuses: 0 is one, False and None are none.
+    return any(flag is not None and flag is not False for flag in (state.should_stop, state.should_terminate))
 
 
 def limit_shutdown(worker: Any, worker_id: UUID, seconds: float) -> None:

@@ -20,8 +20,6 @@ from watcher_server.tasking.wire import DUE_HEADER, MAIN_QUEUE
 
 logger = logging.getLogger(__name__)
 
-_EMBEDDED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
-
 
 def paced_strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Any:
     """Celery's strategy, but a message of a rate-limited task that no relay paced goes to the outbox first.
@@ -51,7 +49,8 @@ def _divert(task: Any, message: Any) -> bool:
             for name in ("group", "group_index", "root_id", "parent_id", "expires", "shadow")
             if headers.get(name)
         }
-        options |= {option: embedded[name] for name, option in _EMBEDDED.items() if embedded.get(name)}
+        renamed = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+        options |= {option: embedded[name] for name, option in renamed.items() if embedded.get(name)}
         if "group" in options:
             options["group_id"] = options.pop("group")
         with sync_engine().begin() as connection:

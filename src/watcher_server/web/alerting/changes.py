@@ -10,10 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.alerts.config import service
 from watcher_server.alerts.config.fields import ObjectName, Shape
 from watcher_server.alerts.config.schemas import CalendarSpec, RouteSpec, WindowSpec
-from watcher_server.alerts.config.store import ObjectKind, spec_for_people
-from watcher_server.alerts.models import AlertingObject
-from watcher_server.config_file.mistakes import explain_mistake
-from watcher_server.config_file.text import Parsed, YamlError, read_yaml, write_yaml
+from watcher_server.alerts.config.store import ObjectKind
+from watcher_server.config_file.text import Parsed, YamlError, explain_mistake, read_yaml
 from watcher_server.kit.errors import InvalidFieldError
 
 Spec = TypeVar("Spec", bound=Shape)
@@ -75,69 +73,47 @@ class QuietForm(BaseModel):
     note: str = ""
 
     def window(self) -> WindowSpec:
-        """The window.
-
-        Raises:
-            FormError: a field is wrong.
-        """
-        match = {name: _split(getattr(self, name)) for name in ("pipeline", "owner", "tag", "type", "kind")}
+        """The window. Raises FormError: a field is wrong."""
+        match = {
+            name: [part.strip() for part in getattr(self, name).split(",") if part.strip()]
+            for name in ("pipeline", "owner", "tag", "type", "kind")
+        }
         spec: dict[str, Any] = {"match": {name: values for name, values in match.items() if values}, "mode": self.mode}
         if not self.minutes.isdecimal() or len(self.minutes) > 6:  # noqa: PLR2004 - the digits of a year of minutes
             raise FormError("Choose how long it is quiet")
-        now = datetime.now(UTC)
         if int(self.minutes):
-            spec["until"] = now + timedelta(minutes=int(self.minutes))
+            spec["until"] = datetime.now(UTC) + timedelta(minutes=int(self.minutes))
         if self.note.strip():
             spec["note"] = self.note
         return _validate(WindowSpec, Parsed({}, {(): (1, 1)}), spec, places=False)
 
 
-def _split(typed: str) -> list[str]:
-    return [part.strip() for part in typed.split(",") if part.strip()]
-
-
-async def save_route(session: AsyncSession, form: TextForm) -> None:
-    """Make or change a route.
+async def save(session: AsyncSession, kind: ObjectKind, form: TextForm) -> None:
+    """Make or change an object of this kind.
 
     Raises:
         FormError: something in it is wrong.
         ConflictError: it comes from a file.
     """
     parsed = _parse(form.text)
-    route = _validate(RouteSpec, parsed, parsed.value)
-    try:
-        await service.put_route(session, read_name(form.name), route, form.before or None)
-    except InvalidFieldError as error:
-        raise FormError(_placed(parsed, (*error.path, error.field), str(error), "value_error")) from None
-
-
-async def save_calendar(session: AsyncSession, form: TextForm) -> None:
-    """Make or change a calendar; raises as :func:`save_route` does."""
-    parsed = _parse(form.text)
-    await service.put_calendar(session, read_name(form.name), _validate(CalendarSpec, parsed, parsed.value))
-
-
-async def save_window(session: AsyncSession, form: TextForm) -> None:
-    """Make or change a window; raises as :func:`save_route` does."""
-    parsed = _parse(form.text)
-    await service.put_window(session, read_name(form.name), _validate(WindowSpec, parsed, parsed.value))
+    if kind is ObjectKind.CALENDAR:
+        await service.put_object(session, kind, read_name(form.name), _validate(CalendarSpec, parsed, parsed.value))
+    elif kind is ObjectKind.WINDOW:
+        await service.put_object(session, kind, read_name(form.name), _validate(WindowSpec, parsed, parsed.value))
+    else:
+        route = _validate(RouteSpec, parsed, parsed.value)
+        try:
+            await service.put_route(session, read_name(form.name), route, form.before or None)
+        except InvalidFieldError as error:
+            raise FormError(_placed(parsed, (*error.path, error.field), str(error), "value_error")) from None
 
 
 def read_name(typed: str) -> str:
-    """The name that was typed.
-
-    Raises:
-        FormError: nothing can have that name.
-    """
+    """The name that was typed. Raises FormError: nothing can have that name."""
     try:
         return _names.validate_python(typed)
     except ValidationError:
         raise FormError("A name has 1 to 50 letters, digits, spaces, dots, dashes or underscores") from None
-
-
-def write_text(row: AlertingObject) -> str:
-    """What a stored object says, as text."""
-    return write_yaml(spec_for_people(row))
 
 
 def _parse(text: str) -> Parsed:

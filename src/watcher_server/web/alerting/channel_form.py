@@ -31,8 +31,6 @@ class Type:
     fields: Sequence[Field]
 
 
-_URL = Field("url", "Webhook URL", "secret")
-_CAP = Field("cap", "At most", hint="such as 20/10m; empty for no cap")
 TYPES: Mapping[str, Type] = {
     "slack": Type(
         "Slack",
@@ -43,7 +41,7 @@ TYPES: Mapping[str, Type] = {
         ),
     ),
     "teams": Type("Microsoft Teams", (Field("url", "URL of the workflow", "secret"),)),
-    "discord": Type("Discord", (_URL,)),
+    "discord": Type("Discord", (Field("url", "Webhook URL", "secret"),)),
     "email": Type(
         "E-mail",
         (
@@ -87,7 +85,7 @@ _given: TypeAdapter[GivenChannel] = TypeAdapter(GivenChannel)
 
 def fields_of(type_: str) -> Sequence[Field]:
     """The fields of a type, in the order of the form."""
-    return (*TYPES[type_].fields, _CAP)
+    return (*TYPES[type_].fields, Field("cap", "At most", hint="such as 20/10m; empty for no cap"))
 
 
 def read_typed(type_: str, typed: Mapping[str, str]) -> GivenChannel:
@@ -102,14 +100,11 @@ def read_typed(type_: str, typed: Mapping[str, str]) -> GivenChannel:
     except ValidationError as error:
         first = error.errors()[0]
         name = next((str(part) for part in first["loc"] if part in {field.name for field in fields_of(type_)}), "")
-        raise InvalidFieldError(name, _sentence(type_, name, first["msg"], first["type"])) from None
-
-
-def _sentence(type_: str, name: str, message: str, kind: str) -> str:
-    field = next((field for field in fields_of(type_) if field.name == name), Field(name, "The channel"))
-    if kind == "missing":
-        return f"{field.label} {'are' if field.kind == 'secrets' else 'is'} missing"
-    return f"{field.label}: {message.removeprefix('Value error, ')}"
+        field = next((field for field in fields_of(type_) if field.name == name), Field(name, "The channel"))
+        said = f"{field.label}: {first['msg'].removeprefix('Value error, ')}"
+        if first["type"] == "missing":
+            said = f"{field.label} {'are' if field.kind == 'secrets' else 'is'} missing"
+        raise InvalidFieldError(name, said) from None
 
 
 def _read(field: Field, typed: str) -> Any:
@@ -122,8 +117,7 @@ def _read(field: Field, typed: str) -> Any:
         case "lines":
             return lines
         case "pairs":
-            pairs = (line.partition("=") for line in lines)
-            return {name.strip(): text.strip() for name, _, text in pairs}
+            return {name.strip(): text.strip() for name, _, text in (line.partition("=") for line in lines)}
     value = typed.strip()
     return int(value) if field.name == "port" and value.isdecimal() and len(value) < 6 else value  # noqa: PLR2004 - a port
 

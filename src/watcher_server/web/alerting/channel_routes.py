@@ -5,25 +5,23 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from watcher_server.alerts.config import answers, service
 from watcher_server.alerts.notifications import resend
 from watcher_server.alerts.trying import run_test
-from watcher_server.http.body import JsonRoute, read_form
+from watcher_server.http.body import read_form
 from watcher_server.http.session import Session, open_session
 from watcher_server.http.state import app_state
 from watcher_server.kit.errors import InvalidFieldError
 from watcher_server.web.alerting.changes import FormError, NameForm, read_name
 from watcher_server.web.alerting.channel_form import TYPES, fields_of, read_typed, show_typed, without_secrets
 from watcher_server.web.alerting.query import CHANNELS, DoneView, EditView
-from watcher_server.web.pages import back_to, render
+from watcher_server.web.pages import back_to, page_router, render
 from watcher_server.web.paging import url_builder
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
-
-_FIRST_TYPE = next(iter(TYPES))
+router = page_router()
 
 
 @router.get(CHANNELS)
@@ -74,8 +72,7 @@ async def edit_channel(request: Request, session: Session, view: Annotated[EditV
 @router.post(CHANNELS + "/edit")
 async def save_channel(request: Request, session: Session) -> Response:
     """Make or change a channel."""
-    form = await read_form(request)
-    typed = {name: str(value) for name, value in form.multi_items()}
+    typed = {name: str(value) for name, value in (await read_form(request)).multi_items()}
     type_ = _known(typed.get("type", ""))
     try:
         name = read_name(typed.get("name", ""))
@@ -92,7 +89,7 @@ async def save_channel(request: Request, session: Session) -> Response:
 
 
 def _known(type_: str) -> str:
-    return type_ if type_ in TYPES else _FIRST_TYPE
+    return type_ if type_ in TYPES else next(iter(TYPES))
 
 
 def _show_form(

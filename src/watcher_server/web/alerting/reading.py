@@ -46,16 +46,14 @@ class ShownWindow:
     is_once: bool
 
 
-# Notifications are few, tens of thousands at most: one pass, without an index of its own.
-_CAUGHT = """
-SELECT coalesce(route, 'default') AS route, count(DISTINCT alert_id) AS alerts, max(created_at) AS newest
-FROM notification WHERE created_at > now() - interval '7 days' GROUP BY 1
-"""
-
-
 async def read_routes(session: AsyncSession) -> Sequence[ShownRoute]:
     """The routes in their order."""
-    caught = await _read_caught(session)
+    # Notifications are few, tens of thousands at most: one pass, without an index of its own.
+    statement = """
+        SELECT coalesce(route, 'default') AS route, count(DISTINCT alert_id) AS alerts, max(created_at) AS newest
+        FROM notification WHERE created_at > now() - interval '7 days' GROUP BY 1
+    """
+    caught = {name: Caught(alerts, newest) for name, alerts, newest in await session.execute(text(statement))}
     return [
         ShownRoute(
             name=row.name,
@@ -70,10 +68,6 @@ async def read_routes(session: AsyncSession) -> Sequence[ShownRoute]:
     ]
 
 
-async def _read_caught(session: AsyncSession) -> Mapping[str, Caught]:
-    return {row.route: Caught(row.alerts, row.newest) for row in await session.execute(text(_CAUGHT))}
-
-
 async def read_calendars(session: AsyncSession) -> Sequence[tuple[str, str | None, CalendarSpec]]:
     """The calendars by name, each with its file."""
     rows = await read_objects(session, ObjectKind.CALENDAR)
@@ -83,21 +77,10 @@ async def read_calendars(session: AsyncSession) -> Sequence[tuple[str, str | Non
 async def read_windows(session: AsyncSession) -> Mapping[str, Sequence[ShownWindow]]:
     """The windows that are now, that come next (the soonest first), and that are over (the latest first)."""
     shown = [_show_window(answers.show_window(row)) for row in await read_objects(session, ObjectKind.WINDOW)]
-    return {
-        "now": [each for each in shown if each.window.state == "now"],
-        "next": sorted((each for each in shown if each.window.state == "next"), key=lambda each: _begin(each.window)),
-        "over": sorted((each for each in shown if each.window.state == "over"), key=lambda each: _end(each.window))[
-            ::-1
-        ],
-    }
-
-
-def _begin(window: WindowResponse) -> float:
-    return window.begins_at.timestamp() if window.begins_at else 0.0
-
-
-def _end(window: WindowResponse) -> float:
-    return window.ends_at.timestamp() if window.ends_at else 0.0
+    by_state = {state: [each for each in shown if each.window.state == state] for state in ("now", "next", "over")}
+    by_state["next"].sort(key=lambda each: each.window.begins_at.timestamp() if each.window.begins_at else 0.0)
+    by_state["over"].sort(key=lambda each: -each.window.ends_at.timestamp() if each.window.ends_at else 0.0)
+    return by_state
 
 
 def _show_window(window: WindowResponse) -> ShownWindow:

@@ -1,31 +1,28 @@
 """The pages of routes with their calendars, and of windows."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.alerts.config import service
-from watcher_server.alerts.config.store import ObjectKind
+from watcher_server.alerts.config.store import ObjectKind, spec_for_people
 from watcher_server.alerts.kinds import Kind
 from watcher_server.auth.access import may_administer
 from watcher_server.auth.acting import actor_of
-from watcher_server.http.body import JsonRoute
+from watcher_server.config_file.text import write_yaml
 from watcher_server.http.session import Session
 from watcher_server.web.alerting import changes, reading
 from watcher_server.web.alerting.changes import FormError, NameForm, QuietForm, TextForm
 from watcher_server.web.alerting.query import CALENDARS, ROUTES, WINDOWS, DoneView, EditView
-from watcher_server.web.pages import back_to, render
+from watcher_server.web.pages import back_to, page_router, render
 from watcher_server.web.paging import url_builder
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 Done = Annotated[DoneView, Query()]
-Edit = Annotated[EditView, Query()]
-Save = Callable[[AsyncSession, TextForm], Awaitable[None]]
 # Where each kind is shown.
 _LISTS = {ObjectKind.ROUTE: ROUTES, ObjectKind.CALENDAR: ROUTES, ObjectKind.WINDOW: WINDOWS}
 
@@ -42,40 +39,37 @@ async def show_routes(request: Request, session: Session, view: Done) -> HTMLRes
     )
 
 
-@router.get(ROUTES + "/edit")
-async def edit_route(request: Request, session: Session, view: Edit) -> HTMLResponse:
-    """A route as text."""
-    return await _edit(request, session, ObjectKind.ROUTE, view.name)
+def _add_editor(kind: ObjectKind, address: str, remove_address: str) -> None:
+    """Add the page on which an object of this kind is made or changed as text, and the form that removes one."""
+
+    @router.get(address)
+    async def edit(request: Request, session: Session, view: Annotated[EditView, Query()]) -> HTMLResponse:
+        if not view.name:
+            return await _show_form(request, session, kind, TextForm(text=changes.EXAMPLES[kind]), is_new=True)
+        row = await service.get_object(session, kind, view.name)
+        form = TextForm(name=view.name, text=write_yaml(spec_for_people(row)))
+        return await _show_form(request, session, kind, form, origin=row.origin)
+
+    @router.post(address)
+    async def save(request: Request, session: Session, form: Annotated[TextForm, Form()]) -> Response:
+        try:
+            # A savepoint: what is refused leaves nothing behind.
+            async with session.begin_nested():
+                await changes.save(session, kind, form)
+        except FormError as error:
+            refusal = {"is_new": form.is_new, "error": f"{error}.", "status_code": 422}
+            return await _show_form(request, session, kind, form, **refusal)
+        return _back(request, kind, "saved", form.name.strip())
+
+    @router.post(remove_address)
+    async def remove(request: Request, session: Session, form: Annotated[NameForm, Form()]) -> Response:
+        await service.delete_object(session, kind, form.name)
+        return _back(request, kind, "removed", form.name)
 
 
-@router.post(ROUTES + "/edit")
-async def save_route(request: Request, session: Session, form: Annotated[TextForm, Form()]) -> Response:
-    """Make or change a route."""
-    return await _save(request, session, ObjectKind.ROUTE, form, changes.save_route)
-
-
-@router.post(ROUTES + "/remove")
-async def remove_route(request: Request, session: Session, form: Annotated[NameForm, Form()]) -> Response:
-    """Remove a route."""
-    return await _remove(request, session, ObjectKind.ROUTE, form.name)
-
-
-@router.get(CALENDARS)
-async def edit_calendar(request: Request, session: Session, view: Edit) -> HTMLResponse:
-    """A calendar as text."""
-    return await _edit(request, session, ObjectKind.CALENDAR, view.name)
-
-
-@router.post(CALENDARS)
-async def save_calendar(request: Request, session: Session, form: Annotated[TextForm, Form()]) -> Response:
-    """Make or change a calendar."""
-    return await _save(request, session, ObjectKind.CALENDAR, form, changes.save_calendar)
-
-
-@router.post(CALENDARS + "/remove")
-async def remove_calendar(request: Request, session: Session, form: Annotated[NameForm, Form()]) -> Response:
-    """Remove a calendar that no route names."""
-    return await _remove(request, session, ObjectKind.CALENDAR, form.name)
+_add_editor(ObjectKind.ROUTE, ROUTES + "/edit", ROUTES + "/remove")
+_add_editor(ObjectKind.CALENDAR, CALENDARS, CALENDARS + "/remove")
+_add_editor(ObjectKind.WINDOW, WINDOWS + "/edit", WINDOWS + "/remove")
 
 
 @router.get(WINDOWS)
@@ -111,32 +105,6 @@ async def end_window(request: Request, session: Session, form: Annotated[NameFor
     return _back(request, ObjectKind.WINDOW, "ended", form.name)
 
 
-@router.get(WINDOWS + "/edit")
-async def edit_window(request: Request, session: Session, view: Edit) -> HTMLResponse:
-    """A window as text."""
-    return await _edit(request, session, ObjectKind.WINDOW, view.name)
-
-
-@router.post(WINDOWS + "/edit")
-async def save_window(request: Request, session: Session, form: Annotated[TextForm, Form()]) -> Response:
-    """Make or change a window."""
-    return await _save(request, session, ObjectKind.WINDOW, form, changes.save_window)
-
-
-@router.post(WINDOWS + "/remove")
-async def remove_window(request: Request, session: Session, form: Annotated[NameForm, Form()]) -> Response:
-    """Remove a window."""
-    return await _remove(request, session, ObjectKind.WINDOW, form.name)
-
-
-async def _edit(request: Request, session: AsyncSession, kind: ObjectKind, name: str) -> HTMLResponse:
-    if not name:
-        return await _show_form(request, session, kind, TextForm(text=changes.EXAMPLES[kind]), is_new=True)
-    row = await service.get_object(session, kind, name)
-    form = TextForm(name=name, text=changes.write_text(row))
-    return await _show_form(request, session, kind, form, origin=row.origin)
-
-
 async def _show_form(
     request: Request, session: AsyncSession, kind: ObjectKind, form: TextForm, **more: Any
 ) -> HTMLResponse:
@@ -144,21 +112,6 @@ async def _show_form(
     about = {"kind": kind.value, "form": form, "is_new": False, "origin": None, "back": _LISTS[kind]}
     others = [name for name in names if name != form.name]
     return render(request, "alerting/object.html", example=changes.EXAMPLES[kind], others=others, **{**about, **more})
-
-
-async def _save(request: Request, session: AsyncSession, kind: ObjectKind, form: TextForm, save: Save) -> Response:
-    try:
-        # A savepoint: what is refused leaves nothing behind.
-        async with session.begin_nested():
-            await save(session, form)
-    except FormError as error:
-        return await _show_form(request, session, kind, form, is_new=form.is_new, error=f"{error}.", status_code=422)
-    return _back(request, kind, "saved", form.name.strip())
-
-
-async def _remove(request: Request, session: AsyncSession, kind: ObjectKind, name: str) -> Response:
-    await service.delete_object(session, kind, name)
-    return _back(request, kind, "removed", name)
 
 
 def _back(request: Request, kind: ObjectKind, done: str, name: str) -> Response:

@@ -1,7 +1,5 @@
 """Routes, calendars and windows in words."""
 
-from collections.abc import Sequence
-
 from watcher_server.alerts.config.fields import write_duration
 from watcher_server.alerts.config.schemas import Match, RouteSpec, WindowSpec
 
@@ -9,20 +7,14 @@ from watcher_server.alerts.config.schemas import Match, RouteSpec, WindowSpec
 def describe_match(match: Match) -> str:
     """What matches, in one line."""
     parts = [
-        *_part("owner", match.owner),
-        *_part("tag", match.tag),
-        *_part("type", match.type),
-        *_part("pipeline", match.pipeline),
-        *_part("kind", match.kind),
+        f"{name} {' or '.join(str(value) for value in values)}"
+        for name in ("owner", "tag", "type", "pipeline", "kind")
+        if (values := getattr(match, name))
     ]
     if match.level:
         at_least = match.level.startswith(">=")
         parts.append(f"{match.level.removeprefix('>=')} {'or worse' if at_least else 'only'}")
     return "; ".join(parts) or "everything"
-
-
-def _part(name: str, values: Sequence[str] | None) -> list[str]:
-    return [f"{name} {' or '.join(str(value) for value in values)}"] if values else []
 
 
 def describe_route(route: RouteSpec) -> list[str]:

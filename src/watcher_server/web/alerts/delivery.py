@@ -10,24 +10,21 @@ from watcher_server.alerts.config.schemas import DEFAULT
 from watcher_server.alerts.models import Alert, Notification
 from watcher_server.alerts.notifications import retry_notification
 from watcher_server.database.rows import find
-from watcher_server.incidents.detail import Delivery
+from watcher_server.incidents.schemas import DeliveryResponse
 from watcher_server.kit.errors import ConflictError
 
-_STATUS = re.compile(r"status (\d{3})")
-_GONE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAUTHORIZED})
 
-
-def advice(notification: Notification | Delivery) -> str:
+def advice(notification: Notification | DeliveryResponse) -> str:
     """One sentence that says what to do."""
     if notification.last_error is None:
         return "No worker has taken it yet: check on the tasks page that one is alive."
     if notification.channel != DEFAULT:
         return f"Read what the other side answered, then try it: `watcher channels test {notification.channel}`."
-    status = _STATUS.search(notification.last_error)
+    status = re.search(r"status (\d{3})", notification.last_error)
     if status is None:
         return "Let the workers reach Slack: check their network, proxy and DNS."
     code = int(status[1])
-    if code in _GONE:
+    if code in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNAUTHORIZED}:
         return "Slack no longer knows this webhook: make a new one, and set WATCHER_SLACK_WEBHOOK_URL."
     if code == HTTPStatus.TOO_MANY_REQUESTS or code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return "Slack is busy or away: nothing to do but wait."

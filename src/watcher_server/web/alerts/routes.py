@@ -1,32 +1,27 @@
 """The alerts page."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from watcher_server.alerts import reading
 from watcher_server.alerts.levels import Level
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id
 from watcher_server.pipelines.service import find_names
 from watcher_server.web.alerts import delivery, links
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, page_router, render
 from watcher_server.web.paging import PAGE_SIZE, FormQuery, paging, url_builder
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
-
-
-def _upper(value: Any) -> Any:
-    return value.strip().upper() if isinstance(value, str) else value
+router = page_router()
 
 
 class AlertQuery(FormQuery):
     """Alerts of one level; delivered, waiting (no) or failed; with a text; of the last days; or one alert."""
 
-    level: Annotated[Level | None, BeforeValidator(_upper)] = None
+    level: Annotated[Level | None, BeforeValidator(lambda typed: str(typed).strip().upper())] = None
     delivered: Literal["yes", "no", "failed"] | None = None
     q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\x00]*$")] | None = None
     days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -47,7 +42,8 @@ async def show_alerts(request: Request, session: Session, query: Annotated[Alert
     wanted = query.model_dump(exclude={"page"})
     told, more = await reading.read_alerts(session, **wanted, limit=PAGE_SIZE, offset=(query.page - 1) * PAGE_SIZE)
     subjects = await reading.read_subjects(session, [each.alert.id for each in told])
-    names = await find_names(session, links.pipelines_in(subjects.values()))
+    about = {each.pipeline_id for of_alert in subjects.values() for each in of_alert if each.pipeline_id is not None}
+    names = await find_names(session, about)
     url = url_builder("/ui/alerts", **wanted)
     return render(
         request,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -14,8 +14,7 @@ from watcher_server.web.paging import FormQuery
 # Within these, the day after a day exists too.
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9000, 1, 1)
 
-
-CLEARED = ("cleared", "metric_cleared", "rule_cleared", "cleared_at")
+CLEARED = frozenset({"cleared", "metric_cleared", "rule_cleared", "cleared_at"})
 
 
 class EventState(StrEnum):
@@ -32,6 +31,8 @@ class AnomaliesView(FormQuery):
     ``days`` are the last ones up to today, ``day`` is a single one; both in UTC, and of an event's latest run.
     ``pipeline`` is a part of a name. ``summary`` puts the summary on the page even where that takes long.
     """
+
+    messages = CLEARED
 
     state: EventState = EventState.OPEN
     metric: MetricField | None = None
@@ -51,10 +52,6 @@ class AnomaliesView(FormQuery):
     def is_narrowed(self) -> bool:
         """Whether more than the span of days and the state leaves events out."""
         return any((self.metric, self.pipeline, self.direction, self.day))
-
-    def parameters(self) -> dict[str, Any]:
-        """The query of the page's address: what differs from the page without filters."""
-        return self.model_dump(mode="json", exclude_defaults=True, exclude=set(CLEARED))
 
     @property
     def unflagged(self) -> int:

@@ -8,14 +8,13 @@ from typing import NamedTuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.anomalies import events
-from watcher_server.anomalies.events import FlaggedRun, FoundEvent, RankedPipeline, Rules, RunAround
+from watcher_server.anomalies.events import FlaggedRun, RankedPipeline, Rules
 from watcher_server.anomalies.models import AnomalyEvent
 from watcher_server.web.anomalies.drawing import Spark, draw_spark
 from watcher_server.web.anomalies.query import AnomaliesView, EventState
 from watcher_server.web.paging import PAGE_SIZE
 
 RUNS_DRAWN = 30
-_RUNS_LISTED = 20
 # With more events than this in the days, the summary is loaded after the page.
 _COUNTED_AT_ONCE = 5_000
 # The height of the tallest bar and the width of each, in the units of the drawing.
@@ -52,17 +51,16 @@ async def read_events(session: AsyncSession, view: AnomaliesView) -> tuple[list[
     """One page of events with what is known of each, and whether others follow."""
     found = await events.find_events(session, view.filter(), limit=PAGE_SIZE + 1, offset=(view.page - 1) * PAGE_SIZE)
     ids = [each.event.id for each in found[:PAGE_SIZE]]
-    runs = await events.read_flagged_runs(session, ids, _RUNS_LISTED)
+    runs = await events.read_flagged_runs(session, ids, 20)
     # Of the runs drawn, this number may have followed the event, to show whether the values are as usual again.
     around = await events.read_runs_around(session, ids, before=RUNS_DRAWN, following=8)
-    shown = [_show(each, runs.get(each.event.id, []), around.get(each.event.id, [])) for each in found[:PAGE_SIZE]]
+    shown = []
+    for each in found[:PAGE_SIZE]:
+        flagged, near = runs.get(each.event.id, []), around.get(each.event.id, [])
+        expected = (flagged[0].lower, flagged[0].upper) if flagged else None
+        goes_on = not any(run.follows for run in near)
+        shown.append(ShownEvent(*each, flagged, draw_spark(near[-RUNS_DRAWN:], expected), goes_on))
     return shown, len(found) > PAGE_SIZE
-
-
-def _show(found: FoundEvent, runs: Sequence[FlaggedRun], around: Sequence[RunAround]) -> ShownEvent:
-    expected = (runs[0].lower, runs[0].upper) if runs else None
-    goes_on = not any(run.follows for run in around)
-    return ShownEvent(*found, runs, draw_spark(around[-RUNS_DRAWN:], expected), goes_on)
 
 
 class Day(NamedTuple):

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import AwareDatetime, BaseModel
 from sqlalchemy import func, select
@@ -16,17 +16,16 @@ from watcher_server.anomalies.rules import Metric
 from watcher_server.anomalies.schemas import AcceptNewNormal, MetricField, Reflag, Unflag
 from watcher_server.anomalies.service import take_back_normal
 from watcher_server.database.rows import find
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.kit.fields import Id
 from watcher_server.web.anomalies.drawing import SPARK_HEIGHT, SPARK_WIDTH
 from watcher_server.web.anomalies.query import CLEARED, AnomaliesView, EventState
 from watcher_server.web.anomalies.reading import BAR_HEIGHT, BAR_WIDTH, is_quick, read_events, read_summary
-from watcher_server.web.pages import back_to, render
+from watcher_server.web.pages import back_to, page_router, render
 from watcher_server.web.paging import paging, url_builder
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 _BAR = (BAR_WIDTH, BAR_HEIGHT)
 
@@ -40,7 +39,7 @@ async def show_anomalies(request: Request, session: Session, view: View) -> HTML
     now = view.summary or await is_quick(session, view)
     summary = await read_summary(session, view) if now else None
     events, more = await read_events(session, view)
-    url = _url(view)
+    url = view.url_at("/ui/anomalies")
     total = summary.events(view.day) if summary else None
     return render(
         request,
@@ -64,25 +63,17 @@ async def show_anomalies(request: Request, session: Session, view: View) -> HTML
 async def show_summary(request: Request, session: Session, view: View) -> HTMLResponse:
     """The summary alone."""
     summary = await read_summary(session, view)
-    return render(request, "anomalies/_summary.html", view=view, url=_url(view), summary=summary, bar_size=_BAR)
-
-
-def _url(view: AnomaliesView) -> Any:
-    return url_builder("/ui/anomalies", **view.parameters())
+    url = view.url_at("/ui/anomalies")
+    return render(request, "anomalies/_summary.html", view=view, url=url, summary=summary, bar_size=_BAR)
 
 
 @router.post("/ui/anomalies/{event_id}/accept")
 async def accept_event(request: Request, session: Session, event_id: EventId) -> Response:
     """Have the rule learn anew from the first run of the event on."""
     event = await find(session, AnomalyEvent, event_id)
-    await accept_new_normal(
-        session,
-        AcceptNewNormal(
-            pipeline_id=event.pipeline_id,
-            pipeline_execution_id=event.first_execution_id,
-            metric_field=[event.metric_field],
-        ),
-    )
+    first, metric = event.first_execution_id, event.metric_field
+    body = AcceptNewNormal(pipeline_id=event.pipeline_id, pipeline_execution_id=first, metric_field=[metric])
+    await accept_new_normal(session, body)
     return _back(request)
 
 

@@ -1,12 +1,28 @@
 """What the API's reference says beyond what routes and schemas say: tokens, refusals of every route, and examples."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from watcher_server.auth.credentials import COOKIE
 from watcher_server.auth.scopes import needed_scope
-from watcher_server.web.api_reference.examples import EXAMPLES, Example
 
 Document = dict[str, Any]
+
+
+class Example(NamedTuple):
+    """A body and the answer to it; either may be missing. ``refusals`` are those beside the ones of every route."""
+
+    method: str
+    path: str
+    status: int
+    body: dict[str, Any] | None = None
+    answer: dict[str, Any] | None = None
+    refusals: dict[str, str] | None = None
+
+
+# Of each request that a pipeline or its owner sends, in an order that works on an empty Watcher.
+EXAMPLES = [Example(**each) for each in json.loads(Path(__file__).with_name("examples.json").read_text("utf-8"))]
 
 # They answer everybody; tests/auth compares them with what the server does.
 _PUBLIC = frozenset({"/", "/health/live", "/health/ready"})
@@ -26,9 +42,9 @@ _SCHEMES = {
     },
 }
 _REFUSALS = {
-    401: "The request shows no valid token.",
-    403: "The token may not do this, or another site makes a browser ask.",
-    503: "The database does not answer; send the request again.",
+    "401": "The request shows no valid token.",
+    "403": "The token may not do this, or another site makes a browser ask.",
+    "503": "The database does not answer; send the request again.",
 }
 _REFUSED = {
     "type": "object",
@@ -53,19 +69,16 @@ def complete(document: Document) -> Document:
             operation["security"] = [{name: [str(scope)]} for name in _SCHEMES]
             _add_refusals(operation, _REFUSALS)
     for example in EXAMPLES:
-        _add_example(document["paths"][example.path][example.method], example)
+        operation = document["paths"][example.path][example.method]
+        _add_refusals(operation, example.refusals or {})
+        if example.body is not None:
+            operation["requestBody"]["content"]["application/json"]["example"] = example.body
+        if example.answer is not None:
+            operation["responses"][str(example.status)]["content"]["application/json"]["example"] = example.answer
     return document
 
 
-def _add_refusals(operation: Document, refusals: dict[int, str]) -> None:
+def _add_refusals(operation: Document, refusals: dict[str, str]) -> None:
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/Refused"}}}
     for status, description in refusals.items():
-        operation["responses"].setdefault(str(status), {"description": description, "content": content})
-
-
-def _add_example(operation: Document, example: Example) -> None:
-    _add_refusals(operation, example.refusals or {})
-    if example.body is not None:
-        operation["requestBody"]["content"]["application/json"]["example"] = example.body
-    if example.answer is not None:
-        operation["responses"][str(example.status)]["content"]["application/json"]["example"] = example.answer
+        operation["responses"].setdefault(status, {"description": description, "content": content})

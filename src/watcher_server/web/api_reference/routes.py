@@ -1,12 +1,11 @@
 """The reference of the API, drawn from ``/openapi.json`` by two libraries that Watcher serves itself."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from watcher_server.http.body import JsonRoute
-from watcher_server.web.pages import HEADERS, render
+from watcher_server.web.pages import HEADERS, page_router, render
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 # Scalar brings its styles as elements and attributes of style, and has no way around it. Its scripts come from our own
 # files only, as everywhere, and nothing is asked of another host.

@@ -3,28 +3,26 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.archive.reading import read_archived
 from watcher_server.archive.service import Kind, archive, restore
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import Id
-from watcher_server.web.pages import back_to, render
+from watcher_server.web.pages import back_to, page_router, render
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
-
-# More than anybody looks through; the API lists all.
-_MOST_SHOWN = 200
+router = page_router()
 
 
 @router.get("/ui/archive")
 async def show_archive(request: Request, session: Session) -> HTMLResponse:
     """What is archived, the latest first."""
-    archived = {kind: await read_archived(session, kind, _MOST_SHOWN) for kind in Kind}
+    # More than anybody looks through; the API lists all.
+    archived = {kind: await read_archived(session, kind, 200) for kind in Kind}
     return render(request, "archive/index.html", archived=archived)
 
 
@@ -53,6 +51,6 @@ async def restore_address(request: Request, session: Session, address_id: Annota
 
 
 async def _change(request: Request, session: AsyncSession, change: partial[None]) -> Response:
-    await (await session.connection()).run_sync(change)
+    await ask(session, change)
     app_state(request).relay.wake()
     return back_to(request, "/ui/archive")

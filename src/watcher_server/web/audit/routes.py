@@ -1,10 +1,10 @@
 """The page of the audit trail, for administrators; its filters are in its address."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 
@@ -12,13 +12,13 @@ from watcher_server.audit.reading import list_entries, list_words
 from watcher_server.audit.schemas import AuditEntryResponse, AuditFilter, AuditQuery
 from watcher_server.audit.wording import read_differences
 from watcher_server.auth.access import may_administer
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id
-from watcher_server.web.pages import render
-from watcher_server.web.paging import PAGE_SIZE, FormQuery, url_builder
+from watcher_server.web.pages import page_router, render
+from watcher_server.web.paging import PAGE_SIZE, FormQuery
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 PATH = "/ui/audit"
 
@@ -45,10 +45,6 @@ class AuditView(FormQuery, AuditFilter):
         """Whether some entries are left out."""
         return any(getattr(self, name) is not None for name in AuditFilter.model_fields)
 
-    def parameters(self) -> dict[str, Any]:
-        """The query of the page's address."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
 
 def _page_of(entry: AuditEntryResponse) -> str | None:
     """The page of what was changed; None where it has none, or is gone."""
@@ -63,17 +59,16 @@ async def show_audit(request: Request, session: Session, view: Annotated[AuditVi
     """Who changed what, the newest first."""
     if not may_administer(request):
         raise HTTPException(HTTPStatus.FORBIDDEN, "The audit trail needs a login with the scope admin")
-    connection = await session.connection()
     filters = view.model_dump(exclude={"cursor"})
     asked = AuditQuery.model_validate({**filters, "cursor": view.cursor, "limit": PAGE_SIZE})
-    found = await connection.run_sync(list_entries, asked)
-    words = await connection.run_sync(list_words)
+    found = await ask(session, list_entries, asked)
+    words = await ask(session, list_words)
     download = {name: value for name, value in view.parameters().items() if name != "cursor"}
     return render(
         request,
         "audit/index.html",
         view=view,
-        url=url_builder(PATH, **view.parameters()),
+        url=view.url_at(PATH),
         rows=[(entry, _page_of(entry), read_differences(entry)) for entry in found.entries],
         next_cursor=found.next_cursor,
         download_url="/audit.ndjson" + (f"?{urlencode(download)}" if download else ""),

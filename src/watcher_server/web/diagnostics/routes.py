@@ -1,15 +1,14 @@
 """The diagnostics page, and the same as a report for the description of a bug."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from watcher_server.diagnostics.checks import known
 from watcher_server.diagnostics.report import Report, report_text, write_report
 from watcher_server.diagnostics.service import Diagnosis, diagnose
-from watcher_server.http.body import JsonRoute
-from watcher_server.web.pages import is_part, render
+from watcher_server.web.pages import is_part, page_router, render
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -15,7 +15,6 @@ from markupsafe import Markup, escape
 from watcher_server.kit.errors import NotFoundError
 from watcher_server.web.documentation.library import CONTENTS, documents
 
-_MOST_KEPT = 128
 # Markup in a document stays text: the policy of the pages would forbid most of it.
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 _ELSEWHERE = re.compile(r"\w+:")
@@ -30,15 +29,18 @@ class Document:
     body: Markup
 
 
+@lru_cache(maxsize=128)
 def read_document(name: str) -> Document:
-    """The document of that name.
-
-    Raises:
-        NotFoundError: there is none.
-    """
+    """The document of that name. Raises NotFoundError: there is none."""
     if name not in documents():
         raise NotFoundError("There is no such page of the documentation.")
-    return _read(name)
+    source = documents()[name]
+    tokens = _markdown.parse(source.read_text(encoding="utf-8"))
+    # Each document begins with its title, which is the heading of the page.
+    title, tokens = tokens[1], tokens[3:]
+    body = _markdown.renderer.render(list(_lay_out(tokens, source)), _markdown.options, {})
+    text = "".join(piece.content for piece in title.children or [])
+    return Document(title=text, anchor=_anchor(title.content), body=Markup(body))  # noqa: S704 - markup of others is off
 
 
 @lru_cache(maxsize=1)
@@ -55,17 +57,6 @@ def list_contents() -> list[tuple[str, str]]:
     return found
 
 
-@lru_cache(maxsize=_MOST_KEPT)
-def _read(name: str) -> Document:
-    source = documents()[name]
-    tokens = _markdown.parse(source.read_text(encoding="utf-8"))
-    # Each document begins with its title, which is the heading of the page.
-    title, tokens = tokens[1], tokens[3:]
-    body = _markdown.renderer.render(list(_lay_out(tokens, source)), _markdown.options, {})
-    text = "".join(piece.content for piece in title.children or [])
-    return Document(title=text, anchor=_anchor(title.content), body=Markup(body))  # noqa: S704 - markup of others is off
-
-
 def _lay_out(tokens: list[Token], source: Path) -> Iterator[Token]:
     """The tokens as our pages write them."""
     seen: Counter[str] = Counter()
@@ -79,7 +70,11 @@ def _lay_out(tokens: list[Token], source: Path) -> Iterator[Token]:
         elif token.type == "inline":
             token.children = list(_lead_on(token.children or [], source))
         elif token.type in ("th_open", "td_open"):
-            _align(token)
+            # The policy of the pages forbids the style that the parser writes.
+            if "right" in str(token.attrs.pop("style", "")):
+                token.attrSet("class", "number")
+            if token.type == "th_open":
+                token.attrSet("scope", "col")
         if token.type == "table_open":
             yield _markup(f'<div class="scroll" role="region" aria-label="Table: {escape(heading)}" tabindex="0">')
         if token.type in ("fence", "code_block"):
@@ -96,14 +91,6 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _align(cell: Token) -> None:
-    # The policy of the pages forbids the style that the parser writes.
-    if "right" in str(cell.attrs.pop("style", "")):
-        cell.attrSet("class", "number")
-    if cell.type == "th_open":
-        cell.attrSet("scope", "col")
-
-
 def _lead_on(pieces: list[Token], source: Path) -> Iterator[Token]:
     """The pieces of a line, with links to what is served here; other files and pictures are text."""
     leads = False
@@ -115,7 +102,11 @@ def _lead_on(pieces: list[Token], source: Path) -> Iterator[Token]:
             if address and _ELSEWHERE.match(address):
                 piece.attrSet("rel", "noreferrer noopener")
         if piece.type == "image":
-            yield from (Token("em_open", "em", 1), _text(f"Picture: {piece.content}"), Token("em_close", "em", -1))
+            yield from (
+                Token("em_open", "em", 1),
+                Token("text", "", 0, content=f"Picture: {piece.content}"),
+                Token("em_close", "em", -1),
+            )
         elif leads or piece.type not in ("link_open", "link_close"):
             yield piece
 
@@ -133,18 +124,12 @@ def _address(target: str, source: Path) -> str | None:
 
 def _name_of(path: str, source: Path) -> str | None:
     file = (source.parent / path).resolve()
-    if file.name in ("docs", "decisions"):
-        return CONTENTS
-    return _names().get(file)
+    return CONTENTS if file.name in ("docs", "decisions") else _names().get(file)
 
 
 @lru_cache(maxsize=1)
 def _names() -> dict[Path, str]:
     return {file.resolve(): name for name, file in documents().items()}
-
-
-def _text(content: str) -> Token:
-    return Token("text", "", 0, content=content)
 
 
 def _markup(content: str) -> Token:

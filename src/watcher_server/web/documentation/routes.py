@@ -1,14 +1,13 @@
 """The pages of the documentation."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
-from watcher_server.http.body import JsonRoute
 from watcher_server.web.documentation.library import CONTENTS
 from watcher_server.web.documentation.rendering import list_contents, read_document
-from watcher_server.web.pages import render
+from watcher_server.web.pages import page_router, render
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 
 # The first look at a long document takes some milliseconds, which a thread spends.
@@ -21,10 +20,5 @@ def show_contents(request: Request) -> HTMLResponse:
 @router.get("/ui/documentation/{document:path}")
 def show_document(request: Request, document: str) -> HTMLResponse:
     """One document."""
-    return render(
-        request,
-        "documentation/index.html",
-        name=document,
-        document=read_document(document),
-        contents=list_contents(),
-    )
+    found, contents = read_document(document), list_contents()
+    return render(request, "documentation/index.html", name=document, document=found, contents=contents)

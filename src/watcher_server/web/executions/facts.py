@@ -80,14 +80,11 @@ def seconds_of(run: PipelineExecution, now: datetime) -> float | None:
     return max(0, int((now - run.start_date).total_seconds()))
 
 
-# Less is what a network takes.
-_NOTICED = timedelta(seconds=1)
-
-
 def describe_clock(run: PipelineExecution) -> str | None:
     """That the clock by which the run was reported is wrong, in a sentence; None for one that is right."""
     skew = clock_skew(run)
-    if skew is None or skew < _NOTICED:
+    # Less is what a network takes.
+    if skew is None or skew < timedelta(seconds=1):
         return None
     return f"its clock is {duration_text(skew.total_seconds())} ahead"
 
@@ -125,7 +122,6 @@ def status_of_run(run: PipelineExecution, anomalous_metrics: Collection[str]) ->
     return status_of(run.end_date, run.completed_successfully, run.outcome, is_anomalous=bool(anomalous_metrics))
 
 
-_MOST_LINES = 200
 _find_colour = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -140,12 +136,10 @@ class Output:
 def last_lines(output: str) -> Output:
     """The last lines, without the colours of a terminal; other characters that steer one are escaped."""
     lines = _find_colour.sub("", output).splitlines()
-    shown = [escape_controls(line.expandtabs()) for line in lines[-_MOST_LINES:]]
+    shown = [escape_controls(line.expandtabs()) for line in lines[-200:]]
     return Output(shown, cut=len(lines) > len(shown))
 
 
-# The API shows the metadata beyond these limits.
-_MOST_ENTRIES = 300
 _LONGEST_PATH = 300
 _LONGEST_TEXT = 4_000
 
@@ -174,7 +168,7 @@ def read_metadata(value: dict[str, Any] | None, without: Collection[str] = ()) -
     # One that is large is not walked further than it is shown, so it is copied only where something is left out.
     shown_part = {name: part for name, part in value.items() if name not in without} if without else value
     for path, leaf in _walk("", shown_part):
-        if len(entries) == _MOST_ENTRIES:
+        if len(entries) == 300:  # noqa: PLR2004 - the API shows all
             return Metadata(entries, is_cut=True)
         shown = leaf if isinstance(leaf, str) else json.dumps(leaf)
         is_cut = is_cut or len(shown) > _LONGEST_TEXT

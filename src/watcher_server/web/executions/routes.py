@@ -1,27 +1,53 @@
 """The page of one execution."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.alerts.reading import Told, read_alerts_of_executions
+from watcher_server.anomalies.models import AnomalyDetectionResult, AnomalyEvent
+from watcher_server.anomalies.service import list_findings
+from watcher_server.database.asking import ask
 from watcher_server.executions import reading as executions
 from watcher_server.executions.clocks import shown_dates
 from watcher_server.executions.models import PipelineExecution
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id
 from watcher_server.openlineage.pages import SHOWN_NAMES
 from watcher_server.openlineage.pages import read_run as read_said
+from watcher_server.tasking.history.schemas import TaskQuery
+from watcher_server.tasking.history.service import list_tasks
 from watcher_server.tasking.history.states import FINAL_STATES
-from watcher_server.web.executions import chart, facts, reading
-from watcher_server.web.pages import is_part, render
+from watcher_server.timeliness.models import TimelinessExecutionLog
+from watcher_server.web.executions import chart, facts
+from watcher_server.web.pages import is_part, page_router, render
 from watcher_server.web.paging import FormQuery, url_builder
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
+
+
+class Findings(NamedTuple):
+    """Anomalies by metric with their events, overdue entries in the order of the checks, and the alerts about it."""
+
+    anomalies: Sequence[tuple[AnomalyDetectionResult, AnomalyEvent | None]]
+    overdue: Sequence[TimelinessExecutionLog]
+    told: Sequence[Told]
+
+
+async def read_findings(session: AsyncSession, execution_id: int) -> Findings:
+    """What the checks found about this execution."""
+    log = TimelinessExecutionLog
+    # By the unique key (execution, severity).
+    overdue = select(log).where(log.pipeline_execution_id == execution_id).order_by(log.id)
+    entries = (await session.scalars(overdue)).all()
+    told = [each.told for each in await read_alerts_of_executions(session, [execution_id])]
+    return Findings(await list_findings(session, execution_id), entries, told)
 
 
 class ExecutionView(FormQuery):
@@ -41,7 +67,7 @@ async def show_execution(
     before, after = await executions.read_beside(session, run)
     anomalous = await executions.read_anomalous_metrics(session, [one.id for one in (run, before) if one])
     shown, gantt = await _draw(session, run, callers[0].id if callers else run.id, view, context.now)
-    tasks = await reading.read_tasks(session, execution_id)
+    tasks = (await ask(session, list_tasks, TaskQuery(pipeline_execution_id=execution_id, limit=50))).tasks
     said = await read_said(session, run)
     is_live = run.end_date is None or gantt.is_running or any(task.state not in FINAL_STATES for task in tasks)
     return render(
@@ -64,7 +90,7 @@ async def show_execution(
         status_before=None if before is None else facts.status_of_run(before, anomalous[before.id]),
         shown=shown,
         gantt=gantt,
-        findings=await reading.read_findings(session, execution_id),
+        findings=await read_findings(session, execution_id),
         tasks=tasks,
         live_seconds=5 if is_live else None,
         url=url_builder(request.url.path, tree=view.tree, lanes=view.lanes),

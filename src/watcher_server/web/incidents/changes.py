@@ -20,8 +20,6 @@ from watcher_server.web.paging import PAGE_SIZE
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_MORNING_HOUR = 9
-
 
 class Choice(StrEnum):
     """What a button does. An acknowledgement without a time lasts until the incident is resolved."""
@@ -70,11 +68,7 @@ class ChangeForm(BaseModel):
     force: bool = False
 
     def changes(self) -> IncidentChanges:
-        """What is to change.
-
-        Raises:
-            InvalidFieldError: a field is wrong.
-        """
+        """What is to change. Raises InvalidFieldError: a field is wrong."""
         return read_form(IncidentChanges, self.fields())
 
     def fields(self) -> Mapping[str, Any]:
@@ -103,16 +97,13 @@ class ChangeForm(BaseModel):
                 return now + timedelta(hours=4)
             case "tomorrow":
                 tomorrow = now.astimezone(self._zone()) + timedelta(days=1)
-                return tomorrow.replace(hour=_MORNING_HOUR, minute=0, second=0, microsecond=0)
+                return tomorrow.replace(hour=9, minute=0, second=0, microsecond=0)
             case "time":
-                return self._typed()
+                try:
+                    return datetime.fromisoformat(self.at).replace(tzinfo=self._zone())
+                except ValueError:
+                    raise InvalidFieldError("at", "Choose the day and the time until which it is snoozed") from None
         return None
-
-    def _typed(self) -> datetime:
-        try:
-            return datetime.fromisoformat(self.at).replace(tzinfo=self._zone())
-        except ValueError:
-            raise InvalidFieldError("at", "Choose the day and the time until which it is snoozed") from None
 
     def _zone(self) -> ZoneInfo:
         """The viewer's zone; UTC for one that this machine does not know."""
@@ -177,11 +168,7 @@ def still_holds(connection: Connection, incident_id: int, form: SingleForm) -> b
 
 
 def change_many(connection: Connection, form: BulkForm, actor: str) -> Changed:
-    """Make the change to each that was ticked.
-
-    Raises:
-        InvalidFieldError: a field is wrong.
-    """
+    """Make the change to each that was ticked. Raises InvalidFieldError: a field is wrong."""
     seen = form.seen()
     outcomes = change_incidents(connection, seen, form.changes(), actor) if seen else []
     refused = [outcome for outcome in outcomes if outcome.incident is None]
@@ -196,23 +183,15 @@ def comment(connection: Connection, incident_id: int, form: CommentForm, actor: 
 
 
 def read_form(kind: type[Body], fields: Mapping[str, Any]) -> Body:
-    """What the API takes.
-
-    Raises:
-        InvalidFieldError: a field is wrong; the message says why.
-    """
+    """What the API takes. Raises InvalidFieldError: a field is wrong; the message says why."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
         wrong = error.errors()[0]
         place = str(wrong["loc"][-1]) if wrong["loc"] else ""
-        raise InvalidFieldError(place, f"{_LABELS.get(place, 'The form')} {_said(wrong['msg'])}") from None
-
-
-_LABELS = {"snoozed_until": "The time", "assignee": "The name", "text": "The comment"}
-
-
-def _said(message: str) -> str:
-    """What pydantic says of a field, as the end of a sentence about it."""
-    said = message.removeprefix("Value error, ")
-    return said if said.startswith("must") else f"is not right: {said[:1].lower()}{said[1:]}"
+        labels = {"snoozed_until": "The time", "assignee": "The name", "text": "The comment"}
+        # The end of a sentence about the field.
+        said = wrong["msg"].removeprefix("Value error, ")
+        if not said.startswith("must"):
+            said = f"is not right: {said[:1].lower()}{said[1:]}"
+        raise InvalidFieldError(place, f"{labels.get(place, 'The form')} {said}") from None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -48,6 +48,8 @@ class IncidentsView(FormQuery):
     before, and with those of ``unfit`` it does not go. ``selected`` are those that are ticked, which stay so.
     """
 
+    messages = frozenset({"done", "changed", "missed", "unfit", "selected"})
+
     state: ShownState = ShownState.LIVE
     kind: Kind | None = None
     owner: Whole | None = None
@@ -80,11 +82,6 @@ class IncidentsView(FormQuery):
         """The incidents that are ticked."""
         ids = (each.partition(".")[0] for each in self.selected)
         return frozenset(int(each) for each in ids if each.isascii() and each.isdecimal() and len(each) < 20)  # noqa: PLR2004 - a number
-
-    def parameters(self) -> dict[str, Any]:
-        """The query of the page's address: what differs from the page without filters, but for messages."""
-        messages = {"done", "changed", "missed", "unfit", "selected"}
-        return self.model_dump(mode="json", exclude_defaults=True, exclude=messages)
 
     def filter(self) -> IncidentFilter:
         """The incidents that the page shows."""

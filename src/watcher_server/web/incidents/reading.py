@@ -7,13 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from watcher_server.incidents.grouping import Live, count_live, read_effects, read_last_resolved
-from watcher_server.incidents.reading import (
-    IncidentFilter,
-    ListedIncident,
-    WantedState,
-    list_incidents,
-    read_incidents,
-)
+from watcher_server.incidents.reading import IncidentFilter, ListedIncident, WantedState, list_incidents, read_incidents
 from watcher_server.kit.listing import Page
 from watcher_server.lineage.impact import count_downstream
 from watcher_server.web.incidents.query import IncidentsView
@@ -21,8 +15,6 @@ from watcher_server.web.paging import PAGE_SIZE
 
 # Of what an incident explains; its own page has them all.
 EFFECTS_SHOWN = 10
-# Below what is open stand the last that were resolved.
-_RESOLVED_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +47,23 @@ def read_listing(connection: Connection, view: IncidentsView) -> Listing:
     """One page of the incidents that the view asks for."""
     page = Page(limit=PAGE_SIZE + 1, offset=(view.page - 1) * PAGE_SIZE)
     found = list_incidents(connection, view.filter(), page)
-    last = Page(limit=_RESOLVED_SHOWN)
+    # Below what is open stand the last that were resolved.
+    last = Page(limit=5)
     with_resolved = view.is_grouped and view.page == 1
+    incidents = found[:PAGE_SIZE]
+    roots = [incident.id for incident in incidents if incident.effects and view.is_grouped]
+    effects = read_effects(connection, roots, most=EFFECTS_SHOWN)
+    pipelines = {incident.pipeline_id for incident in incidents if incident.pipeline_id and not incident.resolved_at}
+    downstream = count_downstream(connection, sorted(pipelines)) if pipelines else {}
     return Listing(
-        shown=_describe(connection, found[:PAGE_SIZE], with_effects=view.is_grouped),
+        shown=[
+            ShownIncident(incident, effects.get(incident.id, ()), downstream.get(incident.pipeline_id or 0, 0))
+            for incident in incidents
+        ],
         more=len(found) > PAGE_SIZE,
         live=count_live(connection),
         missed=read_incidents(connection, view.missed),
         unfit=read_incidents(connection, view.unfit),
-        resolved=list_incidents(connection, _RESOLVED, last) if with_resolved else (),
+        resolved=list_incidents(connection, IncidentFilter(state=WantedState.RESOLVED), last) if with_resolved else (),
         last_resolved=None if found else read_last_resolved(connection),
     )
-
-
-_RESOLVED = IncidentFilter(state=WantedState.RESOLVED)
-
-
-def _describe(
-    connection: Connection, incidents: Sequence[ListedIncident], *, with_effects: bool
-) -> list[ShownIncident]:
-    roots = [incident.id for incident in incidents if incident.effects and with_effects]
-    effects = read_effects(connection, roots, most=EFFECTS_SHOWN)
-    pipelines = {incident.pipeline_id for incident in incidents if incident.pipeline_id and not incident.resolved_at}
-    downstream = count_downstream(connection, sorted(pipelines)) if pipelines else {}
-    return [
-        ShownIncident(incident, effects.get(incident.id, ()), downstream.get(incident.pipeline_id or 0, 0))
-        for incident in incidents
-    ]

@@ -2,28 +2,27 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 
 from watcher_server.alerts.notifications import retry_notification
 from watcher_server.auth.acting import actor_of
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
 from watcher_server.incidents.kinds import Kind
 from watcher_server.kit.errors import ConflictError, InvalidFieldError
 from watcher_server.kit.fields import Id
 from watcher_server.web.alerts.delivery import advice
 from watcher_server.web.incidents import changes
-from watcher_server.web.incidents.detail import CHART_HEIGHT, CHART_WIDTH, read_detail
-from watcher_server.web.incidents.drawing import BOX_HEIGHT, BOX_WIDTH
+from watcher_server.web.incidents.detail import BOX_HEIGHT, BOX_WIDTH, CHART_HEIGHT, CHART_WIDTH, read_detail
 from watcher_server.web.incidents.query import PATH, Done, IncidentsView, ShownState, SingleView
 from watcher_server.web.incidents.reading import EFFECTS_SHOWN, read_listing
 from watcher_server.web.incidents.wording import WORDS
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, page_router, render
 from watcher_server.web.paging import paging, url_builder
 from watcher_server.web.pipelines.detail.wording import WORDS as METRIC_WORDS
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 IncidentId = Annotated[Id, Path()]
 View = Annotated[IncidentsView, Query()]
@@ -32,16 +31,15 @@ View = Annotated[IncidentsView, Query()]
 @router.get(PATH)
 async def show_incidents(request: Request, session: Session, view: View) -> HTMLResponse:
     """What is wrong, the worst first, each with what is wrong because of it."""
-    connection = await session.connection()
-    listing = await connection.run_sync(read_listing, view)
-    url = _list_url(view)
+    listing = await ask(session, read_listing, view)
+    url = view.url_at(PATH)
     return render(
         request,
         "incidents/_list.html" if is_part(request) else "incidents/index.html",
         view=view,
         listing=listing,
         url=url,
-        back=url_builder("", **view.parameters())(),
+        back=view.url_at("")(),
         paging=paging(url, view.page, len(listing.shown), more=listing.more),
         kinds=list(Kind),
         states=list(ShownState),
@@ -77,11 +75,10 @@ async def change_many(
     request: Request, session: Session, view: View, form: Annotated[changes.BulkForm, Form()]
 ) -> Response:
     """Make one change to all that were ticked, and go back to the list as it was."""
-    connection = await session.connection()
-    changed = await connection.run_sync(changes.change_many, form, actor_of(request.scope))
+    changed = await ask(session, changes.change_many, form, actor_of(request.scope))
     done = form.choice.done.value if changed.number else None
     number = changed.number if changed.number > 1 else None
-    url = _list_url(view)
+    url = view.url_at(PATH)
     return back_to(request, url(done=done, changed=number, missed=changed.missed, unfit=changed.unfit))
 
 
@@ -94,18 +91,17 @@ async def change_one(
     form: Annotated[changes.SingleForm, Form()],
 ) -> Response:
     """Make one change, and go back to where the form was: the list as it was, or the page of the incident."""
-    connection = await session.connection()
     single = url_builder(f"{PATH}/{incident_id}")
-    if await connection.run_sync(changes.still_holds, incident_id, form):
+    if await ask(session, changes.still_holds, incident_id, form):
         return back_to(request, single(holds="true"))
     try:
-        await connection.run_sync(changes.change_one, incident_id, form, actor_of(request.scope))
+        await ask(session, changes.change_one, incident_id, form, actor_of(request.scope))
     except ConflictError:
-        return back_to(request, single(missed="true") if form.single else _list_url(view)(missed=incident_id))
+        return back_to(request, single(missed="true") if form.single else view.url_at(PATH)(missed=incident_id))
     except InvalidFieldError as error:
         return await _show(request, session, incident_id, SingleView(), status_code=422, error=f"{error}.")
     done = form.choice.done.value
-    return back_to(request, single(done=done) if form.single else _list_url(view)(done=done))
+    return back_to(request, single(done=done) if form.single else view.url_at(PATH)(done=done))
 
 
 @router.post(PATH + "/{incident_id}/comment")
@@ -113,9 +109,8 @@ async def comment(
     request: Request, session: Session, incident_id: IncidentId, form: Annotated[changes.CommentForm, Form()]
 ) -> Response:
     """Add to the timeline what somebody writes."""
-    connection = await session.connection()
     try:
-        await connection.run_sync(changes.comment, incident_id, form, actor_of(request.scope))
+        await ask(session, changes.comment, incident_id, form, actor_of(request.scope))
     except InvalidFieldError as error:
         return await _show(request, session, incident_id, SingleView(), status_code=422, error=f"{error}.")
     return _back(request, incident_id, Done.COMMENTED)
@@ -129,10 +124,6 @@ async def send_again(
     await retry_notification(session, notification_id)
     request.app.state.relay.wake()
     return _back(request, incident_id, Done.SENT)
-
-
-def _list_url(view: IncidentsView) -> Any:
-    return url_builder(PATH, **view.parameters())
 
 
 def _back(request: Request, incident_id: int, done: Done) -> Response:

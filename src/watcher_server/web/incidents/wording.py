@@ -4,6 +4,7 @@ from typing import Any
 
 from watcher_server.incidents.kinds import Kind
 from watcher_server.incidents.reading import ListedIncident
+from watcher_server.openlineage.pages import web_address
 
 # What is said of the subject while it holds, and when it is over: "orders is stale".
 SAYINGS = {
@@ -28,37 +29,6 @@ SUBJECTS = {
     Kind.CHANNEL: "Channel",
     Kind.WATCHER: "Watcher itself:",
 }
-CHANGES = {
-    "opened": "found it",
-    "reopened": "found it again",
-    "worse": "found it worse",
-    "better": "found it better",
-    "flapping": "marked it as flapping",
-    "acknowledged": "acknowledged it",
-    "unacknowledged": "ended the acknowledgement",
-    "assigned": "assigned it",
-    "snoozed": "snoozed it",
-    "unsnoozed": "ended the snooze",
-    "commented": "wrote",
-    "explained": "found its cause",
-    "held": "kept it quiet",
-    "told": "told people",
-    "resolved": "resolved it",
-}
-# What people were told of.
-TOLD = {
-    "opened": "that it opened",
-    "reopened": "that it opened again",
-    "worse": "that it got worse",
-    "better": "that it got better",
-    "flapping": "that it flaps",
-    "reminder": "that it is still so",
-    "escalated": "that nobody has acknowledged it",
-    "resolved": "that it is over",
-}
-RESOLUTIONS = {"auto": "by itself", "hand": "by hand", "paused": "with its pipeline paused or its check muted"}
-
-_WEB = ("http://", "https://")
 
 
 def title_of(incident: ListedIncident) -> str:
@@ -68,16 +38,37 @@ def title_of(incident: ListedIncident) -> str:
     return " ".join(filter(None, (SUBJECTS.get(kind), incident.name, saying)))
 
 
-def web_address(url: str | None) -> str | None:
-    """The URL, if it is one that a browser may follow to a page."""
-    return url if url is not None and url.lower().startswith(_WEB) else None
-
-
 # What the templates know.
 WORDS: dict[str, Any] = {
     "title_of": title_of,
     "web_address": web_address,
-    "change_words": CHANGES,
-    "told_words": TOLD,
-    "resolutions": RESOLUTIONS,
+    "change_words": {
+        "opened": "found it",
+        "reopened": "found it again",
+        "worse": "found it worse",
+        "better": "found it better",
+        "flapping": "marked it as flapping",
+        "acknowledged": "acknowledged it",
+        "unacknowledged": "ended the acknowledgement",
+        "assigned": "assigned it",
+        "snoozed": "snoozed it",
+        "unsnoozed": "ended the snooze",
+        "commented": "wrote",
+        "explained": "found its cause",
+        "held": "kept it quiet",
+        "told": "told people",
+        "resolved": "resolved it",
+    },
+    # What people were told of.
+    "told_words": {
+        "opened": "that it opened",
+        "reopened": "that it opened again",
+        "worse": "that it got worse",
+        "better": "that it got better",
+        "flapping": "that it flaps",
+        "reminder": "that it is still so",
+        "escalated": "that nobody has acknowledged it",
+        "resolved": "that it is over",
+    },
+    "resolutions": {"auto": "by itself", "hand": "by hand", "paused": "with its pipeline paused or its check muted"},
 }

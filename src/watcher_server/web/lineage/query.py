@@ -22,9 +22,6 @@ STEP = 10
 AFFECTED = "affected"
 Standing = Status | Literal["affected"]
 
-# An address, a side of it, and how many neighbours to show there.
-_OPENING = re.compile(r"(\d{1,19})([ud])(\d{1,5})?", re.ASCII)
-
 
 @dataclass(frozen=True)
 class ViewState:
@@ -88,16 +85,6 @@ def _write_opening(opening: Opening, number: int) -> str:
     return f"{address_id}{side}" if number == STEP else f"{address_id}{side}{number}"
 
 
-def _read_openings(text: str) -> dict[Opening, int]:
-    """The openings that are whole: a link that was cut off still shows something."""
-    openings = {}
-    for token in text.split(","):
-        match = _OPENING.fullmatch(token)
-        if match and int(match[1]) <= BIGINT_MAX:
-            openings[int(match[1]), Side(match[2])] = STEP if match[3] is None else int(match[3])
-    return openings
-
-
 def read_state(
     *,
     source_address_id: Annotated[Id | None, Query()] = None,
@@ -112,11 +99,17 @@ def read_state(
     """The view that a request asks for; None before an address is chosen."""
     if source_address_id is None:
         return None
+    openings = {}
+    for token in expanded.split(","):
+        # An address, a side of it, and how many neighbours to show there.
+        match = re.fullmatch(r"(\d{1,19})([ud])(\d{1,5})?", token, re.ASCII)
+        if match and int(match[1]) <= BIGINT_MAX:
+            openings[int(match[1]), Side(match[2])] = STEP if match[3] is None else int(match[3])
     return ViewState(
         centre=source_address_id,
         direction=direction,
         depth=depth,
-        expanded=_read_openings(expanded),
+        expanded=openings,
         path_from=path_from,
         path_to=path_to,
         selected=source_address_id if selected is None else selected,

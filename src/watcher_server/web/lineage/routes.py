@@ -1,15 +1,15 @@
 """The lineage page, and the parts of it that its script asks for."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Path, Query, Request
+from fastapi import Depends, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.schemas import AddressFound
 from watcher_server.addresses.service import search_addresses
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.errors import ConflictError, NotFoundError
@@ -21,13 +21,11 @@ from watcher_server.openlineage.joining import join_dataset, read_proposal
 from watcher_server.openlineage.pages import read_address
 from watcher_server.web.lineage.query import ViewState, read_state
 from watcher_server.web.lineage.reading import read_view
-from watcher_server.web.pages import back_to, is_part, render, render_in_parts
+from watcher_server.web.pages import back_to, is_part, page_router, render, render_in_parts
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 _MOST_FOUND = 20
-# Of more pipelines on one side of an address, the page names the worst.
-_LIMITS = {"most_pipelines": 20, "most_looked_at": MOST_LOOKED_AT}
 
 State = Annotated[ViewState | None, Depends(read_state)]
 Wanted = Annotated[SearchText, Query()]
@@ -46,20 +44,28 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
     except NotFoundError:
         return render(request, "lineage/unknown.html", status_code=404, wanted="", state=None)
     selected = state.selected if state.selected in view.names else None
-    details = await read_details(session, selected or state.centre)
     write = render if is_part(request) else render_in_parts
     return write(
         request,
         "lineage/_view.html" if is_part(request) else "lineage/index.html",
         view=view,
         state=state,
-        details=details,
-        cause=await find_cause(session, details.address.id, details.status),
-        said=await read_address(session, details.address),
-        proposal=await read_proposal(session, selected or state.centre),
         wanted="",
-        **_LIMITS,
+        **await _read_panel(session, selected or state.centre),
     )
+
+
+async def _read_panel(session: AsyncSession, address_id: int) -> dict[str, Any]:
+    """What the panel of an address shows. Of more pipelines on one side of it, the page names the worst."""
+    details = await read_details(session, address_id)
+    return {
+        "details": details,
+        "cause": await find_cause(session, address_id, details.status),
+        "said": await read_address(session, details.address),
+        "proposal": await read_proposal(session, address_id),
+        "most_pipelines": 20,
+        "most_looked_at": MOST_LOOKED_AT,
+    }
 
 
 async def _show_start(request: Request, session: AsyncSession, wanted: str, state: ViewState | None) -> HTMLResponse:
@@ -86,19 +92,8 @@ async def show_details(request: Request, session: Session, state: State) -> HTML
     """The panel of the chosen address."""
     if state is None:
         raise NotFoundError("Choose an address with source_address_id.")
-    selected = state.centre if state.selected is None else state.selected
-    details = await read_details(session, selected)
-    said, proposal = await read_address(session, details.address), await read_proposal(session, selected)
-    return render(
-        request,
-        "lineage/_details.html",
-        state=state,
-        details=details,
-        cause=await find_cause(session, selected, details.status),
-        said=said,
-        proposal=proposal,
-        **_LIMITS,
-    )
+    panel = await _read_panel(session, state.centre if state.selected is None else state.selected)
+    return render(request, "lineage/_details.html", state=state, **panel)
 
 
 class JoinForm(BaseModel):
@@ -115,7 +110,7 @@ async def join_addresses(
     proposal = await read_proposal(session, address_id)
     if proposal is None or proposal.address_id != form.into:
         raise ConflictError("The two are not proposed as one any more: open the address again.")
-    await (await session.connection()).run_sync(join_dataset, proposal.dataset_key, form.into)
+    await ask(session, join_dataset, proposal.dataset_key, form.into)
     app_state(request).relay.wake()
     return back_to(request, f"/lineage-graph?source_address_id={form.into}")
 

@@ -2,28 +2,26 @@
 
 import logging
 from datetime import timedelta
+from functools import partial
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
-from watcher_server.auth.failures import FailedLogins
 from watcher_server.auth.oidc.attempts import COOKIE, SECONDS, new_attempt, read_attempt
-from watcher_server.auth.oidc.claims import Identity
 from watcher_server.auth.oidc.provider import LoginRefusedError, OidcProvider, ProviderAwayError
 from watcher_server.auth.people import note_person
-from watcher_server.auth.refusals import too_many_wrong_tokens
-from watcher_server.auth.sessions import SENTENCES, Ending, create_session
+from watcher_server.auth.sessions import SENTENCES, Ending
 from watcher_server.auth.trusted_header import without_role
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
-from watcher_server.web.login.cookies import set_cookie, set_session_cookie, shown_cookie
-from watcher_server.web.login.page import local_target, show_form
-from watcher_server.web.login.routes import address_of, browser_of
+from watcher_server.web.login.cookies import set_cookie, shown_cookie
+from watcher_server.web.login.page import let_in, local_target, refuse, show_form
+from watcher_server.web.pages import page_router
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 
 @router.get("/login/start")
@@ -53,27 +51,14 @@ async def finish(request: Request, session: Session) -> Response:
     except ProviderAwayError as error:
         return _away(request, target, error)
     except LoginRefusedError as error:
-        return _refuse(request, target, str(error))
-    return await _let_in(request, session, identity, target)
-
-
-async def _let_in(request: Request, session: Session, identity: Identity, target: str) -> Response:
-    scope = identity.scope
-    if scope is None:
+        # Each refusal may have asked the provider.
+        return refuse(request, target, "provider", str(error), status_code=403)
+    if identity.scope is None:
         return show_form(request, target, status_code=403, error=without_role(identity.name))
-    connection = await session.connection()
-    person_id = await connection.run_sync(
-        lambda sync: note_person(
-            sync, issuer=identity.issuer, subject=identity.subject, name=identity.name, scope=scope
-        )
-    )
+    person_id = await ask(session, partial(note_person, **vars(identity)))
     if person_id is None:
         return show_form(request, target, status_code=403, error=SENTENCES[Ending.BLOCKED])
-    session_id = await connection.run_sync(
-        lambda sync: create_session(sync, person_id=person_id, address=address_of(request), browser=browser_of(request))
-    )
-    response = RedirectResponse(target, status_code=303)
-    set_session_cookie(request, response, session_id, None)
+    response = await let_in(request, session, target, person_id=person_id)
     set_cookie(request, response, COOKIE, "", timedelta(0))
     return response
 
@@ -95,14 +80,3 @@ def _away(request: Request, target: str, error: ProviderAwayError) -> Response:
         "`watcher token create NAME --scope admin --expires 1h`."
     )
     return show_form(request, target, status_code=503, error=said)
-
-
-def _refuse(request: Request, target: str, reason: str) -> Response:
-    """Each refusal may have asked the provider, so an address gets only so many within a minute."""
-    failed_logins: FailedLogins = request.app.state.failed_logins
-    wait = failed_logins.note(request.scope, "provider")
-    if wait is None:
-        return show_form(request, target, status_code=403, error=reason)
-    response = show_form(request, target, status_code=429, error=too_many_wrong_tokens(wait))
-    response.headers["Retry-After"] = str(wait)
-    return response

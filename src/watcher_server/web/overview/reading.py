@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.database.asking import ask
 from watcher_server.incidents.reading import (
     IncidentFilter,
     ListedIncident,
-    Sign,
     WantedState,
     list_incidents,
     read_incidents,
@@ -31,9 +30,6 @@ WRONG_SHOWN = 12
 MOST_TROUBLED = 200
 # What lies below one address is counted up to this number to find out which pipeline touches most.
 _MOST_COUNTED = 1_000
-_LONGEST_ERROR = 300
-_QUEUE_HOURS = 3
-_INCIDENTS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ class Wrong:
     def error(self) -> str:
         """The first line of what its failed run says of itself."""
         said = (self.finding.error or "").strip() if self.finding else ""
-        return said.partition("\n")[0][:_LONGEST_ERROR]
+        return said.partition("\n")[0][:300]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +71,10 @@ class QueueGlance:
 
 async def read_trouble(session: AsyncSession, wrong: Sequence[Glance]) -> Trouble:
     """Those of these pipelines that no other of them explains: first what touches most, then the worst, the oldest."""
-    connection = await session.connection()
-    signs = await connection.run_sync(read_signs, {each.id: each.status.value for each in wrong})
-    known = {each.id for each in wrong}
-    causes = [each for each in wrong if _explaining(signs.get(each.id)) not in known - {each.id}]
-    downstream = await connection.run_sync(_count_downstream, [each.id for each in causes], _MOST_COUNTED)
+    signs = await ask(session, read_signs, {each.id: each.status.value for each in wrong})
+    known, roots = {each.id for each in wrong}, {id_: sign.root_pipeline_id for id_, sign in signs.items()}
+    causes = [each for each in wrong if roots.get(each.id) not in known - {each.id}]
+    downstream = await ask(session, count_downstream, [each.id for each in causes], most=_MOST_COUNTED)
 
     def urgency(pipeline: Glance) -> tuple[int, int, datetime]:
         since = signs[pipeline.id].since if pipeline.id in signs else datetime.max.replace(tzinfo=UTC)
@@ -88,9 +83,9 @@ async def read_trouble(session: AsyncSession, wrong: Sequence[Glance]) -> Troubl
     shown = sorted(causes, key=urgency)[:WRONG_SHOWN]
     many = [each.id for each in shown if downstream.get(each.id, 0) >= _MOST_COUNTED]
     if many:
-        downstream |= await connection.run_sync(_count_downstream, many, None)
+        downstream |= await ask(session, count_downstream, many, most=None)
     ids = [signs[each.id].incident_id for each in shown if each.id in signs]
-    incidents = {found.pipeline_id: found for found in await connection.run_sync(read_incidents, ids)}
+    incidents = {found.pipeline_id: found for found in await ask(session, read_incidents, ids)}
     findings = await read_findings(session, [each.id for each in shown])
     return Trouble(
         [
@@ -101,24 +96,15 @@ async def read_trouble(session: AsyncSession, wrong: Sequence[Glance]) -> Troubl
     )
 
 
-def _explaining(sign: Sign | None) -> int | None:
-    return sign.root_pipeline_id if sign else None
-
-
-def _count_downstream(connection: Connection, pipeline_ids: Sequence[int], most: int | None) -> dict[int, int]:
-    return count_downstream(connection, pipeline_ids, most=most)
-
-
 async def read_worst_incidents(session: AsyncSession) -> list[ListedIncident]:
     """The most urgent incidents that no other explains."""
-    connection = await session.connection()
     unexplained = IncidentFilter(state=WantedState.LIVE, explained=False)
-    return await connection.run_sync(list_incidents, unexplained, Page(limit=_INCIDENTS_SHOWN))
+    return await ask(session, list_incidents, unexplained, Page(limit=8))
 
 
 async def read_queues(session: AsyncSession, settings: Settings) -> list[QueueGlance]:
     """Each queue as the keeper last measured it; nothing is asked of the broker, which may be away."""
-    history = await read_history(session, _QUEUE_HOURS, settings)
+    history = await read_history(session, 3, settings)
     return [_glance(name, history) for name in history.queues]
 
 
@@ -126,17 +112,12 @@ def _glance(name: str, history: QueueHistory) -> QueueGlance:
     series = history.queues[name].pending
     # The latest point may lie ahead of this minute's sample.
     pending = next((value for value in reversed(series[-3:]) if value is not None), None)
-    return QueueGlance(name, pending, _level(pending, history), series)
-
-
-def _level(pending: int | None, history: QueueHistory) -> str:
-    if pending is None:
-        return "unknown"
-    reached = [level for level in ("critical", "warning", "info") if pending >= history.thresholds[level]]
-    return reached[0] if reached else "ok"
+    level = "ok"
+    for higher in ("info", "warning", "critical"):
+        level = higher if pending is not None and pending >= history.thresholds[higher] else level
+    return QueueGlance(name, pending, "unknown" if pending is None else level, series)
 
 
 async def read_workers(session: AsyncSession) -> list[KnownWorker]:
     """The workers that are alive."""
-    connection = await session.connection()
-    return [worker for worker in await connection.run_sync(list_workers) if worker.state == WorkerState.ALIVE]
+    return [worker for worker in await ask(session, list_workers) if worker.state == WorkerState.ALIVE]

@@ -1,18 +1,17 @@
 """The overview: is anything wrong, since when, what does it touch, what to do."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
 from watcher_server.executions.recent import find_first_run
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.pipelines.board import read_board
 from watcher_server.web.incidents.wording import WORDS
 from watcher_server.web.overview import reading
 from watcher_server.web.overview.timeline import WIDTH, read_timeline
-from watcher_server.web.pages import is_part, render
+from watcher_server.web.pages import is_part, page_router, render
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 
 @router.get("/ui")

@@ -17,9 +17,7 @@ HOURS = 24
 # The width of a lane in the units of its drawing, a minute each.
 WIDTH = HOURS * 60
 _LANES = 30
-_RUNS_PER_LANE = 1_500
 _NARROWEST = 8.0
-_TICK_HOURS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +72,20 @@ async def read_timeline(session: AsyncSession, wrong: Sequence[Glance]) -> Timel
     pipelines = await read_active_since(session, [each.id for each in wrong], since, _LANES + 1)
     shown = pipelines[:_LANES]
     ids = [pipeline.id for pipeline in shown]
-    bars = [_run_bar(run, since, now) for run in await read_runs_since(session, ids, since, _RUNS_PER_LANE)]
+    bars = [_run_bar(run, since, now) for run in await read_runs_since(session, ids, since, 1_500)]
     bars += [
         _bar(miss.pipeline_id, "missed", miss.expected_at, miss.expected_at, since)
         for miss in await read_missed_since(session, ids, since)
     ]
     bars.sort(key=attrgetter("pipeline_id", "started_at"))
     merged = {pipeline_id: _merged(its) for pipeline_id, its in groupby(bars, attrgetter("pipeline_id"))}
+    # Some full hours in UTC; in a zone that is half an hour off they are half hours.
+    first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    hours = [first + timedelta(hours=number) for number in range(HOURS)]
     return Timeline(
-        [Lane(each, merged.get(each.id, ())) for each in shown], len(pipelines) > _LANES, _ticks(since, now)
+        [Lane(each, merged.get(each.id, ())) for each in shown],
+        len(pipelines) > _LANES,
+        [(round(_minutes(hour - since), 1), hour) for hour in hours if hour.hour % 4 == 0 and hour <= now],
     )
 
 
@@ -120,10 +123,3 @@ def _merged(bars: Iterable[Bar]) -> Sequence[Bar]:
         else:
             merged.append(bar)
     return merged
-
-
-def _ticks(since: datetime, now: datetime) -> list[tuple[float, datetime]]:
-    """Some full hours in UTC; in a zone that is half an hour off they are half hours."""
-    first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    hours = [first + timedelta(hours=number) for number in range(HOURS)]
-    return [(round(_minutes(hour - since), 1), hour) for hour in hours if hour.hour % _TICK_HOURS == 0 and hour <= now]

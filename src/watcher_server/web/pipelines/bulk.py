@@ -1,6 +1,6 @@
 """Changing many pipelines at once: those that are ticked in the list, or all that fit its filters."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -10,6 +10,7 @@ from sqlalchemy import ARRAY, BigInteger, any_, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.archive.service import Kind, archive_all
+from watcher_server.database.asking import ask
 from watcher_server.kit.errors import ConflictError, InvalidFieldError
 from watcher_server.kit.fields import Id
 from watcher_server.kit.thresholds import check_pairs_stored
@@ -42,7 +43,6 @@ _FIELDS: dict[BulkAction, dict[str, bool]] = {
     BulkAction.PAUSE: {"active": False},
     BulkAction.ACTIVATE: {"active": True},
 }
-
 
 PairName = Literal["freshness", "freshness_warning", "timeliness", "timeliness_warning"]
 
@@ -127,12 +127,22 @@ async def change_many(session: AsyncSession, form: BulkForm) -> Bulk:
 
 
 async def _change_these(session: AsyncSession, form: BulkForm, ids: Sequence[int], fields: dict[str, Any]) -> Bulk:
-    pipelines = await _lock_pipelines(session, ids)
+    # Locked by id, so that two changes of many at once wait for each other and do not deadlock.
+    wanted = any_(literal(list(ids), ARRAY(BigInteger)))
+    statement = select(Pipeline).where(Pipeline.id == wanted, Pipeline.archived_at.is_(None)).order_by(Pipeline.id)
+    pipelines = (await session.scalars(statement.with_for_update(key_share=True))).all()
     archives = form.action is BulkAction.ARCHIVE
     affected = [row for row in pipelines if archives or any(getattr(row, name) != fields[name] for name in fields)]
     named = [(row.id, row.shown_name) for row in affected]
     seen = seal([*named, fields])
-    bulk = Bulk(form, named, len(pipelines) - len(affected), _describe_thresholds(fields), seen)
+    # What the thresholds will be, in words; what they were differs from one pipeline to the next.
+    thresholds = [
+        Change(label, "", str(Interval(number, fields[f"{name}_datepart"], own=True)) if number else "as its type says")
+        for name, label in PAIRS.items()
+        if f"{name}_number" in fields
+        for number in [fields[f"{name}_number"]]
+    ]
+    bulk = Bulk(form, named, len(pipelines) - len(affected), thresholds, seen)
     if not form.confirmed:
         return bulk
     if form.seen != seen:
@@ -141,26 +151,9 @@ async def _change_these(session: AsyncSession, form: BulkForm, ids: Sequence[int
         # A savepoint: when the change of one is refused, none is written.
         async with session.begin_nested():
             if archives:
-                await (await session.connection()).run_sync(archive_all, Kind.PIPELINE, [row.id for row in affected])
+                await ask(session, archive_all, Kind.PIPELINE, [row.id for row in affected])
             else:
                 await change_pipelines(session, affected, fields)
     except (InvalidFieldError, ConflictError) as error:
         return replace(bulk, error=f"{str(error).removesuffix('.')}.")
     return replace(bulk, is_done=True)
-
-
-def _describe_thresholds(fields: Mapping[str, Any]) -> list[Change]:
-    """What the thresholds will be, in words; what they were differs from one pipeline to the next."""
-    return [
-        Change(label, "", str(Interval(number, fields[f"{name}_datepart"], own=True)) if number else "as its type says")
-        for name, label in PAIRS.items()
-        if f"{name}_number" in fields
-        for number in [fields[f"{name}_number"]]
-    ]
-
-
-async def _lock_pipelines(session: AsyncSession, pipeline_ids: Iterable[int]) -> Sequence[Pipeline]:
-    """Locked by id, so that two changes of many at once wait for each other and do not deadlock."""
-    wanted = any_(literal(list(pipeline_ids), ARRAY(BigInteger)))
-    statement = select(Pipeline).where(Pipeline.id == wanted, Pipeline.archived_at.is_(None)).order_by(Pipeline.id)
-    return (await session.scalars(statement.with_for_update(key_share=True))).all()

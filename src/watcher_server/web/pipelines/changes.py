@@ -55,11 +55,7 @@ class Editing:
 
 
 async def begin_editing(session: AsyncSession, pipeline_id: int) -> Editing:
-    """The form as it begins.
-
-    Raises:
-        NotFoundError: there is no such pipeline.
-    """
+    """The form as it begins. Raises NotFoundError: there is no such pipeline."""
     pipeline = await find(session, Pipeline, pipeline_id)
     values = Values.of(pipeline)
     return Editing(pipeline, await _type_of(session, pipeline), values, values)

@@ -36,7 +36,6 @@ TEXTS = {
 }
 _MOST_TAGS = 20
 _LONGEST_TAG = 50
-_HALF_A_PAIR = "A number needs its unit and a unit its number: give both, or leave both blank for what the type says."
 
 Errors = Mapping[str, str]
 
@@ -146,29 +145,26 @@ def read_patch(form: EditForm, pipeline: Pipeline) -> PipelinePatch:
 
     Raises:
         ValidationError: a field is not what the API takes.
-        InvalidFieldError: half a threshold pair would be left.
+        InvalidFieldError: half a threshold pair would be left, or the tags are too many or too long.
     """
     typed = form.typed()
-    if form.tag_list != form.original.tag_list:
-        typed["pipeline_metadata"] = _with_tags(pipeline.pipeline_metadata or {}, form.tag_list)
+    tags = form.tag_list
+    if tags != form.original.tag_list:
+        if len(tags) > _MOST_TAGS or any(len(tag) > _LONGEST_TAG for tag in tags):
+            raise InvalidFieldError("tags", f"At most {_MOST_TAGS} tags of {_LONGEST_TAG} characters each")
+        others = {name: value for name, value in (pipeline.pipeline_metadata or {}).items() if name != "tags"}
+        typed["pipeline_metadata"] = others | ({"tags": tags} if tags else {})
     body = PipelinePatch.model_validate({"id": pipeline.id, **typed})
     merged = {name: getattr(pipeline, name) for name in Thresholds.model_fields} | body.changes()
     check_pairs_stored(Thresholds.model_construct(**{name: merged[name] for name in Thresholds.model_fields}))
     return body
 
 
-def _with_tags(metadata: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
-    if len(tags) > _MOST_TAGS or any(len(tag) > _LONGEST_TAG for tag in tags):
-        raise InvalidFieldError("tags", f"At most {_MOST_TAGS} tags of {_LONGEST_TAG} characters each")
-    others = {name: value for name, value in metadata.items() if name != "tags"}
-    return others | ({"tags": list(tags)} if tags else {})
-
-
 def explain(error: ValidationError | DomainError) -> Errors:
     """The errors by field; under no name what is no field's fault."""
     if isinstance(error, InvalidFieldError):
-        is_pair = error.field in Thresholds.model_fields
-        return {error.field: _HALF_A_PAIR if is_pair else f"{error}."}
+        half = "A number needs its unit and a unit its number: give both, or leave both blank for what the type says."
+        return {error.field: half if error.field in Thresholds.model_fields else f"{error}."}
     if isinstance(error, DomainError):
         return {"": str(error)}
     return {

@@ -16,7 +16,6 @@ from watcher_server.pipelines.status import WORDS, Word
 from watcher_server.web.paging import PAGE_SIZE, url_builder
 
 PATH = "/ui/pipelines"
-_LONGEST_TAG = 1_000
 
 # A paused pipeline has no other state, except muted.
 State = Word | Literal["muted", "attention"]
@@ -37,7 +36,7 @@ class Filters:
 
     q: Annotated[SearchText, Query()] = ""
     type: Annotated[SearchText, Query()] = ""
-    tag: Annotated[str, AfterValidator(check_no_nul), Query(max_length=_LONGEST_TAG)] = ""
+    tag: Annotated[str, AfterValidator(check_no_nul), Query(max_length=1_000)] = ""
     state: Annotated[State | None, BeforeValidator(lambda value: _FORMER.get(value, value) or None), Query()] = None
     order: Annotated[Order, BeforeValidator(lambda value: value or DEFAULT_ORDER), Query()] = DEFAULT_ORDER
     page: Annotated[int, Query(ge=1, le=INT_MAX)] = 1
@@ -65,7 +64,7 @@ class Filters:
         return url_builder(PATH, q=self.q, type=self.type, tag=self.tag, state=self.state, order=order, page=page)
 
 
-_FILTERS = TypeAdapter(Filters)
+_filters = TypeAdapter(Filters)
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ async def find_all(session: AsyncSession, query: str, most: int) -> list[int]:
         ConflictError: they are no filters of the list.
     """
     try:
-        filters = _FILTERS.validate_python(dict(parse_qsl(query)))
+        filters = _filters.validate_python(dict(parse_qsl(query)))
     except ValidationError:
         raise ConflictError("These are no filters of the list: open it again.") from None
     return await find_fitting(session, filters.wanted, most)

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo, available_timezones
 from watcher_server.schedules.cron import Schedule, ScheduleError, find_zone, parse_expression
 from watcher_server.schedules.windows import find_windows
 
-_SHOWN = 5
 _LONGEST_GRACE = 10_080
 
 
@@ -43,18 +42,15 @@ def read_next_runs(schedule: str, zone: str, grace: str) -> NextRuns:
         return NextRuns(field=field, error=f"It {error}.")
     if not (grace.isascii() and grace.isdigit() and int(grace) <= _LONGEST_GRACE):
         return NextRuns(field="schedule_grace_minutes", error=f"It must be minutes, from 0 to {_LONGEST_GRACE:,}.")
-    return NextRuns(_find(planned, timedelta(minutes=int(grace))))
-
-
-def _find(schedule: Schedule, grace: timedelta) -> Sequence[NextRun]:
     # Runs are at full minutes, and from the same minute the schedule remembers what it found.
     since = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    runs = schedule.earliest_runs(since, datetime.max.replace(tzinfo=UTC), _SHOWN)
-    zone = ZoneInfo(schedule.zone)
-    return [
-        NextRun(window.expected_at, window.closes, f"{window.expected_at.astimezone(zone):%a %Y-%m-%d %H:%M %Z}")
-        for window in find_windows(schedule, grace, runs)
+    runs = planned.earliest_runs(since, datetime.max.replace(tzinfo=UTC), 5)
+    local = ZoneInfo(planned.zone)
+    found = [
+        NextRun(window.expected_at, window.closes, f"{window.expected_at.astimezone(local):%a %Y-%m-%d %H:%M %Z}")
+        for window in find_windows(planned, timedelta(minutes=int(grace)), runs)
     ]
+    return NextRuns(found)
 
 
 def known_zones() -> list[str]:

@@ -1,24 +1,23 @@
 """The list of pipelines, and changing them in place."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Form, Path, Query, Request
+from fastapi import Depends, Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import DatePart, Id
-from watcher_server.web.pages import is_part, render
+from watcher_server.web.pages import is_part, page_router, render
 from watcher_server.web.paging import PAGE_SIZE, paging
 from watcher_server.web.pipelines import changes, reading
-from watcher_server.web.pipelines.bulk import MOST_AT_ONCE, Bulk, BulkForm, change_many
+from watcher_server.web.pipelines.bulk import MOST_AT_ONCE, BulkForm, change_many
 from watcher_server.web.pipelines.changes import Editing
-from watcher_server.web.pipelines.editing import EditForm
+from watcher_server.web.pipelines.editing import EditForm, Errors
 from watcher_server.web.pipelines.listing import DEFAULT_ORDER, PATH, Filters, list_pipelines
 from watcher_server.web.pipelines.next_runs import known_zones, read_next_runs
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 
 @router.get(PATH)
@@ -85,34 +84,27 @@ async def post_bulk(request: Request, session: Session, form: Annotated[BulkForm
     bulk = await change_many(session, form)
     if bulk.is_done:
         app_state(request).relay.wake()
-    return _changed(request, form.back) if bulk.is_done else _show_bulk(request, bulk, form.back)
+        return _changed(request, form.back)
+    return _show_form(request, "pipelines/bulk.html", "pipelines/_bulk.html", bulk.errors, form.back, bulk=bulk)
+
+
+def _show_form(request: Request, page: str, part: str, errors: Errors, back: str, **shown: Any) -> HTMLResponse:
+    in_dialog = is_part(request)
+    return render(
+        request,
+        part if in_dialog else page,
+        # A part that htmx is to show has to be a success.
+        status_code=422 if errors and not in_dialog else 200,
+        in_dialog=in_dialog,
+        dateparts=list(DatePart),
+        back=_list_or_page(back),
+        **shown,
+    )
 
 
 def _show_editing(request: Request, editing: Editing, back: str) -> HTMLResponse:
-    # A part that htmx is to show has to be a success.
-    status = 422 if editing.errors and not is_part(request) else 200
-    return render(
-        request,
-        "pipelines/_editor.html" if is_part(request) else "pipelines/edit.html",
-        status_code=status,
-        in_dialog=is_part(request),
-        editing=editing,
-        dateparts=list(DatePart),
-        zones=known_zones(),
-        back=_list_or_page(back),
-    )
-
-
-def _show_bulk(request: Request, bulk: Bulk, back: str) -> HTMLResponse:
-    return render(
-        request,
-        "pipelines/_bulk.html" if is_part(request) else "pipelines/bulk.html",
-        status_code=422 if bulk.errors and not is_part(request) else 200,
-        in_dialog=is_part(request),
-        bulk=bulk,
-        dateparts=list(DatePart),
-        back=_list_or_page(back),
-    )
+    page, part = "pipelines/edit.html", "pipelines/_editor.html"
+    return _show_form(request, page, part, editing.errors, back, editing=editing, zones=known_zones())
 
 
 def _changed(request: Request, back: str) -> Response:

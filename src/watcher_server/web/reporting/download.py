@@ -46,5 +46,4 @@ def _write(lines: Iterable[Sequence[Any]]) -> str:
 
 def _cell(value: Any) -> Any:
     """The value, with an apostrophe before a text that a spreadsheet would take for a formula."""
-    # A spreadsheet takes a text that begins with one of these for a formula.
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -2,7 +2,7 @@
 
 import calendar
 from datetime import date, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -17,11 +17,7 @@ LONGEST_RANGE = 366
 
 
 def read_place(text: str) -> Place:
-    """The place that a URL names: ``2026-11-22/orders``.
-
-    Raises:
-        ValueError: it names none.
-    """
+    """The place that a URL names: ``2026-11-22/orders``. Raises ValueError: it names none."""
     day, _, name = text.partition("/")
     return Place(date.fromisoformat(day), name)
 
@@ -67,10 +63,6 @@ class ReportView(FormQuery):
     def is_filtered(self) -> bool:
         """Whether some rows of these days are left out."""
         return any((self.pipeline_name, self.pipeline_type_name, self.day))
-
-    def parameters(self) -> dict[str, Any]:
-        """The query of the page's address: what differs from the page without filters."""
-        return self.model_dump(mode="json", exclude_defaults=True)
 
     def names(self) -> Names:
         """The pipelines that the rows are of."""

@@ -66,8 +66,7 @@ async def _gather(
         found = await read_rows(session, view.names(), span, place=place, backwards=backwards, limit=limit)
         rows = [*found, *rows] if backwards else [*rows, *found]
         reach *= 2
-    more = len(rows) > view.page_size
-    return (rows[-view.page_size :] if backwards else rows[: view.page_size]), more
+    return (rows[-view.page_size :] if backwards else rows[: view.page_size]), len(rows) > view.page_size
 
 
 @dataclass(frozen=True, slots=True)

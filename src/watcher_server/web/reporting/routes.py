@@ -3,21 +3,19 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
-from watcher_server.http.body import JsonRoute
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import SearchText
 from watcher_server.reporting import service as reporting
 from watcher_server.reporting.report import read_extent
-from watcher_server.web.pages import back_to, render
-from watcher_server.web.paging import url_builder
+from watcher_server.web.pages import back_to, page_router, render
 from watcher_server.web.reporting.download import file_name, write_days
 from watcher_server.web.reporting.query import DEFAULT_PAGE_SIZE, ReportView
 from watcher_server.web.reporting.reading import MOST_TOTALS, ReportPage, is_quick, read_page, read_summary
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 View = Annotated[ReportView, Query()]
 
@@ -28,7 +26,8 @@ async def show_reporting(request: Request, session: Session, view: View) -> HTML
     extent = await read_extent(session, view.names())
     quick = view.summary or is_quick(view, extent)
     page = await read_page(session, view, extent)
-    url = _url(view)
+    url = view.url_at("/reporting")
+    everything = view.model_copy(update={"after": None, "before": None, "summary": False, "page_size": 50})
     return render(
         request,
         "reporting/index.html",
@@ -40,7 +39,7 @@ async def show_reporting(request: Request, session: Session, view: View) -> HTML
         page=page,
         behind=extent.days_behind,
         **_neighbours(view, page, url),
-        download_url=_download_url(view),
+        download_url=everything.url_at("/reporting/daily-pipeline-metrics.csv")(),
         type_names=await reporting.list_pipeline_type_names(session),
         has_pipelines=bool(page.rows) or await reporting.has_pipelines(session),
         most_totals=MOST_TOTALS,
@@ -58,7 +57,7 @@ async def show_summary(request: Request, session: Session, view: View) -> HTMLRe
         request,
         "reporting/_summary.html",
         view=view,
-        url=_url(view),
+        url=view.url_at("/reporting"),
         extent=extent,
         summary=summary,
         most_totals=MOST_TOTALS,
@@ -89,15 +88,6 @@ async def sum_days(request: Request, session: Session) -> Response:
     request.app.state.relay.wake()
     query = request.url.query
     return back_to(request, f"/reporting?{query}" if query else "/reporting")
-
-
-def _url(view: ReportView) -> Callable[..., str]:
-    return url_builder("/reporting", **view.parameters())
-
-
-def _download_url(view: ReportView) -> str:
-    everything = view.model_copy(update={"after": None, "before": None, "summary": False, "page_size": 50})
-    return url_builder("/reporting/daily-pipeline-metrics.csv", **everything.parameters())()
 
 
 def _neighbours(view: ReportView, page: ReportPage, url: Callable[..., str]) -> dict[str, Any]:

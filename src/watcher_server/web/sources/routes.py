@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import Form, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,28 +16,22 @@ from watcher_server.auth.service import (
     has_tokens,
     list_tokens,
 )
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.own_address import own_address
 from watcher_server.http.session import Session
 from watcher_server.http.state import app_state
 from watcher_server.kit.fields import BIGINT_MAX, Id
 from watcher_server.openlineage import sources
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, page_router, render
 from watcher_server.web.paging import FormQuery, url_builder
 from watcher_server.web.sources.recipes import recipes, trial
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 SOURCES, CONNECT, FIRST = "/ui/sources", "/ui/sources/connect", "/ui/sources/first"
-_MOST_FAILED = 50
 # In place of a token that the page cannot show.
 _NO_TOKEN = "TOKEN"  # noqa: S105 - none
 _TOKEN_NAME = "openlineage"  # noqa: S105 - its name
-_NO_ADMINISTRATOR = (
-    "This Watcher has no tokens, and the first one must be one that may administer, or this page could not be opened "
-    "any more: make it with `watcher token create NAME --scope admin`, and log in with it."
-)
-
 EventId = Annotated[int, Field(ge=0, le=BIGINT_MAX)]
 
 
@@ -75,7 +69,7 @@ async def show_sources(request: Request, session: Session, view: Annotated[Repla
         view=view,
         namespaces=await sources.read_sources(session),
         inbox=await sources.read_inbox(session),
-        failed=await sources.read_failed(session, _MOST_FAILED),
+        failed=await sources.read_failed(session, 50),
         dropped=await sources.read_dropped(session),
         most_counted=sources.MOST_COUNTED,
     )
@@ -108,12 +102,15 @@ async def show_first(request: Request, session: Session, view: Annotated[SinceVi
 @router.post(SOURCES + "/token")
 async def make_token(request: Request, session: Session, form: Annotated[TokenForm, Form()]) -> HTMLResponse:
     """Make a token that may only send events, and show it in the lines, this once."""
-    connection = await session.connection()
     name = form.name.strip()
-    if not await connection.run_sync(has_tokens):
-        return await _connect(request, session, form.since, name=name, error=_NO_ADMINISTRATOR, status_code=409)
+    if not await ask(session, has_tokens):
+        error = (
+            "This Watcher has no tokens, and the first one must be one that may administer, or this page could not be "
+            "opened any more: make it with `watcher token create NAME --scope admin`, and log in with it."
+        )
+        return await _connect(request, session, form.since, name=name, error=error, status_code=409)
     try:
-        token = await connection.run_sync(create_token, name, Scope.INGEST)
+        token = await ask(session, create_token, name, Scope.INGEST)
     except TokenNameTakenError:
         error = f"There is a token named {name} already: choose another name."
     except InvalidTokenNameError as refused:
@@ -134,8 +131,7 @@ async def _connect(
     status_code: int = 200,
 ) -> HTMLResponse:
     base = own_address(request)
-    connection = await session.connection()
-    names = {each.name for each in await connection.run_sync(list_tokens)} if may_administer(request) else set()
+    names = {each.name for each in await ask(session, list_tokens)} if may_administer(request) else set()
     return render(
         request,
         "sources/connect.html",
@@ -144,7 +140,7 @@ async def _connect(
         trial=trial(base, token or _NO_TOKEN),
         token=token,
         name=_free_name(names) if name is None else name,
-        has_tokens=await connection.run_sync(has_tokens),
+        has_tokens=await ask(session, has_tokens),
         since=since,
         first=await sources.find_first_event(session, since),
         error=error,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.database.asking import ask
 from watcher_server.tasking.history.schemas import TaskDetail
 from watcher_server.tasking.history.service import count_coalesced, find_task
 from watcher_server.tasking.history.states import FINAL_STATES, TaskState
@@ -63,24 +64,17 @@ class TaskFacts(TaskRow):
         """The tries that failed, the newest first."""
         return [
             FailedTry(
-                _moment(entry.get("at")),
-                str(entry.get("exc_type") or "An error"),
-                str(entry.get("exc_message") or ""),
+                _moment(entry.get("at")), str(entry.get("exc_type") or "An error"), str(entry.get("exc_message") or "")
             )
             for entry in reversed(self.task.history)
         ]
 
 
 async def read_task(session: AsyncSession, task_id: str) -> TaskFacts:
-    """A task and what belongs to it.
-
-    Raises:
-        NotFoundError: there is no such task.
-    """
-    connection = await session.connection()
-    task = await connection.run_sync(find_task, task_id)
+    """A task and what belongs to it. Raises NotFoundError: there is no such task."""
+    task = await ask(session, find_task, task_id)
     names = await read_pipeline_names(session, [task])
-    return TaskFacts(task, names.get(task.pipeline_id or 0), await connection.run_sync(count_coalesced, task.id))
+    return TaskFacts(task, names.get(task.pipeline_id or 0), await ask(session, count_coalesced, task.id))
 
 
 def _readable_json(value: Any) -> str:

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from watcher_server.database.asking import ask
 from watcher_server.kit.fields import INT_MAX
 from watcher_server.kit.names import fold
+from watcher_server.pipelines import service as pipelines
 from watcher_server.pipelines.models import Pipeline
 from watcher_server.tasking.history.schemas import TaskList, TaskSummary
 from watcher_server.tasking.history.service import count_failed, count_states, find_names, list_tasks
@@ -101,18 +103,17 @@ async def read_listing(session: AsyncSession, view: TasksView) -> TaskListing:
     """The page of the list that the address asks for."""
     pipeline_id = await _find_pipeline(session, view)
     unknown = view.pipeline if view.pipeline is not None and pipeline_id is None else None
-    connection = await session.connection()
     page = TaskList(tasks=[], next_offset=None)
     if unknown is None:
-        page = await connection.run_sync(list_tasks, view.task_query(pipeline_id))
-    pipelines = await read_pipeline_names(session, page.tasks)
-    failed = await connection.run_sync(count_failed)
+        page = await ask(session, list_tasks, view.task_query(pipeline_id))
+    shown = await read_pipeline_names(session, page.tasks)
+    failed = await ask(session, count_failed)
     return TaskListing(
-        rows=[TaskRow(task, pipelines.get(task.pipeline_id or 0)) for task in page.tasks],
+        rows=[TaskRow(task, shown.get(task.pipeline_id or 0)) for task in page.tasks],
         more=page.next_offset is not None,
-        counts=await connection.run_sync(count_states),
+        counts=await ask(session, count_states),
         failed=sum(failed.values()) if view.name is None else failed.get(view.name, 0),
-        names=await connection.run_sync(find_names),
+        names=await ask(session, find_names),
         unknown_pipeline=unknown,
     )
 
@@ -121,8 +122,7 @@ async def _find_pipeline(session: AsyncSession, view: TasksView) -> int | None:
     """The id of the pipeline that was asked for by its name, or by its id; None for none."""
     if view.pipeline is None:
         return view.pipeline_id
-    by_name = select(Pipeline.id).where(Pipeline.name == fold(view.pipeline))
-    found: int | None = await session.scalar(by_name)
+    found: int | None = await session.scalar(select(Pipeline.id).where(Pipeline.name == fold(view.pipeline)))
     if found is None and view.pipeline.isdecimal() and int(view.pipeline) <= INT_MAX:
         # There may be tasks of a pipeline that was deleted.
         return int(view.pipeline)
@@ -131,13 +131,7 @@ async def _find_pipeline(session: AsyncSession, view: TasksView) -> int | None:
 
 async def read_pipeline_names(session: AsyncSession, tasks: Sequence[TaskSummary]) -> dict[int, str]:
     """The names of the pipelines that these tasks are about, by their ids; by the primary key."""
-    ids = sorted({task.pipeline_id for task in tasks if task.pipeline_id is not None})
-    if not ids:
-        return {}
-    rows = await session.execute(
-        text("SELECT id, coalesce(display_name, name) AS name FROM pipeline WHERE id = ANY (:ids)"), {"ids": ids}
-    )
-    return {row.id: row.name for row in rows}
+    return await pipelines.find_names(session, {task.pipeline_id for task in tasks if task.pipeline_id is not None})
 
 
 def _compact(value: Any) -> str:

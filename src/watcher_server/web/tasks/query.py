@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -36,6 +36,8 @@ class TasksView(FormQuery):
     led here put back.
     """
 
+    messages = frozenset({"retried"})
+
     state: State | None = None
     name: TaskName | None = None
     pipeline: PipelineText | None = None
@@ -54,10 +56,6 @@ class TasksView(FormQuery):
         return any((self.state, self.name, self.pipeline, self.within, self.since, self.until)) or any(
             wanted is not None for wanted in (self.pipeline_id, self.pipeline_execution_id)
         )
-
-    def parameters(self) -> dict[str, Any]:
-        """The query of the page's address: what differs from the page without filters, but for messages."""
-        return self.model_dump(mode="json", exclude_defaults=True, exclude={"retried"})
 
     def task_query(self, pipeline_id: int | None) -> TaskQuery:
         """Which tasks the list holds, those of the pipeline where there is one."""

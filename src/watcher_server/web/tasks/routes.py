@@ -1,35 +1,83 @@
 """The pages of the background tasks: the list with its queues and workers, and one task."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import Response
 
-from watcher_server.http.body import JsonRoute
+from watcher_server.database.asking import ask
 from watcher_server.http.session import Session
 from watcher_server.tasking.limits.service import limit_text, list_limits
 from watcher_server.tasking.queues.depths import QueueState
-from watcher_server.tasking.queues.history import read_history
+from watcher_server.tasking.queues.history import QueueHistoryReport, QueueSeriesReport, read_history
 from watcher_server.tasking.queues.levels import level_of
 from watcher_server.tasking.workers.service import list_workers
-from watcher_server.web.pages import render
+from watcher_server.web.pages import page_router, render
 from watcher_server.web.paging import paging, url_builder
-from watcher_server.web.tasks.changes import may_change_limits
 from watcher_server.web.tasks.changes import router as changes_router
-from watcher_server.web.tasks.depths import show_depths
 from watcher_server.web.tasks.detail import read_task
 from watcher_server.web.tasks.listing import read_listing
 from watcher_server.web.tasks.query import LAST_PAGE, Hours, TasksView
 from watcher_server.web.tasks.timing import span_text
 
+router = page_router()
+router.include_router(changes_router)
+
+
+@dataclass(frozen=True)
+class DepthRow:
+    """The greatest depth of each queue from a moment (UTC) until the next row; None where no sample was taken."""
+
+    moment: datetime
+    pending: Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Depths:
+    """How deep the queues were, for a chart and for a table.
+
+    ``peaks`` is the greatest depth of each queue; None for one without a sample.
+    """
+
+    chart: Mapping[str, Any]
+    rows: Sequence[DepthRow]
+    peaks: Mapping[str, int | None]
+
+
+def show_depths(history: QueueHistoryReport) -> Depths:
+    """The history for a chart, and thinned to 24 rows of a table, the newest first."""
+    count = len(history.sampled_at)
+    step = max(1, -(-count // 24))
+    rows = [
+        DepthRow(
+            datetime.fromtimestamp(history.sampled_at[begin], UTC),
+            [_highest(series, begin, begin + step) for series in history.queues.values()],
+        )
+        for begin in range(0, count, step)
+    ]
+    return Depths(
+        chart={
+            "moments": list(history.sampled_at),
+            "queues": [{"name": name, "pending": list(series.pending)} for name, series in history.queues.items()],
+            "thresholds": dict(history.thresholds),
+        },
+        rows=rows[::-1],
+        peaks={name: _highest(series, 0, count) for name, series in history.queues.items()},
+    )
+
+
+def _highest(series: QueueSeriesReport, begin: int, end: int) -> int | None:
+    return max((value for value in series.pending[begin:end] if value is not None), default=None)
+
+
 # A broker that does not answer must not hold up the page. The part about queues is loaded again by itself.
 _PAGE_PATIENCE_SECONDS = 0.25
 
 View = Annotated[TasksView, Query()]
-
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
-router.include_router(changes_router)
 
 
 @router.get("/ui/tasks")
@@ -102,14 +150,12 @@ async def _depths(request: Request, session: Session, hours: Hours) -> dict[str,
 
 
 async def _workers(request: Request, session: Session, queues: QueueState | None) -> dict[str, Any]:
-    connection = await session.connection()
     return {
         "queues": queues,
-        "workers": await connection.run_sync(list_workers),
-        "limits": await connection.run_sync(list_limits, request.app.state.settings),
+        "workers": await ask(session, list_workers),
+        "limits": await ask(session, list_limits, request.app.state.settings),
         "rate": limit_text,
         "durations": ((15, "15 minutes"), (60, "1 hour"), (240, "4 hours"), (1440, "1 day")),
-        "may_change_limits": may_change_limits(request),
     }
 
 

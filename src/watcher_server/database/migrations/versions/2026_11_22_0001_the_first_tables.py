@@ -6,8 +6,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 TABLES = (
     "address_lineage_closure",
@@ -282,14 +280,12 @@ def upgrade() -> None:
         "ix_pipeline_execution_baseline",
         "pipeline_execution",
         ["pipeline_id", "hour_recorded", "end_date"],
-        unique=False,
         postgresql_where=sa.text("completed_successfully"),
     )
     op.create_index(
         "ix_pipeline_execution_parent_id",
         "pipeline_execution",
         ["parent_id"],
-        unique=False,
         postgresql_where=sa.text("parent_id IS NOT NULL"),
     )
     op.create_index("ix_pipeline_execution_pipeline_id_id", "pipeline_execution", ["pipeline_id", "id"])
@@ -297,7 +293,6 @@ def upgrade() -> None:
         "ix_pipeline_execution_running",
         "pipeline_execution",
         ["start_date"],
-        unique=False,
         postgresql_where=sa.text("end_date IS NULL"),
     )
     op.create_index("ix_pipeline_execution_start_date", "pipeline_execution", ["start_date"])

@@ -5,8 +5,6 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 
 TIMESTAMP = sa.DateTime(timezone=True)
 WARNING_PAIRS = ("freshness_warning", "timeliness_warning")

@@ -1,16 +1,10 @@
-"""Indexes for what pages ask: alerts and anomaly events by their moment, tasks that were revoked beside failed ones.
-
-Revision ID: 0006
-Revises: 0005
-"""
+"""Indexes for what pages ask: alerts and anomaly events by their moment, tasks that were revoked beside failed ones."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -23,7 +17,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """As it was."""
     op.drop_index("ix_task_failed", table_name="task")
     op.create_index("ix_task_failed", "task", ["name"], postgresql_where=sa.text("state = 'FAILURE'"))
     op.drop_index("ix_anomaly_event_pipeline_id_last_at", table_name="anomaly_event")

@@ -1,16 +1,10 @@
-"""How many logins failed, for Prometheus.
-
-Revision ID: 0015
-Revises: 0006
-"""
+"""How many logins failed, for Prometheus."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
 down_revision = "0006"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -23,5 +17,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """As it was."""
     op.drop_table("failed_login_count")

@@ -1,18 +1,14 @@
-"""Incidents, their timeline, and the delivery of alerts by channel.
-
-Revision ID: 0017
-Revises: 0016
-"""
+"""Incidents, their timeline, and the delivery of alerts by channel."""
 
 from datetime import datetime
 
 import sqlalchemy as sa
 from alembic import op
 
+from watcher_server.database.migrations.pipeline_effective import IMPORTANCE, view
+
 revision = "0017"
 down_revision = "0016"
-branch_labels = None
-depends_on = None
 
 
 def _moment(name: str, *, default: bool = False) -> sa.Column[datetime]:
@@ -41,7 +37,7 @@ def _add_importance() -> None:
         op.create_check_constraint("criticality", table, "criticality IN ('low', 'normal', 'high')")
     op.add_column("pipeline", sa.Column("fail_after", sa.Integer, nullable=False, server_default=sa.text("1")))
     op.create_check_constraint("fail_after", "pipeline", "fail_after >= 1")
-    op.execute(_PIPELINE_EFFECTIVE)
+    op.execute(f"CREATE OR REPLACE VIEW pipeline_effective AS {view(IMPORTANCE)}")
 
 
 def _create_incidents() -> None:
@@ -225,120 +221,6 @@ FROM alert ORDER BY id
 """
 
 
-# As in revision 0016, with the importance of a pipeline at the end. Its own owner comes before that in its metadata,
-# where dbt keeps one, and both before that of its type.
-_PIPELINE_EFFECTIVE = """
-CREATE OR REPLACE VIEW pipeline_effective AS
-SELECT pipeline.id, pipeline.name, pipeline_type.name AS type_name, pipeline.active, pipeline.created_at,
-    pipeline.pipeline_metadata,
-    ARRAY(
-        SELECT left(tag #>> '{}', 50)
-        FROM jsonb_path_query(pipeline.pipeline_metadata, '$.tags[0 to 19] ? (@.type() == "string")') AS tag
-    ) AS tags,
-    pipeline.schedule, pipeline.schedule_timezone, pipeline.schedule_grace_minutes,
-    pipeline.expected_next_run, pipeline.last_missed_run,
-    written.last_write, written.counted_from, threshold.*,
-    watcher_due(written.counted_from, threshold.freshness_number, threshold.freshness_datepart) AS stale_at,
-    watcher_due(written.counted_from, threshold.freshness_warning_number, threshold.freshness_warning_datepart)
-        AS stale_warning_at,
-    pipeline.mute_freshness_check OR pipeline_type.mute_freshness_check AS freshness_muted,
-    pipeline.mute_timeliness_check OR pipeline_type.mute_timeliness_check AS timeliness_muted,
-    CASE WHEN pipeline.mute_freshness_check THEN 'pipeline' WHEN pipeline_type.mute_freshness_check THEN 'type' END
-        AS freshness_muted_by,
-    CASE WHEN pipeline.mute_timeliness_check THEN 'pipeline' WHEN pipeline_type.mute_timeliness_check THEN 'type' END
-        AS timeliness_muted_by,
-    left(coalesce(
-        pipeline.owner,
-        pipeline.pipeline_metadata #>> '{owner,name}', pipeline.pipeline_metadata #>> '{owner,email}',
-        CASE WHEN jsonb_typeof(pipeline.pipeline_metadata -> 'owner') = 'string'
-            THEN pipeline.pipeline_metadata ->> 'owner' END,
-        CASE WHEN jsonb_typeof(pipeline.pipeline_metadata #> '{owners,0}') = 'string'
-            THEN pipeline.pipeline_metadata #>> '{owners,0}' END,
-        pipeline_type.owner
-    ), 150) AS owner,
-    coalesce(pipeline.criticality, pipeline_type.criticality, 'normal') AS criticality,
-    coalesce(pipeline.runbook_url, pipeline_type.runbook_url) AS runbook_url,
-    pipeline.fail_after
-FROM pipeline
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-CROSS JOIN LATERAL (
-    SELECT greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete),
-        coalesce(
-            greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete),
-            pipeline.created_at
-        )
-) AS written (last_write, counted_from)
-CROSS JOIN LATERAL (
-    SELECT coalesce(pipeline.freshness_number, pipeline_type.freshness_number),
-        coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart),
-        pipeline.freshness_number IS NOT NULL,
-        coalesce(pipeline.freshness_warning_number, pipeline_type.freshness_warning_number),
-        coalesce(pipeline.freshness_warning_datepart, pipeline_type.freshness_warning_datepart),
-        pipeline.freshness_warning_number IS NOT NULL,
-        coalesce(pipeline.timeliness_number, pipeline_type.timeliness_number),
-        coalesce(pipeline.timeliness_datepart, pipeline_type.timeliness_datepart),
-        pipeline.timeliness_number IS NOT NULL,
-        coalesce(pipeline.timeliness_warning_number, pipeline_type.timeliness_warning_number),
-        coalesce(pipeline.timeliness_warning_datepart, pipeline_type.timeliness_warning_datepart),
-        pipeline.timeliness_warning_number IS NOT NULL
-) AS threshold (
-    freshness_number, freshness_datepart, freshness_own,
-    freshness_warning_number, freshness_warning_datepart, freshness_warning_own,
-    timeliness_number, timeliness_datepart, timeliness_own,
-    timeliness_warning_number, timeliness_warning_datepart, timeliness_warning_own
-)
-"""
-
-_PIPELINE_EFFECTIVE_BEFORE = """
-CREATE VIEW pipeline_effective AS
-SELECT pipeline.id, pipeline.name, pipeline_type.name AS type_name, pipeline.active, pipeline.created_at,
-    pipeline.pipeline_metadata,
-    ARRAY(
-        SELECT left(tag #>> '{}', 50)
-        FROM jsonb_path_query(pipeline.pipeline_metadata, '$.tags[0 to 19] ? (@.type() == "string")') AS tag
-    ) AS tags,
-    pipeline.schedule, pipeline.schedule_timezone, pipeline.schedule_grace_minutes,
-    pipeline.expected_next_run, pipeline.last_missed_run,
-    written.last_write, written.counted_from, threshold.*,
-    watcher_due(written.counted_from, threshold.freshness_number, threshold.freshness_datepart) AS stale_at,
-    watcher_due(written.counted_from, threshold.freshness_warning_number, threshold.freshness_warning_datepart)
-        AS stale_warning_at,
-    pipeline.mute_freshness_check OR pipeline_type.mute_freshness_check AS freshness_muted,
-    pipeline.mute_timeliness_check OR pipeline_type.mute_timeliness_check AS timeliness_muted,
-    CASE WHEN pipeline.mute_freshness_check THEN 'pipeline' WHEN pipeline_type.mute_freshness_check THEN 'type' END
-        AS freshness_muted_by,
-    CASE WHEN pipeline.mute_timeliness_check THEN 'pipeline' WHEN pipeline_type.mute_timeliness_check THEN 'type' END
-        AS timeliness_muted_by
-FROM pipeline
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-CROSS JOIN LATERAL (
-    SELECT greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete),
-        coalesce(
-            greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete),
-            pipeline.created_at
-        )
-) AS written (last_write, counted_from)
-CROSS JOIN LATERAL (
-    SELECT coalesce(pipeline.freshness_number, pipeline_type.freshness_number),
-        coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart),
-        pipeline.freshness_number IS NOT NULL,
-        coalesce(pipeline.freshness_warning_number, pipeline_type.freshness_warning_number),
-        coalesce(pipeline.freshness_warning_datepart, pipeline_type.freshness_warning_datepart),
-        pipeline.freshness_warning_number IS NOT NULL,
-        coalesce(pipeline.timeliness_number, pipeline_type.timeliness_number),
-        coalesce(pipeline.timeliness_datepart, pipeline_type.timeliness_datepart),
-        pipeline.timeliness_number IS NOT NULL,
-        coalesce(pipeline.timeliness_warning_number, pipeline_type.timeliness_warning_number),
-        coalesce(pipeline.timeliness_warning_datepart, pipeline_type.timeliness_warning_datepart),
-        pipeline.timeliness_warning_number IS NOT NULL
-) AS threshold (
-    freshness_number, freshness_datepart, freshness_own,
-    freshness_warning_number, freshness_warning_datepart, freshness_warning_own,
-    timeliness_number, timeliness_datepart, timeliness_own,
-    timeliness_warning_number, timeliness_warning_datepart, timeliness_warning_own
-)
-"""
-
 # What holds at this moment, as the pages said it until now.
 _ADOPT = """
 INSERT INTO incident (kind, pipeline_id, subject, level, since, count, execution_id, detail, told_at)
@@ -442,7 +324,7 @@ def downgrade() -> None:
     for column in ("kind", "change"):
         op.drop_column("alert", column)
     op.execute("DROP VIEW pipeline_effective")
-    op.execute(_PIPELINE_EFFECTIVE_BEFORE)
+    op.execute(f"CREATE VIEW pipeline_effective AS {view()}")
     op.drop_column("pipeline", "fail_after")
     for table in ("pipeline", "pipeline_type"):
         for column in ("owner", "criticality", "runbook_url"):

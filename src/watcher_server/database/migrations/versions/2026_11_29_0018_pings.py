@@ -1,16 +1,10 @@
-"""Ping URLs: the secret of each pipeline's, keys for slugs, the pace of each, and the output of runs.
-
-Revision ID: 0018
-Revises: 0017
-"""
+"""Ping URLs: the secret of each pipeline's, keys for slugs, the pace of each, and the output of runs."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
 down_revision = "0017"
-branch_labels = None
-depends_on = None
 
 # What a run that failed says of its error: the first text of its metadata that is named so, else the last lines of its
 # output without the colours of a terminal; at most 300 characters.

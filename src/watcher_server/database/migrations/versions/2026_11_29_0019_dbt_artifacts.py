@@ -1,20 +1,13 @@
-"""Which of dbt's files were applied.
-
-Revision ID: 0019
-Revises: 0018
-"""
+"""Which of dbt's files were applied."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
 down_revision = "0018"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table."""
     op.create_table(
         "dbt_artifact",
         sa.Column("invocation_id", sa.String(64), primary_key=True),
@@ -26,5 +19,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
     op.drop_table("dbt_artifact")

@@ -1,16 +1,10 @@
-"""Runs whose clock is wrong, that load the past, had nothing to do or never ended, and what a pipeline says of such.
-
-Revision ID: 0020
-Revises: 0019
-"""
+"""Runs whose clock is wrong, that load the past, had nothing to do or never ended, and what a pipeline says of such."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
 down_revision = "0019"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

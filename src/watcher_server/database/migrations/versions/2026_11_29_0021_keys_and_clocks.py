@@ -1,16 +1,10 @@
-"""What a caller's key was answered, which of two watermarks is lower, and runs of the future as of now.
-
-Revision ID: 0021
-Revises: 0020
-"""
+"""What a caller's key was answered, which of two watermarks is lower, and runs of the future as of now."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
 down_revision = "0020"
-branch_labels = None
-depends_on = None
 
 # Numbers as numbers, dates and timestamps as such, anything else by its code points. Without an offset it is UTC,
 # whatever the session says.

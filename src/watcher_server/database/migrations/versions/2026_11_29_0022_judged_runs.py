@@ -1,16 +1,10 @@
-"""What runs that end late, or never, are judged by.
-
-Revision ID: 0022
-Revises: 0021
-"""
+"""What runs that end late, or never, are judged by."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0022"
 down_revision = "0021"
-branch_labels = None
-depends_on = None
 
 _WITH_KIND = ("incident", "incident_tally", "alert")
 

@@ -1,16 +1,12 @@
-"""Freshness that counts from the run that was due, on the days of a calendar, and from a look that found nothing to do.
-
-Revision ID: 0023
-Revises: 0022
-"""
+"""Freshness from the run that was due, on the days of a calendar, and from a look that found nothing to do."""
 
 import sqlalchemy as sa
 from alembic import op
 
+from watcher_server.database.migrations.pipeline_effective import IMPORTANCE, view
+
 revision = "0023"
 down_revision = "0022"
-branch_labels = None
-depends_on = None
 
 # "mon-fri,sun" as the numbers of ISO 8601, Monday first and in order; a range may go over Sunday. PL/pgSQL evaluates
 # its expressions many times as fast as a function in SQL begins its one statement.
@@ -71,68 +67,14 @@ END
 $$
 """
 
-# As in revision 0017, and how long data is fresh: from the last write, or the last run that looked and had nothing to
+_LAST_WRITE = "greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete)"
+
+# How long data is fresh: from the last write, or the last run that looked and had nothing to
 # do, or the creation; with a schedule from the first run that was due since then, which is the expected one or one that
 # the schedule check has passed. Schedulers start a little early, so a write half a minute before the moment is by that
 # run. Written after all that was due, it cannot be stale before another run is: until the check has found out which one
 # that is, the moment is unknown. OFFSET 0 has the index read once, and not where nobody asks for it.
-_VIEW = """
-SELECT pipeline.id, pipeline.name, pipeline_type.name AS type_name, pipeline.active, pipeline.created_at,
-    pipeline.pipeline_metadata,
-    ARRAY(
-        SELECT left(tag #>> '{{}}', 50)
-        FROM jsonb_path_query(pipeline.pipeline_metadata, '$.tags[0 to 19] ? (@.type() == "string")') AS tag
-    ) AS tags,
-    pipeline.schedule, pipeline.schedule_timezone, pipeline.schedule_grace_minutes,
-    pipeline.expected_next_run, pipeline.last_missed_run,
-    written.last_write, {counted_from} AS counted_from, threshold.*,
-    {stale_at} AS stale_at,
-    {stale_warning_at} AS stale_warning_at,
-    pipeline.mute_freshness_check OR pipeline_type.mute_freshness_check AS freshness_muted,
-    pipeline.mute_timeliness_check OR pipeline_type.mute_timeliness_check AS timeliness_muted,
-    CASE WHEN pipeline.mute_freshness_check THEN 'pipeline' WHEN pipeline_type.mute_freshness_check THEN 'type' END
-        AS freshness_muted_by,
-    CASE WHEN pipeline.mute_timeliness_check THEN 'pipeline' WHEN pipeline_type.mute_timeliness_check THEN 'type' END
-        AS timeliness_muted_by,
-    left(coalesce(
-        pipeline.owner,
-        pipeline.pipeline_metadata #>> '{{owner,name}}', pipeline.pipeline_metadata #>> '{{owner,email}}',
-        CASE WHEN jsonb_typeof(pipeline.pipeline_metadata -> 'owner') = 'string'
-            THEN pipeline.pipeline_metadata ->> 'owner' END,
-        CASE WHEN jsonb_typeof(pipeline.pipeline_metadata #> '{{owners,0}}') = 'string'
-            THEN pipeline.pipeline_metadata #>> '{{owners,0}}' END,
-        pipeline_type.owner
-    ), 150) AS owner,
-    coalesce(pipeline.criticality, pipeline_type.criticality, 'normal') AS criticality,
-    coalesce(pipeline.runbook_url, pipeline_type.runbook_url) AS runbook_url,
-    pipeline.fail_after{further}
-FROM pipeline
-JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-CROSS JOIN LATERAL ({written}) AS written
-CROSS JOIN LATERAL (
-    SELECT coalesce(pipeline.freshness_number, pipeline_type.freshness_number),
-        coalesce(pipeline.freshness_datepart, pipeline_type.freshness_datepart),
-        pipeline.freshness_number IS NOT NULL,
-        coalesce(pipeline.freshness_warning_number, pipeline_type.freshness_warning_number),
-        coalesce(pipeline.freshness_warning_datepart, pipeline_type.freshness_warning_datepart),
-        pipeline.freshness_warning_number IS NOT NULL,
-        coalesce(pipeline.timeliness_number, pipeline_type.timeliness_number),
-        coalesce(pipeline.timeliness_datepart, pipeline_type.timeliness_datepart),
-        pipeline.timeliness_number IS NOT NULL,
-        coalesce(pipeline.timeliness_warning_number, pipeline_type.timeliness_warning_number),
-        coalesce(pipeline.timeliness_warning_datepart, pipeline_type.timeliness_warning_datepart),
-        pipeline.timeliness_warning_number IS NOT NULL
-) AS threshold (
-    freshness_number, freshness_datepart, freshness_own,
-    freshness_warning_number, freshness_warning_datepart, freshness_warning_own,
-    timeliness_number, timeliness_datepart, timeliness_own,
-    timeliness_warning_number, timeliness_warning_datepart, timeliness_warning_own
-)
-"""
-
-_LAST_WRITE = "greatest(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete)"
-
-_WRITTEN = f"""
+_WRITTEN = f"""(
     SELECT known.*, CASE
         WHEN pipeline.schedule IS NULL THEN current_as_of
         WHEN pipeline.due_since > current_as_of + early THEN pipeline.due_since
@@ -151,11 +93,11 @@ _WRITTEN = f"""
         ) AS found
         OFFSET 0
     ) AS known
-"""  # noqa: S608 - a constant
+) AS written"""  # noqa: S608 - a constant
 
-_WRITTEN_BEFORE = f"""
+_WRITTEN_BEFORE = f"""(
     SELECT {_LAST_WRITE} AS last_write, coalesce({_LAST_WRITE}, pipeline.created_at) AS counted_from
-"""
+) AS written"""
 
 
 def _due(pair: str) -> str:
@@ -163,10 +105,6 @@ def _due(pair: str) -> str:
     counted = f"written.due_from, threshold.{pair}_number, threshold.{pair}_datepart"
     on_days = f"watcher_due_on(pipeline.freshness_calendar, pipeline.schedule_timezone, {counted})"
     return f"CASE WHEN pipeline.freshness_calendar IS NULL THEN watcher_due({counted}) ELSE {on_days} END"
-
-
-def _due_before(pair: str) -> str:
-    return f"watcher_due(written.counted_from, threshold.{pair}_number, threshold.{pair}_datepart)"
 
 
 def upgrade() -> None:
@@ -181,14 +119,14 @@ def upgrade() -> None:
     )
     op.execute(_WEEKDAYS)
     op.execute(_DUE_ON)
-    view = _VIEW.format(
+    query = view(
+        IMPORTANCE + ", pipeline.freshness_calendar, written.last_looked, written.current_as_of, pipeline.due_since",
+        written=_WRITTEN,
         counted_from="coalesce(written.due_from, written.current_as_of)",
         stale_at=_due("freshness"),
         stale_warning_at=_due("freshness_warning"),
-        further=", pipeline.freshness_calendar, written.last_looked, written.current_as_of, pipeline.due_since",
-        written=_WRITTEN,
     )
-    op.execute(f"CREATE OR REPLACE VIEW pipeline_effective AS {view}")
+    op.execute(f"CREATE OR REPLACE VIEW pipeline_effective AS {query}")
     op.execute("""
         UPDATE pipeline SET due_since = pipeline.last_missed_run
         FROM pipeline_effective AS known
@@ -200,14 +138,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """As it was: every pipeline is stale by the clock alone."""
     op.execute("DROP VIEW pipeline_effective")
-    view = _VIEW.format(
-        counted_from="written.counted_from",
-        stale_at=_due_before("freshness"),
-        stale_warning_at=_due_before("freshness_warning"),
-        further="",
-        written=_WRITTEN_BEFORE,
-    )
-    op.execute(f"CREATE VIEW pipeline_effective AS {view}")
+    op.execute(f"CREATE VIEW pipeline_effective AS {view(IMPORTANCE, written=_WRITTEN_BEFORE)}")
     op.execute("DROP FUNCTION watcher_due_on")
     op.execute("DROP FUNCTION watcher_weekdays")
     op.drop_index("ix_pipeline_execution_nothing_to_do", "pipeline_execution")

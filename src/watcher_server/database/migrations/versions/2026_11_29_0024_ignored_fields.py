@@ -1,16 +1,10 @@
-"""How many requests had fields that were ignored, for Prometheus.
-
-Revision ID: 0024
-Revises: 0023
-"""
+"""How many requests had fields that were ignored, for Prometheus."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0024"
 down_revision = "0023"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -23,5 +17,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """As it was."""
     op.drop_table("ignored_field_count")

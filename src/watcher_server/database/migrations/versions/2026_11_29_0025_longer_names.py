@@ -1,16 +1,10 @@
-"""Names of up to 1,000 bytes, in one form of Unicode, with the spelling that they were first sent in.
-
-Revision ID: 0025
-Revises: 0024
-"""
+"""Names of up to 1,000 bytes, in one form of Unicode, with the spelling that they were first sent in."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0025"
 down_revision = "0024"
-branch_labels = None
-depends_on = None
 
 _PARTS = ("database_name", "schema_name", "table_name", "primary_key")
 

@@ -1,8 +1,4 @@
-"""Who is told: channels of every type, routes, calendars and windows.
-
-Revision ID: 0027
-Revises: 0026
-"""
+"""Who is told: channels of every type, routes, calendars and windows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0027"
 down_revision = "0026"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -1,8 +1,4 @@
-"""What channels call their messages, which parts of one arrived, and what each process knows of the channels.
-
-Revision ID: 0028
-Revises: 0027
-"""
+"""What channels call their messages, which parts of one arrived, and what each process knows of the channels."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects import postgresql
 
 revision = "0028"
 down_revision = "0027"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -30,7 +24,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take them back."""
     op.drop_table("channel_view")
     op.drop_index("ix_notification_ref", table_name="notification")
     op.drop_column("notification", "arrived")

@@ -1,16 +1,10 @@
-"""What keeps something quiet: mutes that end, windows over incidents, notifications that say nothing.
-
-Revision ID: 0029
-Revises: 0028
-"""
+"""What keeps something quiet: mutes that end, windows over incidents, notifications that say nothing."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0029"
 down_revision = "0028"
-branch_labels = None
-depends_on = None
 
 _MUTED = ("pipeline", "pipeline_type")
 
@@ -27,7 +21,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
     op.execute("DELETE FROM notification WHERE state = 'skipped'")
     _allow_states("waiting", "sending", "sent", "merged", "given_up")
     op.drop_column("incident", "held_by")

@@ -1,16 +1,10 @@
-"""Whether the heartbeat URL answers.
-
-Revision ID: 0030
-Revises: 0029
-"""
+"""Whether the heartbeat URL answers."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0030"
 down_revision = "0029"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -27,5 +21,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
     op.drop_table("heartbeat_call")

@@ -1,17 +1,13 @@
-"""Events of OpenLineage, and what they make known of jobs, runs and datasets.
-
-Revision ID: 0031
-Revises: 0030
-"""
+"""Events of OpenLineage, and what they make known of jobs, runs and datasets."""
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 
+from watcher_server.database.migrations.pipeline_effective import replace_in_view
+
 revision = "0031"
 down_revision = "0030"
-branch_labels = None
-depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
 _NOW = sa.func.now()
@@ -19,21 +15,12 @@ _EMPTY = sa.text("'{}'")
 _NO = sa.text("false")
 
 # The view as it is, and as it is from now on: a pipeline whose runs say which tables they wrote, and not how many rows,
-# wrote when such a run ended. The text is taken from the database, so that this does not depend on what else earlier
-# revisions put into it.
+# wrote when such a run ended.
 _BEFORE = "GREATEST(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete)"
 _AFTER = (
     "GREATEST(pipeline.last_target_insert, pipeline.last_target_update, pipeline.last_target_soft_delete, "
     "pipeline.last_output)"
 )
-
-
-def _replace_in_view(before: str, after: str) -> None:
-    view = op.get_bind().scalar(sa.text("SELECT pg_get_viewdef('pipeline_effective'::regclass)"))
-    if before not in view:
-        raise ValueError(f"The view pipeline_effective has no {before!r}")
-    op.execute("DROP VIEW pipeline_effective")
-    op.get_bind().exec_driver_sql(f"CREATE VIEW pipeline_effective AS {view.replace(before, after)}")
 
 
 def _create_events() -> None:
@@ -197,12 +184,12 @@ def upgrade() -> None:
         ["last_seen_at"],
         postgresql_where=sa.text("last_seen_at IS NOT NULL"),
     )
-    _replace_in_view(_BEFORE, _AFTER)
+    replace_in_view(_BEFORE, _AFTER)
 
 
 def downgrade() -> None:
     """Executions, pipelines and addresses stay; edges that were read from events stay as declared ones."""
-    _replace_in_view(_AFTER, _BEFORE)
+    replace_in_view(_AFTER, _BEFORE)
     op.drop_index("ix_address_lineage_last_seen_at", "address_lineage")
     for table, column in (
         ("address_lineage", "last_seen_at"),

@@ -1,8 +1,4 @@
-"""The executions of streams that began again, and the schedules that came from events.
-
-Revision ID: 0032
-Revises: 0031
-"""
+"""The executions of streams that began again, and the schedules that came from events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 revision = "0032"
 down_revision = "0031"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

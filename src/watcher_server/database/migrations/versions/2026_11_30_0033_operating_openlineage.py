@@ -1,16 +1,10 @@
-"""When a run of OpenLineage was first heard of, and how many bytes its producers sent.
-
-Revision ID: 0033
-Revises: 0032
-"""
+"""When a run of OpenLineage was first heard of, and how many bytes its producers sent."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0033"
 down_revision = "0032"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -1,16 +1,10 @@
-"""Edges in the archive keep where they are known from.
-
-Revision ID: 0034
-Revises: 0033
-"""
+"""Edges in the archive keep where they are known from."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0034"
 down_revision = "0033"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

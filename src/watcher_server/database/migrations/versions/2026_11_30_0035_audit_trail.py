@@ -1,8 +1,4 @@
-"""The audit trail: who changed what.
-
-Revision ID: 0035
-Revises: 0034
-"""
+"""The audit trail: who changed what."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0035"
 down_revision = "0034"
-branch_labels = None
-depends_on = None
 
 # An entry says what was: also a bug or a hand at the database does not rewrite it by mistake.
 _REFUSE = """
@@ -28,7 +22,6 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit_entry()
 
 
 def upgrade() -> None:
-    """Add the table."""
     op.create_table(
         "audit_entry",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
@@ -53,6 +46,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
     op.drop_table("audit_entry")
     op.execute("DROP FUNCTION refuse_change_of_audit_entry()")

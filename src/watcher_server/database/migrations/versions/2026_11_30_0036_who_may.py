@@ -1,16 +1,10 @@
-"""Sessions, people, and tokens that end.
-
-Revision ID: 0036
-Revises: 0035
-"""
+"""Sessions, people, and tokens that end."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0036"
 down_revision = "0035"
-branch_labels = None
-depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
 _NOW = sa.func.now()

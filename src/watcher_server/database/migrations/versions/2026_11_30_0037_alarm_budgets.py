@@ -1,8 +1,4 @@
-"""Alarm budgets and holidays of rules, and flags that can be put back.
-
-Revision ID: 0037
-Revises: 0036
-"""
+"""Alarm budgets and holidays of rules, and flags that can be put back."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0037"
 down_revision = "0036"
-branch_labels = None
-depends_on = None
 
 _RULE = "anomaly_detection_rule"
 

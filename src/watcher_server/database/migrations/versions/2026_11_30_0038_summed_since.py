@@ -1,16 +1,10 @@
-"""Reports of days that lie further back than the sums.
-
-Revision ID: 0038
-Revises: 0037
-"""
+"""Reports of days that lie further back than the sums."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0038"
 down_revision = "0037"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -1,8 +1,4 @@
-"""What is anomalous about a run, without what was accepted; the normal that an accepted one replaced.
-
-Revision ID: 0039
-Revises: 0038
-"""
+"""What is anomalous about a run, without what was accepted; the normal that an accepted one replaced."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,8 +6,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0039"
 down_revision = "0038"
-branch_labels = None
-depends_on = None
 
 # Most runs have no flag, and cost no look at the results.
 _ANOMALOUS_METRICS = """

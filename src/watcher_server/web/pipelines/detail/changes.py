@@ -61,9 +61,6 @@ def _rule_id(pipeline_id: int, which: Any) -> Any:
     return select(AnomalyDetectionRule.id).where(AnomalyDetectionRule.pipeline_id == pipeline_id, which)
 
 
-_EMPTY_SAYS: dict[str, Any] = {"new_normal_after": None, "alarms_per_month": None, "holidays": []}
-
-
 def read_rule(kind: type[Body], form: Mapping[str, Any], **about: int) -> Body:
     """The fields of a rule that the form carries. An empty one is left out, or says never or none where it may.
 
@@ -72,7 +69,8 @@ def read_rule(kind: type[Body], form: Mapping[str, Any], **about: int) -> Body:
     """
     given = {name: str(form[name]).strip() for name in FIELDS if name in form}
     filled: dict[str, Any] = {name: value for name, value in given.items() if value}
-    filled |= {name: empty for name, empty in _EMPTY_SAYS.items() if given.get(name) == ""}
+    empties: dict[str, Any] = {"new_normal_after": None, "alarms_per_month": None, "holidays": []}
+    filled |= {name: empty for name, empty in empties.items() if given.get(name) == ""}
     if given.get("holidays"):
         filled["holidays"] = given["holidays"].replace(",", " ").split()
     try:

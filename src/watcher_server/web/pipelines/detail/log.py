@@ -17,9 +17,6 @@ from watcher_server.timeliness.models import TimelinessExecutionLog
 from watcher_server.timeliness.service import read_overdue_log
 from watcher_server.web.paging import PAGE_SIZE
 
-# The kinds of the incidents that the checks open. A warning opens none.
-_KINDS = {"freshness": "stale", "timeliness": "late", "missed": "missed", "anomaly": "anomalous"}
-
 
 class Entry(NamedTuple):
     """One finding: ``kind`` is freshness, timeliness, missed or anomaly, ``row`` its row in the log.
@@ -103,4 +100,6 @@ def _execution(entry: Entry) -> int | None:
 
 def _kind(entry: Entry) -> str | None:
     severity = getattr(entry.row, "severity", "failure")
-    return _KINDS[entry.kind] if severity == "failure" else None
+    # The kinds of the incidents that the checks open. A warning opens none.
+    kinds = {"freshness": "stale", "timeliness": "late", "missed": "missed", "anomaly": "anomalous"}
+    return kinds[entry.kind] if severity == "failure" else None

@@ -15,6 +15,7 @@ from watcher_server.anomalies import service as anomalies
 from watcher_server.anomalies.flagged import read_anomaly
 from watcher_server.anomalies.progress import read_known
 from watcher_server.anomalies.rules import Direction, Method, Metric, Seasonality
+from watcher_server.database.asking import ask
 from watcher_server.database.rows import find
 from watcher_server.executions.recent import LOOKED_THROUGH, Outcome, RunOutcome, read_latest_runs, read_runs
 from watcher_server.incidents.explaining import explain_incident
@@ -73,29 +74,22 @@ def _as_text(value: Any) -> str:
 
 
 async def read_standing(session: AsyncSession, pipeline_id: int) -> Standing:
-    """How the pipeline does now.
-
-    Raises:
-        NotFoundError: there is no such pipeline.
-    """
+    """How the pipeline does now. Raises NotFoundError: there is no such pipeline."""
     pipeline = await find(session, Pipeline, pipeline_id)
     condition = (await read_conditions(session, [pipeline_id]))[pipeline_id]
     findings = (await read_findings(session, [pipeline_id]))[pipeline_id]
     latest = await read_latest_runs(session, [pipeline_id], 1)
+    # That a run is late says already that it is going.
+    words = [word for word in condition.words if word != Status.RUNNING or Status.LATE not in condition.words]
     return Standing(
         pipeline=pipeline,
         summary=(await read_summaries(session, [pipeline_id]))[0],
         status=condition.status,
         remark=condition.remark,
-        findings=[findings[word] for word in _worth_a_sentence(condition.words) if word in findings],
+        findings=[findings[word] for word in words if word in findings],
         latest=latest[pipeline_id][0] if latest else None,
         reach=await read_reach(session, pipeline_id),
     )
-
-
-def _worth_a_sentence(words: Sequence[str]) -> list[str]:
-    # That a run is late says already that it is going.
-    return [word for word in words if word != Status.RUNNING or Status.LATE not in words]
 
 
 class Tab(StrEnum):
@@ -163,7 +157,12 @@ async def read_tab(  # noqa: PLR0911 - one for each tab
     """
     match state.tab:
         case Tab.CHARTS:
-            return await _charts(session, pipeline_id, state)
+            rules = await anomalies.list_rules(session, Page(), pipeline_id=pipeline_id, metric_field=None, active=None)
+            return {
+                "series": await read_series(session, pipeline_id, rules, state.runs),
+                "counts": list(RunCount),
+                "anomaly": None if state.anomaly is None else await read_anomaly(session, pipeline_id, state.anomaly),
+            }
         case Tab.RUNS:
             page = await read_runs(
                 session, pipeline_id, state.outcome, page_size=PAGE_SIZE, before=state.before, after=state.after
@@ -176,54 +175,28 @@ async def read_tab(  # noqa: PLR0911 - one for each tab
             return {"moves": compare_moves(page), "page": page, "looked_through": LOOKED_THROUGH}
         case Tab.RULES:
             return await _rules(session, pipeline_id, state)
-        case Tab.LINEAGE | Tab.INCIDENTS:
-            read = _lineage if state.tab is Tab.LINEAGE else _incidents
-            return await read(session, pipeline_id)
+        case Tab.LINEAGE:
+            sources, targets = await read_places(session, pipeline_id)
+            touched, statuses = await read_touched(session, pipeline_id)
+            places = {"sources": sources, "targets": targets, "most": MOST_PLACES}
+            return {**places, "touched": touched, "statuses": statuses}
+        case Tab.INCIDENTS:
+            # Its open incidents, then the last ones that were resolved. The page of incidents has them all.
+            wanted = IncidentFilter(pipeline_id=pipeline_id)
+            incidents = await ask(session, list_incidents, wanted, Page(limit=PAGE_SIZE + 1))
+            return {**INCIDENT_WORDS, "incidents": incidents[:PAGE_SIZE], "more": len(incidents) > PAGE_SIZE}
         case Tab.ALERTS:
             entries, older = await read_log(
                 session, pipeline_id, before=state.until, alert_max_age_hours=alert_max_age_hours
             )
             return {"entries": entries, "older": older}
         case Tab.TOLD:
-            return await _told(session, pipeline_id, state)
+            pipeline = await find(session, Pipeline, pipeline_id)
+            explain = partial(explain_incident, pipeline=pipeline.name, at=state.at or datetime.now(UTC))
+            words = () if pipeline.archived_at else WRONG
+            return {"explanations": [await ask(session, explain, kind=Kind(word.value)) for word in words]}
         case Tab.PING:
             return {}
-
-
-async def _told(session: AsyncSession, pipeline_id: int, state: State) -> dict[str, Any]:
-    """Who would be told of each thing that may be wrong with it."""
-    pipeline = await find(session, Pipeline, pipeline_id)
-    at = state.at or datetime.now(UTC)
-    connection = await session.connection()
-    found = [
-        await connection.run_sync(partial(explain_incident, kind=Kind(word.value), pipeline=pipeline.name, at=at))
-        for word in WRONG
-        if pipeline.archived_at is None
-    ]
-    return {"explanations": found}
-
-
-async def _charts(session: AsyncSession, pipeline_id: int, state: State) -> dict[str, Any]:
-    rules = await anomalies.list_rules(session, Page(), pipeline_id=pipeline_id, metric_field=None, active=None)
-    return {
-        "series": await read_series(session, pipeline_id, rules, state.runs),
-        "counts": list(RunCount),
-        "anomaly": None if state.anomaly is None else await read_anomaly(session, pipeline_id, state.anomaly),
-    }
-
-
-async def _lineage(session: AsyncSession, pipeline_id: int) -> dict[str, Any]:
-    sources, targets = await read_places(session, pipeline_id)
-    touched, statuses = await read_touched(session, pipeline_id)
-    return {"sources": sources, "targets": targets, "most": MOST_PLACES, "touched": touched, "statuses": statuses}
-
-
-async def _incidents(session: AsyncSession, pipeline_id: int) -> dict[str, Any]:
-    """Its open incidents, then the last ones that were resolved. The page of incidents has them all."""
-    connection = await session.connection()
-    page = Page(limit=PAGE_SIZE + 1)
-    found = await connection.run_sync(list_incidents, IncidentFilter(pipeline_id=pipeline_id), page)
-    return {**INCIDENT_WORDS, "incidents": found[:PAGE_SIZE], "more": len(found) > PAGE_SIZE}
 
 
 async def _rules(session: AsyncSession, pipeline_id: int, state: State) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Path, Query, Request
+from fastapi import Form, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
@@ -12,14 +12,13 @@ from watcher_server.anomalies.flagged import read_anomaly
 from watcher_server.anomalies.reflagging import reflag
 from watcher_server.anomalies.schemas import AcceptNewNormal, Reflag, Unflag
 from watcher_server.auth.access import may_write
-from watcher_server.http.body import JsonRoute, read_form
+from watcher_server.http.body import read_form
 from watcher_server.http.session import Session
 from watcher_server.kit.fields import Id, ShortName
 from watcher_server.openlineage.pages import describe_pipeline
 from watcher_server.pings.service import renew_url
-from watcher_server.pipelines.models import Pipeline
 from watcher_server.pipelines.ping_urls import ping_url
-from watcher_server.web.pages import back_to, is_part, render
+from watcher_server.web.pages import back_to, is_part, page_router, render
 from watcher_server.web.paging import url_builder
 from watcher_server.web.pipelines.detail import changes
 from watcher_server.web.pipelines.detail.reading import Done, State, Tab, read_standing, read_tab
@@ -27,7 +26,7 @@ from watcher_server.web.pipelines.detail.recipes import ping_recipes
 from watcher_server.web.pipelines.detail.trying import preview_form
 from watcher_server.web.pipelines.detail.wording import WORDS
 
-router = APIRouter(route_class=JsonRoute, include_in_schema=False)
+router = page_router()
 
 PipelineId = Annotated[Id, Path()]
 RuleId = Annotated[Id, Path()]
@@ -42,11 +41,7 @@ class Verdict(BaseModel):
 
     def about(self, pipeline_id: int) -> dict[str, Any]:
         """What the API takes for it."""
-        return {
-            "pipeline_id": pipeline_id,
-            "pipeline_execution_id": self.execution_id,
-            "metric_field": [self.metric],
-        }
+        return {"pipeline_id": pipeline_id, "pipeline_execution_id": self.execution_id, "metric_field": [self.metric]}
 
 
 @router.get("/ui/pipelines/{pipeline_id}")
@@ -67,7 +62,11 @@ async def _show(
     hours = request.app.state.settings.alert_max_age_hours
     context = await read_tab(session, pipeline_id, state, alert_max_age_hours=hours)
     if state.tab is Tab.PING and may_write(request):
-        context |= _ping(request, standing.pipeline)
+        # A secret, for those who may report runs.
+        pipeline = standing.pipeline
+        address = ping_url(request, pipeline.ping_uuid)
+        recipes = ping_recipes(address, pipeline.ping_slug, pipeline.schedule, pipeline.schedule_timezone)
+        context |= {"ping_url": address, "recipes": recipes}
     return render(
         request,
         f"pipelines/detail/{state.tab}.html",
@@ -81,13 +80,6 @@ async def _show(
         **WORDS,
         **{**context, **more},
     )
-
-
-def _ping(request: Request, pipeline: Pipeline) -> dict[str, Any]:
-    """The URL of the pipeline and how to use it: a secret, for those who may report runs."""
-    address = ping_url(request, pipeline.ping_uuid)
-    recipes = ping_recipes(address, pipeline.ping_slug, pipeline.schedule, pipeline.schedule_timezone)
-    return {"ping_url": address, "recipes": recipes}
 
 
 def _path(pipeline_id: int) -> str:
@@ -119,11 +111,8 @@ async def unflag(
 ) -> Response:
     """Take the flag of a metric off a run."""
     await corrections.unflag_anomaly(session, Unflag(**verdict.about(pipeline_id)))
-    if verdict.back.startswith("/ui/"):
-        return back_to(request, verdict.back)
-    url = url_builder(_path(pipeline_id))
     cleared = {"run": verdict.execution_id, "metric": verdict.metric}
-    return back_to(request, url(tab=Tab.CHARTS.value, done=Done.UNFLAGGED.value, **cleared))
+    return _done(request, pipeline_id, Tab.CHARTS, Done.UNFLAGGED, verdict.back, **cleared)
 
 
 @router.post("/ui/pipelines/{pipeline_id}/accept")
@@ -166,8 +155,7 @@ async def preview_rule(
     if not form.keys() - {"rule_id"}:
         # Its address alone, without the fields of the form.
         return RedirectResponse(f"/ui/pipelines/{pipeline_id}?tab=rules", status_code=HTTPStatus.SEE_OTHER)
-    metric = form.get("metric_field")
-    state = State.model_validate({"tab": Tab.RULES, "edit": rule_id, "metric": metric})
+    state = State.model_validate({"tab": Tab.RULES, "edit": rule_id, "metric": form.get("metric_field")})
     try:
         shown = await preview_form(session, pipeline_id, form)
     except changes.FormError as error:
@@ -202,8 +190,8 @@ async def forget_new_normal(request: Request, pipeline_id: PipelineId, rule_id: 
     return _done(request, pipeline_id, Tab.RULES, Done.FORGOTTEN)
 
 
-def _done(request: Request, pipeline_id: int, tab: Tab, done: Done, back: str = "") -> Response:
+def _done(request: Request, pipeline_id: int, tab: Tab, done: Done, back: str = "", **more: Any) -> Response:
     """To the page that the form named, if it is one of Watcher's, else to the page of the pipeline."""
     if back.startswith("/ui/"):
         return back_to(request, back)
-    return back_to(request, url_builder(_path(pipeline_id))(tab=tab.value, done=done.value))
+    return back_to(request, url_builder(_path(pipeline_id))(tab=tab.value, done=done.value, **more))

@@ -14,8 +14,6 @@ from watcher_server.web.pipelines.detail.changes import read_rule
 
 WIDTH, HEIGHT = 720, 120
 _MARGIN = 6.0
-_DAYS = 90
-_DRAWN = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +35,14 @@ async def preview_form(session: AsyncSession, pipeline_id: int, form: Mapping[st
         FormError: a field is wrong.
         NotFoundError: no such pipeline.
     """
-    body = read_rule(RulePreview, form, pipeline_id=pipeline_id, days=_DAYS, executions=_DRAWN)
+    body = read_rule(RulePreview, form, pipeline_id=pipeline_id, days=90, executions=400)
     found = await preview_rule(session, body)
     charts = [_draw(method) for method in found.methods]
     return {"preview": found, "past_charts": charts, "past_size": (WIDTH, HEIGHT)}
 
 
 async def suggest_form(session: AsyncSession, pipeline_id: int, metric: str) -> dict[str, Any]:
-    """The fields of the rule that suits the metric, and why.
-
-    Raises:
-        NotFoundError: no such pipeline.
-    """
+    """The fields of the rule that suits the metric, and why. Raises NotFoundError: no such pipeline."""
     found = await suggest_rule(session, pipeline_id, Metric(metric))
     return {"suggested": found.rule.model_dump(mode="json"), "why": found.why}
 

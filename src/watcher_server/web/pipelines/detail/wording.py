@@ -14,18 +14,6 @@ METRIC_NAMES = {
     Metric.SOFT_DELETES.value: "Soft deletes",
     Metric.THROUGHPUT.value: "Throughput",
 }
-METHOD_NAMES = {
-    "zscore": "Mean and deviation",
-    "mad": "Median and deviation",
-    "seasonal": "Level, day and week",
-}
-SEASONALITY_NAMES = {
-    "hour": "the same hour",
-    "weekday": "the same weekday",
-    "hour_of_week": "the same hour of the week",
-    "none": "all runs",
-}
-DIRECTION_NAMES = {"both": "Too high or too low", "high": "Too high", "low": "Too low"}
 # The fields of a rule that a form may carry.
 FIELDS = {
     "metric_field": "Metric",
@@ -69,9 +57,14 @@ def _written(metric: str, value: float, decimals: int) -> str:
 # What the templates know that show metrics and anomalies.
 WORDS: dict[str, Any] = {
     "metric_names": METRIC_NAMES,
-    "method_names": METHOD_NAMES,
-    "seasonality_names": SEASONALITY_NAMES,
-    "direction_names": DIRECTION_NAMES,
+    "method_names": {"zscore": "Mean and deviation", "mad": "Median and deviation", "seasonal": "Level, day and week"},
+    "seasonality_names": {
+        "hour": "the same hour",
+        "weekday": "the same weekday",
+        "hour_of_week": "the same hour of the week",
+        "none": "all runs",
+    },
+    "direction_names": {"both": "Too high or too low", "high": "Too high", "low": "Too low"},
     "amount": amount,
     "within": within,
 }
