@@ -19,7 +19,7 @@ class BrokenChannel(NamedTuple):
 
 
 def find_broken(connection: Connection) -> list[BrokenChannel]:
-    """The channels that are broken, by name: what nobody tells for ten minutes is told elsewhere."""
+    """The channels that are broken, by name: alerts of one that has failed for ten minutes go elsewhere."""
     statement = """
         SELECT name, coalesce(failing_since, now()) AS since, gone, last_error FROM channel
         WHERE gone OR failing_since < now() - interval '10 minutes' ORDER BY name

@@ -62,7 +62,7 @@ def tell(engine: Engine, channel: str, settings: Settings, *, seconds: float) ->
 
 def is_due(engine: Engine, channel: str, settings: Settings) -> bool:
     """Whether something can be sent to the channel now, and nobody does."""
-    # Nothing is sent to a channel that somebody has the lease of, or that is left alone.
+    # A channel gets nothing while another process has its lease, or while it is left alone.
     taken = """
         SELECT FROM channel
         WHERE name = :channel AND (lease IS NOT NULL AND leased_until > now() OR paused_until > now())

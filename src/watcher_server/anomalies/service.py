@@ -57,7 +57,7 @@ async def _record(
 
 
 async def post_rule(session: AsyncSession, body: RulePost) -> tuple[AnomalyDetectionRule, bool]:
-    """As :func:`sync_rule`, for somebody who asks for it; raises ConflictError too, if it comes from a file."""
+    """As :func:`sync_rule`, on the request of a user; raises ConflictError too, if the rule comes from a file."""
     wanted = list_statement(AnomalyDetectionRule, pipeline_id=body.pipeline_id, metric_field=body.metric_field)
     rule = await session.scalar(wanted)
     if rule is not None:

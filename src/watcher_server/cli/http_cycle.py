@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-# As uvicorn refuses them, in all names and in all values at once: nobody writes a header of their own into an answer.
+# The characters that uvicorn refuses, looked for in all headers at once: a value cannot add a header to the answer.
 _NO_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
 _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 

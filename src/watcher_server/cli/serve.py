@@ -27,7 +27,7 @@ _GRACE_SECONDS = 3
 # A process that has not said for so long that it lives is killed, with all requests that it answers. One request may
 # keep it busy for seconds on a busy machine.
 _STUCK_SECONDS = 30
-# The worker's relay looks each second for messages that nobody told of. Without the worker no task would run anyway.
+# The worker's relay looks each second for messages that no process has announced. Without the worker no task runs.
 _BESIDE_WORKER_SECONDS = 5.0
 
 

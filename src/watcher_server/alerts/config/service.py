@@ -38,7 +38,7 @@ async def put_channel(
 
 
 async def get_channel(session: AsyncSession, name: str) -> Channel:
-    """The channel that somebody made under that name. Raises NotFoundError: there is none."""
+    """The channel of that name that a person made. Raises NotFoundError: there is none."""
     row = await store.find_channel(session, name)
     if row is None:
         raise store.not_found("channel", name)
@@ -129,7 +129,7 @@ async def add_window(session: AsyncSession, name: str | None, window: WindowSpec
         ConflictError: another window has the name and is not over.
     """
     await store.lock_alerting(session)
-    # Those that are over are kept for a while, so that somebody can see why nothing was said.
+    # Windows that are over are kept for a while: they explain why an alert was not sent.
     forget = """
         DELETE FROM alerting_object
         WHERE kind = 'window' AND origin IS NULL AND CAST(spec ->> 'until' AS timestamptz) < now() - interval '30 days'

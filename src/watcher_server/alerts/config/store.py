@@ -98,7 +98,7 @@ async def read_channels(session: AsyncSession) -> Sequence[Channel]:
 
 
 async def find_channel(session: AsyncSession, name: str) -> Channel | None:
-    """The channel that somebody made under that name."""
+    """The channel of that name that a person made."""
     channel = await session.get(Channel, name)
     return None if channel is None or channel.type == DEFAULT else channel
 
