@@ -13,12 +13,11 @@ import psycopg
 from psycopg import sql
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from bench.engines import cpu_seconds, empty_broker, empty_tables, engines, machine_seconds, settle, watcher_worker
-from bench.scale import judge
+from bench.scale import judge, judging
 from tests.support.live import wait_until
-from watcher_server.database.engine import sqlalchemy_url
 from watcher_server.embedded.services import EmbeddedServices
 from watcher_server.tasking.wire import WAKE_CHANNEL
 
@@ -117,10 +116,10 @@ def _spent(services: EmbeddedServices, worker: int, connection: psycopg.Connecti
 
 def _judge(database_url: str) -> float:
     """The milliseconds that the statements of one judgement take, once the connection has met them."""
-    engine = create_engine(sqlalchemy_url(database_url))
+    engine = judging(database_url)
     with engine.connect() as connection:
         runs = [(row.pipeline_id, row.execution_id) for row in connection.execute(text(_JUDGED), {"number": JUDGED})]
-    milliseconds = judge(engine, runs).median
+        milliseconds = judge(connection, runs).median
     engine.dispose()
     return milliseconds
 
