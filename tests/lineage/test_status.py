@@ -12,7 +12,6 @@ from tests.lineage.graphs import draw_addresses, draw_edges
 from tests.support.checks import run_checks
 from tests.support.factories import end, start
 from tests.support.rows import add_anomaly, ago, change_pipeline, now
-from watcher_server.pipelines.status import Status, worst
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=3)
@@ -132,7 +131,16 @@ async def test_an_address_does_as_the_worst_of_its_active_pipelines(client: http
     assert (await statuses(client, engine))[2] == "ok"
 
 
-def test_the_worst_comes_first() -> None:
-    assert worst([Status.OK, Status.STALE, Status.UNKNOWN]) is Status.STALE
-    assert worst([Status.UNKNOWN, Status.OK]) is Status.OK
-    assert worst([]) is Status.UNKNOWN
+@pytest.mark.usefixtures("written")
+async def test_the_worst_comes_first(client: httpx.AsyncClient, engine: Engine) -> None:
+    for pipeline in (2, 3):
+        draw_edges(engine, [(1, 2)], pipeline)
+    await run(client, 1, LONG_AGO, inserts=5)
+    assert (await statuses(client, engine))[2] == "ok"
+
+    await client.patch("/pipeline", json={"id": 1, "freshness_number": 1, "freshness_datepart": "day"})
+    await run(client, 2, NOW)
+    assert (await statuses(client, engine))[2] == "stale"
+
+    await start(client, 3, NOW)
+    assert (await statuses(client, engine)) == {1: "unknown", 2: "stale"}

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from watcher_server.lineage.schemas import GraphNode
 from watcher_server.lineage.status import read_address_statuses
 from watcher_server.lineage.traversal import Graph, traverse
-from watcher_server.pipelines.status import WITHOUT_DATA, Status, find_holding
+from watcher_server.pipelines.status import HOLDING, WITHOUT_DATA, Status
 
 
 class Cause(NamedTuple):
@@ -22,10 +22,10 @@ class Cause(NamedTuple):
 
 # What the pipelines write by the unique index of the edges, what lies between by
 # ix_address_lineage_closure_target_address_id or by the primary key of the closure.
-_CAUSES = """
+_CAUSES = text(f"""
 WITH troubled AS MATERIALIZED (
     SELECT DISTINCT target_address_id AS id FROM address_lineage
-    WHERE pipeline_id = ANY(CAST(:pipeline_ids AS bigint[]))
+    WHERE pipeline_id = ANY(ARRAY({HOLDING}))
 ), nearest AS (
     SELECT DISTINCT ON (closure.target_address_id) closure.target_address_id AS id, troubled.id AS cause_id
     FROM address_lineage_closure AS closure JOIN troubled ON troubled.id = closure.source_address_id
@@ -34,7 +34,7 @@ WITH troubled AS MATERIALIZED (
 )
 SELECT nearest.id, cause_id, coalesce(address.display_name, address.name) AS name
 FROM nearest JOIN address ON address.id = cause_id
-"""
+""")  # noqa: S608 - of constants
 
 
 async def find_affected(session: AsyncSession, nodes: Sequence[GraphNode], targets: Graph) -> dict[int, Cause]:
@@ -58,10 +58,9 @@ async def find_cause(session: AsyncSession, address_id: int, status: Status) -> 
 
 
 async def _read_causes(session: AsyncSession, ids: Collection[int]) -> Mapping[int, Cause]:
-    pipeline_ids = await find_holding(session, WITHOUT_DATA) if ids else []
-    if not pipeline_ids:
+    if not ids:
         return {}
-    rows = (await session.execute(text(_CAUSES), {"pipeline_ids": pipeline_ids, "ids": list(ids)})).all()
+    rows = (await session.execute(_CAUSES, {"words": [word.value for word in WITHOUT_DATA], "ids": list(ids)})).all()
     causes = sorted({row.cause_id for row in rows})
     statuses = await read_address_statuses(session, causes) if causes else {}
     return {row.id: Cause(row.cause_id, row.name, statuses[row.cause_id]) for row in rows}

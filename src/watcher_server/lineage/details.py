@@ -58,14 +58,14 @@ class Details:
 
 
 # By the primary key of the closure, and by ix_address_lineage_closure_target_address_id.
-_COUNTS = """
+_COUNTS = text("""
 SELECT
     (SELECT count(*) FROM address_lineage_closure WHERE target_address_id = :address_id AND depth > 0) AS upstream,
     (SELECT count(*) FROM address_lineage_closure WHERE source_address_id = :address_id AND depth > 0) AS downstream
-"""
+""")
 
 # By ix_address_lineage_upstream and ix_address_lineage_downstream.
-_USING = """
+_USING = text("""
 SELECT writes, id, name
 FROM (
     SELECT used.writes, pipeline.id, coalesce(pipeline.display_name, pipeline.name) AS name,
@@ -78,15 +78,15 @@ FROM (
     JOIN pipeline USING (id)
 ) AS placed
 WHERE place <= :limit
-"""
+""")
 
 
-async def read_details(session: AsyncSession, address_id: int) -> Details:
-    """What is known of the address; raises NotFoundError if there is none."""
+async def read_details(session: AsyncSession, address_id: int, status: Status | None = None) -> Details:
+    """What is known of the address, of which the status may be known already; raises NotFoundError if there is none."""
     address = await find(session, Address, address_id)
     address_type = await find(session, AddressType, address.address_type_id)
-    counts = (await session.execute(text(_COUNTS), {"address_id": address_id})).one()
-    rows = (await session.execute(text(_USING), {"address_id": address_id, "limit": MOST_LOOKED_AT})).all()
+    counts = (await session.execute(_COUNTS, {"address_id": address_id})).one()
+    rows = (await session.execute(_USING, {"address_id": address_id, "limit": MOST_LOOKED_AT})).all()
     statuses = await read_pipeline_statuses(session, {row.id for row in rows})
     using = [(row.writes, Using(row.id, row.name, statuses.get(row.id, Status.UNKNOWN))) for row in rows]
     using.sort(key=lambda each: (_WORST_FIRST[each[1].status], each[1].name))
@@ -94,7 +94,7 @@ async def read_details(session: AsyncSession, address_id: int) -> Details:
         address=address,
         type_name=address_type.name,
         group_name=address_type.group_name,
-        status=(await read_address_statuses(session, [address_id]))[address_id],
+        status=status or (await read_address_statuses(session, [address_id]))[address_id],
         upstream=counts.upstream,
         downstream=counts.downstream,
         writers=[each for writes, each in using if writes],

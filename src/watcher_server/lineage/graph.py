@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
-from sqlalchemy import BigInteger, ColumnClause, any_, column, literal, select, text
+from sqlalchemy import BigInteger, ColumnClause, any_, column, literal, null, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -109,11 +109,18 @@ _NODE_COLUMNS: list[ColumnClause[Any]] = [
     *map(column, ("hidden_upstream", "hidden_downstream")),
     column("address_metadata", JSONB),
 ]
+_FOUND = text(_NODES).columns(*_NODE_COLUMNS).subquery()
+_WITHOUT_METADATA = select(*_FOUND.c[:-1], null()).order_by(_FOUND.c.id)
 
 
-async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[int, int]) -> list[GraphNode]:
-    """These addresses by id, each with its depth, and with how many neighbours it has that are not among them."""
-    nodes = show_metadata(text(_NODES).columns(*_NODE_COLUMNS).subquery(), "address_metadata")
+async def read_nodes(
+    session: AsyncSession, ids: Sequence[int], depths: Mapping[int, int], *, metadata: bool = True
+) -> list[GraphNode]:
+    """These addresses by id, each with its depth, and with how many neighbours it has that are not among them.
+
+    Without ``metadata`` that of each is None: the pages show none, and what may be shown of it is measured.
+    """
+    nodes = show_metadata(_FOUND, "address_metadata") if metadata else _WITHOUT_METADATA
     rows = (await session.execute(nodes, {"ids": ids})).all()
     statuses = await read_address_statuses(session, ids)
     return [
@@ -123,18 +130,18 @@ async def read_nodes(session: AsyncSession, ids: Sequence[int], depths: Mapping[
             display_name=display_name,
             address_type_name=type_name,
             address_type_group_name=group_name,
-            address_metadata=metadata,
+            address_metadata=shown,
             depth=depths.get(id_, 0),
             status=statuses[id_],
             hidden_upstream=hidden_upstream,
             hidden_downstream=hidden_downstream,
         )
-        for id_, name, display_name, type_name, group_name, hidden_upstream, hidden_downstream, metadata in rows
+        for id_, name, display_name, type_name, group_name, hidden_upstream, hidden_downstream, shown in rows
     ]
 
 
 # By ix_address_lineage_downstream.
-_EDGES = """
+_EDGES = text("""
 SELECT source.id, target.id, array_agg(edge.pipeline_id ORDER BY edge.pipeline_id),
     array_agg(edge.origin ORDER BY edge.pipeline_id)
 FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS source (id, place)
@@ -143,23 +150,23 @@ JOIN unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS target (id, place) ON edg
 GROUP BY source.id, source.place, target.id, target.place
 ORDER BY greatest(source.place, target.place), source.id, target.id
 LIMIT :most
-"""
+""")
 
 # By the primary keys.
-_PIPELINES = """
+_PIPELINES = text("""
 SELECT pipeline.id, pipeline.name, pipeline_type.name, pipeline.active,
     coalesce(pipeline.display_name, pipeline.name)
 FROM unnest(CAST(:ids AS bigint[])) AS wanted (id)
 JOIN pipeline USING (id)
 JOIN pipeline_type ON pipeline_type.id = pipeline.pipeline_type_id
-"""
+""")
 
 
 async def read_edges(session: AsyncSession, ids: Sequence[int], most: int) -> list[Edge]:
     """The edges among these addresses, first those among the first addresses; at most ``most``."""
-    rows = (await session.execute(text(_EDGES), {"ids": ids, "most": most})).all()
+    rows = (await session.execute(_EDGES, {"ids": ids, "most": most})).all()
     pipeline_ids = sorted({pipeline_id for _, _, several, _ in rows for pipeline_id in several})
-    pipelines = {row[0]: EdgePipeline(*row) for row in await session.execute(text(_PIPELINES), {"ids": pipeline_ids})}
+    pipelines = {row[0]: EdgePipeline(*row) for row in await session.execute(_PIPELINES, {"ids": pipeline_ids})}
     return [
         # A pipeline that began to exist between the two statements is left out.
         Edge(

@@ -27,13 +27,14 @@ SIDES = {
 }
 # A tuple, because going through the members of an enumeration is slow, and it is done for each address.
 _BOTH_SIDES = SIDES[Direction.BOTH]
+_SIDE_OF = {side.value: side for side in Side}
 ALL = 2**31 - 1
 # With this many hops left, neighbours of neighbours are read too: a chain of 5,000 would take a statement for each hop.
 _FAR = 20
 
 # The first neighbours by id on each opened side, by ix_address_lineage_downstream and ix_address_lineage_upstream.
 # Downstream comes first: an address that a cycle makes equally far both ways counts as downstream.
-_NEIGHBOURS = """
+_NEIGHBOURS = text("""
 WITH opened AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:ids AS bigint[]), CAST(:sides AS text[]), CAST(:numbers AS bigint[]), CAST(:hops AS bigint[])
@@ -57,7 +58,7 @@ CROSS JOIN LATERAL (
 ) AS there
 WHERE opened.side = 'u' GROUP BY there.id
 ORDER BY id, side
-"""
+""")
 
 # The same, for the openings and for what lies beyond them, the nearest first: all neighbours of each, as an array. A
 # recursive query makes its rows as they are asked for, so it goes no further than the limit.
@@ -158,14 +159,14 @@ class Surroundings:
             "numbers": [self._number(opening) for opening in openings],
             "hops": [self.hops_left[opening] for opening in openings],
         }
-        rows = await session.execute(text(_NEIGHBOURS), parameters)
-        return [((address_id, Side(letter)), hops) for address_id, letter, hops in rows]
+        rows = (await session.execute(_NEIGHBOURS, parameters)).all()
+        return [((address_id, _SIDE_OF[letter]), hops) for address_id, letter, hops in rows]
 
     async def _read_ahead(self, session: AsyncSession, openings: list[Opening]) -> None:
         # An address may be upstream and downstream of the start.
         parameters = _columns(openings) | {"most": len(openings) + 2 * self.limit}
         for address_id, letter, neighbours in await session.execute(text(_NEIGHBOURS_AHEAD), parameters):
-            self.ahead[address_id, Side(letter)] = neighbours
+            self.ahead[address_id, _SIDE_OF[letter]] = neighbours
 
 
 def _columns(openings: list[Opening]) -> dict[str, list[Any]]:

@@ -3,7 +3,7 @@
 This module is the only one that says what each word means: the API, the pages, the lineage and the metrics read it.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -56,7 +56,6 @@ WORST_FIRST: Final = f"CAST('{{{','.join(WRONG)}}}' AS text[])"
 # yet that it was missed. That is nothing wrong, so it only ever stands beside the status.
 Word = Status | Literal["due"]
 WORDS: Final[tuple[Word, ...]] = (*Status, "due")
-_RANK: Final[dict[str, int]] = {word: rank for rank, word in enumerate(Status)}
 
 
 class PipelineState(StrEnum):
@@ -84,11 +83,6 @@ class Condition:
     @property
     def words(self) -> tuple[str, ...]:
         return self.status, *self.also
-
-
-def worst(statuses: Iterable[Status]) -> Status:
-    """The worst of them; unknown for none."""
-    return min(statuses, key=_RANK.__getitem__, default=Status.UNKNOWN)
 
 
 # The kinds of which a pipeline has an incident that is not resolved, worst first: found in sets that are read once,
@@ -241,32 +235,26 @@ async def select_with_status(
     return statement
 
 
-_CONDITIONS = f"""
-SELECT pipeline.id, status, also, {OVERRUN} AS remark
-FROM {PIPELINES} WHERE pipeline.id = ANY(CAST(:pipeline_ids AS bigint[]))
-"""  # noqa: S608 - of constants
+_THESE = f"FROM {PIPELINES} WHERE pipeline.id = ANY(CAST(:pipeline_ids AS bigint[]))"
+_CONDITIONS = text(f"SELECT pipeline.id, status, also, {OVERRUN} AS remark {_THESE}")
+_STATUSES = text(f"SELECT pipeline.id, status {_THESE}")
 
 
 async def read_conditions(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, Condition]:
     """What holds of each of these pipelines, whether active or not; ids of no pipeline are left out."""
     parameters = {"pipeline_ids": list(pipeline_ids), "due": await read_due(session, pipeline_ids)}
-    rows = await session.execute(text(_CONDITIONS), parameters)
+    rows = await session.execute(_CONDITIONS, parameters)
     return {row.id: Condition(Status(row.status), tuple(row.also), overrun_text(row.remark)) for row in rows}
 
 
-# By ix_incident_current: few.
-_HOLDING = """
+# The active pipelines of which one of ``:words`` holds, which are kinds of incidents. By ix_incident_current: few.
+HOLDING: Final = """
 SELECT DISTINCT pipeline_id FROM incident JOIN pipeline ON pipeline.id = pipeline_id
 WHERE state <> 'resolved' AND kind = ANY(CAST(:words AS text[])) AND pipeline.active AND pipeline.archived_at IS NULL
 """
 
 
-async def find_holding(session: AsyncSession, words: Collection[Status]) -> list[int]:
-    """The ids of the active pipelines of which one of these words holds, which are kinds of incidents."""
-    return list(await session.scalars(text(_HOLDING), {"words": [word.value for word in words]}))
-
-
 async def read_pipeline_statuses(session: AsyncSession, pipeline_ids: Collection[int]) -> dict[int, Status]:
     """The status of each of these pipelines, whether active or not; ids of no pipeline are left out."""
-    rows = await session.execute(text(_CONDITIONS), {"pipeline_ids": list(pipeline_ids), "due": []})
-    return {row.id: Status(row.status) for row in rows}
+    rows = await session.execute(_STATUSES, {"pipeline_ids": list(pipeline_ids), "due": []})
+    return {row.id: Status(row.status) for row in rows.all()}

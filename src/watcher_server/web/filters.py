@@ -9,10 +9,12 @@ from watcher_server.kit.durations import duration_text, exact_duration_text
 from watcher_server.kit.sizes import size_text
 
 NONE = "–"  # noqa: RUF001 - a dash is meant
-_JOINT = re.compile(r"([./\\]+)(?=.)")
+# Where a dot or a slash ends: a place without a length, because to write a group of what was found takes Python longer
+# than all the rest.
+_JOINT = re.compile(r"(?<=[./\\])(?=[^./\\\n])")
 # What is this long without a dot or a slash may also break at these.
 _LONG_PART = re.compile(r"[^./\\\s]{25,}")
-_SEAM = re.compile(r"([_-]+)(?=.)")
+_SEAM = re.compile(r"(?<=[_-])(?=[^_\n-])")
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\\x00-\x1f\x7f]+", re.IGNORECASE)
 
 
@@ -51,8 +53,8 @@ def breakable(name: str) -> Markup:
     escaped = escape(name)
     if len(name) <= 20:  # noqa: PLR2004 - fits where names are shown
         return escaped
-    seamed = _LONG_PART.sub(lambda part: _SEAM.sub(r"\1<wbr>", part[0]), escaped)
-    return Markup(_JOINT.sub(r"\1<wbr>", seamed))  # noqa: S704 - escaped above
+    seamed = _LONG_PART.sub(lambda part: _SEAM.sub("<wbr>", part[0]), escaped)
+    return Markup(_JOINT.sub("<wbr>", seamed))  # noqa: S704 - escaped above
 
 
 def linked(said: str) -> Markup:

@@ -19,6 +19,7 @@ from watcher_server.http.own_address import own_address
 from watcher_server.http.state import app_state
 from watcher_server.web import filters
 from watcher_server.web.assets import asset
+from watcher_server.web.writing import WritingCodeGenerator, write
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,13 @@ LINKING = (
 )
 _OWN_LINK = re.compile(rf"""(\s(?:{"|".join(LINKING)})=["'])(?=/(?!/))""")
 
-_environment = Environment(
+
+class _Environment(Environment):
+    code_generator_class = WritingCodeGenerator
+    write = staticmethod(write)
+
+
+_environment = _Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from fastapi import Query
+from markupsafe import Markup, escape
 from pydantic import BeforeValidator, StringConstraints
 
 from watcher_server.kit.fields import BIGINT_MAX, Id
@@ -66,16 +67,20 @@ class ViewState:
         """This view with parts of it changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
-    def opener(self) -> Callable[[int, Side, int], str]:
-        """A function that gives the URL of this view with a number of neighbours on one side of an address."""
-        rest = self.but(expanded={}, selected=None).url()
+    def opener(self) -> Callable[[int, Side, int], Markup]:
+        """A function that gives the URL of this view with a number of neighbours on one side of an address.
+
+        It is escaped once, and not for each of hundreds of addresses: what is added are numbers and letters.
+        """
+        rest = escape(self.but(expanded={}, selected=None).url())
         written = {opening: _write_opening(opening, number) for opening, number in self.expanded.items()}
         before = "".join(f"{token}," for token in written.values())
 
-        def url(address_id: int, side: Side, number: int) -> str:
+        def url(address_id: int, side: Side, number: int) -> Markup:
             opening = (address_id, side)
             others = before.replace(f"{written[opening]},", "", 1) if opening in written else before
-            return f"{rest}&expanded={others}{_write_opening(opening, number)}&selected={address_id}"
+            expanded = f"{others}{_write_opening(opening, number)}"
+            return Markup(f"{rest}&amp;expanded={expanded}&amp;selected={address_id}")  # noqa: S704 - escaped above
 
         return url
 

@@ -1,14 +1,16 @@
 """The view of the lineage page: its addresses, the pipelines between them, and the path through them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
+from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from watcher_server.addresses.models import Address
-from watcher_server.database.rows import find
+from watcher_server.kit.errors import NotFoundError
 from watcher_server.lineage.affected import Cause, find_affected
 from watcher_server.lineage.graph import Edge, EdgePipeline, read_edges, read_nodes
 from watcher_server.lineage.impact import read_path
@@ -26,8 +28,7 @@ MANY_NODES = 100
 MOST_EDGES = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
+class Neighbours(NamedTuple):
     """One side of an address: how many neighbours are shown and how many are not, and the views that change that.
 
     ``more_url`` is None where nothing is hidden, ``less_url`` where the side was not opened: neighbours may be shown
@@ -36,12 +37,11 @@ class Neighbours:
 
     shown: int
     hidden: int
-    more_url: str | None
-    less_url: str | None
+    more_url: Markup | None
+    less_url: Markup | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """An address of the view; ``hops`` from the centre within it, below zero upstream, None on neither way.
 
     ``cause`` is the nearest address upstream without data; None where there is none, or it is without data itself.
@@ -62,17 +62,28 @@ class Place:
         return "upstream" if self.hops < 0 else "downstream" if self.hops else "centre"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
-    """All that the page shows of a state; ``path`` are the addresses on it, empty when there is none."""
+    """All that the page shows of a state; ``path`` are the addresses on it, empty when there is none.
+
+    What only the table and the drawing need is worked out when they ask for it: the head of the page is sent before.
+    """
 
     state: ViewState
     centre: GraphNode
-    places: Sequence[Place]
+    nodes: Sequence[GraphNode]
     edges: Sequence[Edge]
     path: Sequence[int]
     truncated: bool
     names: Mapping[int, str]
+    found: Surroundings
+    hops: Mapping[int, int]
+    causes: Mapping[int, Cause]
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The addresses as the tables list them: nearest to the centre first, and last those on neither way."""
+        return _place(self)
 
     def group(self, way: str) -> list[Place]:
         """The addresses that lie at the centre, upstream, downstream, or beside; see `Place.way`.
@@ -87,18 +98,21 @@ class View:
             return place.cause is not None
         return self.state.status in {None, place.node.status}
 
+    def status_of(self, address_id: int) -> Status | None:
+        """The status of an address of the view; None for one that is not in it."""
+        return next((node.status for node in self.nodes if node.id == address_id), None)
+
     @property
     def standings(self) -> list[tuple[str, int]]:
         """How many addresses there are of each status, and how many are affected: what can be asked for."""
-        counts = Counter(place.node.status.value for place in self.places)
-        found = [(status.value, counts[status.value]) for status in Status if counts[status.value]]
-        affected = sum(place.cause is not None for place in self.places)
-        return [*found, *([(AFFECTED, affected)] if affected else [])]
+        counts = Counter(node.status for node in self.nodes)
+        found = [(status.value, counts[status]) for status in Status if counts[status]]
+        return [*found, *([(AFFECTED, len(self.causes))] if self.causes else [])]
 
     @property
     def is_large(self) -> bool:
         """Whether there are too many addresses to be seen at once."""
-        return len(self.places) > MANY_NODES
+        return len(self.nodes) > MANY_NODES
 
     def graph(self) -> dict[str, Any]:
         """What the drawing needs, as JSON."""
@@ -141,7 +155,6 @@ async def read_view(session: AsyncSession, state: ViewState) -> View:
     Raises:
         NotFoundError: no address has the id of the centre.
     """
-    await find(session, Address, state.centre)
     ends = [end for end in (state.path_from, state.path_to) if end is not None]
     path = await read_path(session, *ends) if len(ends) == 2 else []  # noqa: PLR2004 - both ends are chosen
     found = await find_surroundings(
@@ -161,18 +174,24 @@ async def read_view(session: AsyncSession, state: ViewState) -> View:
     for edge in edges:
         targets[edge.source].append(edge.target)
     hops = _count_hops(state.centre, targets)
-    nodes = await read_nodes(session, ids, hops)
+    nodes = await read_nodes(session, ids, hops, metadata=False)
+    centre = next((node for node in nodes if node.id == state.centre), None)
+    if centre is None:
+        raise NotFoundError(f"No address has the id {state.centre}.")
     causes = await find_affected(session, nodes, targets)
     # The ends of a path need not be in the view.
     named = [await session.get(Address, end) for end in ends]
     return View(
         state=state,
-        centre=next(node for node in nodes if node.id == state.centre),
-        places=_place(state, found, nodes, edges, hops=hops, causes=causes),
+        centre=centre,
+        nodes=nodes,
         edges=edges,
         path=path,
         truncated=found.truncated or len(found_edges) > MOST_EDGES,
         names={address.id: address.shown_name for address in (*nodes, *named) if address is not None},
+        found=found,
+        hops=hops,
+        causes=causes,
     )
 
 
@@ -185,40 +204,31 @@ def _count_hops(centre: int, targets: Graph) -> dict[int, int]:
     return hops
 
 
-def _place(
-    state: ViewState,
-    found: Surroundings,
-    nodes: Sequence[GraphNode],
-    edges: Iterable[Edge],
-    *,
-    hops: Mapping[int, int],
-    causes: Mapping[int, Cause],
-) -> list[Place]:
-    """The addresses as the tables list them: nearest to the centre first, and last those on neither way."""
+def _place(view: View) -> list[Place]:
     into, out_of = defaultdict(list), defaultdict(list)
-    for edge in edges:
+    for edge in view.edges:
         if edge.source != edge.target:
             into[edge.target].append(edge)
             out_of[edge.source].append(edge)
-    opener = state.opener()
+    opener = view.state.opener()
 
     def neighbours(address_id: int, side: Side, shown: int, hidden: int) -> Neighbours:
         # Neighbours that are shown for other reasons count too, so that the link does show more.
         more = opener(address_id, side, shown + STEP) if hidden else None
-        less = opener(address_id, side, 0) if shown and found.is_open((address_id, side)) else None
+        less = opener(address_id, side, 0) if shown and view.found.is_open((address_id, side)) else None
         return Neighbours(shown, hidden, more, less)
 
     def place(node: GraphNode) -> Place:
-        distance = hops.get(node.id)
+        distance = view.hops.get(node.id)
         # Of an upstream address the pipelines that read it matter, of any other those that write it.
         near = out_of[node.id] if distance is not None and distance < 0 else into[node.id]
         return Place(
             node,
             distance,
-            causes.get(node.id),
+            view.causes.get(node.id),
             list({pipeline.id: pipeline for edge in near for pipeline in edge.pipelines}.values()),
             neighbours(node.id, Side.UPSTREAM, len(into[node.id]), node.hidden_upstream),
             neighbours(node.id, Side.DOWNSTREAM, len(out_of[node.id]), node.hidden_downstream),
         )
 
-    return sorted(map(place, nodes), key=lambda each: (each.hops is None, abs(each.hops or 0), each.node.name))
+    return sorted(map(place, view.nodes), key=lambda each: (each.hops is None, abs(each.hops or 0), each.node.name))

@@ -19,6 +19,7 @@ from watcher_server.lineage.details import MOST_LOOKED_AT, read_details
 from watcher_server.lineage.landmarks import MOST_COUNTED, Landmarks, read_troubled
 from watcher_server.openlineage.joining import join_dataset, read_proposal
 from watcher_server.openlineage.pages import read_address
+from watcher_server.pipelines.status import Status
 from watcher_server.web.lineage.query import ViewState, read_state
 from watcher_server.web.lineage.reading import read_view
 from watcher_server.web.pages import back_to, is_part, page_router, render, render_in_parts
@@ -44,6 +45,7 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
     except NotFoundError:
         return render(request, "lineage/unknown.html", status_code=404, wanted="", state=None)
     selected = state.selected if state.selected in view.names else None
+    panel = await _read_panel(session, selected or state.centre, view.status_of(selected or state.centre))
     write = render if is_part(request) else render_in_parts
     return write(
         request,
@@ -51,13 +53,13 @@ async def show_lineage(request: Request, session: Session, state: State, q: Want
         view=view,
         state=state,
         wanted="",
-        **await _read_panel(session, selected or state.centre),
+        **panel,
     )
 
 
-async def _read_panel(session: AsyncSession, address_id: int) -> dict[str, Any]:
+async def _read_panel(session: AsyncSession, address_id: int, status: Status | None = None) -> dict[str, Any]:
     """What the panel of an address shows. Of more pipelines on one side of it, the page names the worst."""
-    details = await read_details(session, address_id)
+    details = await read_details(session, address_id, status)
     return {
         "details": details,
         "cause": await find_cause(session, address_id, details.status),
