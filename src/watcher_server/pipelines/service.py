@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select, text, update
+from sqlalchemy import Row, Select, any_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from watcher_server.alerts.config.declared import check_pipelines_declared
@@ -254,7 +254,11 @@ def list_pipelines(
 
     async def find(session: AsyncSession, part: Page, last_id: int) -> Select[Any]:
         later = wanted.where(Pipeline.id > last_id)
-        return part.of(await select_with_status(session, later, state=state, status=status))
+        if state or status:
+            return part.of(await select_with_status(session, later, state=state, status=status))
+        # How those do that the page leaves out is not asked.
+        ids = part.of(later.with_only_columns(Pipeline.id)).scalar_subquery()
+        return await select_with_status(session, wanted.where(Pipeline.id == any_(func.array(ids))))
 
     return read_parts(engine, page, find, "pipeline_metadata", "openlineage")
 
