@@ -1,4 +1,7 @@
-"""How long the pages take to their first byte and until they are drawn, over 10,000 pipelines and 1,000,000 runs."""
+"""How long pages take to their first byte and until they are drawn, over 10,000 pipelines and 1,000,000 runs.
+
+Besides the pages, the list of pipelines as JSON: its first and its last 1,000, and all of it, which goes out in parts.
+"""
 
 import argparse
 import asyncio
@@ -22,6 +25,10 @@ from tests.support.live import free_port
 from tests.ui.support.browser import find_chromium, new_context, start_browser
 
 AIM_MILLISECONDS = 60
+_LARGE_GRAPH = "Lineage, 490 addresses"
+_FIRST, _LAST, _ALL = "GET /pipeline, first 1,000", "GET /pipeline, last 1,000", "GET /pipeline, all"
+_AIMS = dict.fromkeys((_LARGE_GRAPH, _FIRST, _LAST, _ALL), 40)
+_PART = 1_000
 _DAYS = 30
 _LOADS = 5
 _HEADERS = {"Accept": "text/html"}
@@ -50,12 +57,16 @@ _DRAWN = """
 
 @dataclass(frozen=True)
 class Measured:
-    """Milliseconds: the very first look, then of many the median, the 95th percentile, and the worst."""
+    """Milliseconds: the very first look, then of many the median, the 95th percentile, and the worst.
+
+    ``whole`` is the median until the last byte.
+    """
 
     first: float
     median: float
     p95: float
     worst: float
+    whole: float
     kibibytes: float
 
 
@@ -84,7 +95,7 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         with watcher_api(port, Path(logs), processes=1, WATCHER_HOME=os.environ["WATCHER_HOME"]):
             url = f"http://127.0.0.1:{port}"
             first_bytes = {path: _measure(url, path, arguments.requests) for path in pages}
-            drawn = asyncio.run(_draw(url, list(pages)))
+            drawn = asyncio.run(_draw(url, [path for path in pages if not path.startswith("/pipeline")]))
         console.print(_table(pages, first_bytes, drawn, arguments))
 
 
@@ -111,7 +122,7 @@ def _pages(connection: psycopg.Connection[tuple[int, ...]], ids: Sequence[int], 
         "Execution with 150 children": f"/ui/executions/{root}",
         "Lineage, start": "/lineage-graph",
         "Lineage, one hop": f"/lineage-graph?source_address_id={hub}",
-        "Lineage, 490 addresses": f"/lineage-graph?source_address_id={hub}&expanded={hub}d480",
+        _LARGE_GRAPH: f"/lineage-graph?source_address_id={hub}&expanded={hub}d480",
         "Anomalies": "/ui/anomalies",
         "Alerts": "/ui/alerts",
         "Reporting": "/reporting",
@@ -120,26 +131,33 @@ def _pages(connection: psycopg.Connection[tuple[int, ...]], ids: Sequence[int], 
         "Task": f"/ui/tasks/{failed[0]}",
         "Diagnostics": "/diagnostics",
         "Settings": "/ui/settings",
+        _FIRST: f"/pipeline?limit={_PART}",
+        _LAST: f"/pipeline?limit={_PART}&offset={max(0, len(ids) - _PART)}",
+        _ALL: "/pipeline",
     }
 
 
 def _measure(url: str, path: str, requests: int) -> Measured:
     """The time to the first byte of the body, one request after the other; the very first one by itself."""
     with httpx.Client(base_url=url, headers=_HEADERS, timeout=60) as client:
-        first, length = _first_byte(client, path)
-        found = sorted(_first_byte(client, path)[0] for _ in range(requests))
+        first, _, length = _ask(client, path)
+        asked = [_ask(client, path) for _ in range(requests)]
+    found = sorted(taken for taken, _, _ in asked)
     p95 = found[min(len(found) - 1, int(len(found) * 0.95))]
-    return Measured(first, statistics.median(found), p95, found[-1], length / 1024)
+    whole = statistics.median(taken for _, taken, _ in asked)
+    return Measured(first, statistics.median(found), p95, found[-1], whole, length / 1024)
 
 
-def _first_byte(client: httpx.Client, path: str) -> tuple[float, int]:
+def _ask(client: httpx.Client, path: str) -> tuple[float, float, int]:
+    """The milliseconds until the first byte of the body and until the last, and the length."""
     began = time.perf_counter()
     with client.stream("GET", path) as answer:
         answer.raise_for_status()
-        chunks = answer.iter_bytes()
+        chunks = answer.iter_raw()
         length = len(next(chunks, b""))
-        taken = 1_000 * (time.perf_counter() - began)
-        return taken, length + sum(len(chunk) for chunk in chunks)
+        first = 1_000 * (time.perf_counter() - began)
+        length += sum(len(chunk) for chunk in chunks)
+        return first, 1_000 * (time.perf_counter() - began), length
 
 
 async def _draw(url: str, paths: Sequence[str]) -> dict[str, float]:
@@ -164,18 +182,20 @@ def _table(
     pages: dict[str, str], measured: dict[str, Measured], drawn: dict[str, float], arguments: argparse.Namespace
 ) -> Table:
     title = f"{arguments.pipelines:,} pipelines, {arguments.executions:,} executions; milliseconds"
-    table = Table("page", "first look", "p50", "p95", "worst", "KiB", "drawn", f"aim: p95 < {AIM_MILLISECONDS}")
+    table = Table("page", "first look", "p50", "p95", "worst", "whole", "KiB", "drawn", "aim: p95 <", "")
     table.title = title
     for path, name in pages.items():
-        found = measured[path]
+        found, aim = measured[path], _AIMS.get(name, AIM_MILLISECONDS)
         table.add_row(
             name,
             f"{found.first:.0f}",
             f"{found.median:.1f}",
             f"{found.p95:.1f}",
             f"{found.worst:.0f}",
+            f"{found.whole:.1f}",
             f"{found.kibibytes:.0f}",
-            f"{drawn[path]:.0f}" if path in drawn else "no chromium",
-            "reached" if found.p95 < AIM_MILLISECONDS else "missed",
+            f"{drawn[path]:.0f}" if path in drawn else "",
+            str(aim),
+            "reached" if found.p95 < aim else "missed",
         )
     return table
