@@ -16,7 +16,7 @@ from tests.lineage.graphs import (
     stored_closure,
 )
 from watcher_server.celery_tasks import address_lineage_closure_rebuild_task as rebuild_task
-from watcher_server.lineage.closure import rebuild_part
+from watcher_server.lineage.closure import rebuild_part, walk_remaining
 from watcher_server.lineage.walk import ClosureChange
 
 
@@ -181,6 +181,23 @@ def test_what_one_transaction_leaves_over_any_other_goes_on_with(engine: Engine)
     assert remaining > 0
     assert unfinished.items() < expected_closure(range(1, 10), edges).items()
     assert stored_closure(engine) == expected_closure(range(1, 12), [*edges, (9, 10), (11, 1)])
+
+
+def test_a_walker_leaves_all_but_a_few_sources_to_others(engine: Engine) -> None:
+    edges = [(n, n + 1) for n in range(1, 300)]
+    draw_addresses(engine, 300)
+    draw_edges(engine, edges)
+    with engine.begin() as connection:
+        remaining = rebuild_part(connection, range(1, 301), ClosureChange(), most_rows=1)
+
+    held, other = ClosureChange(), ClosureChange()
+    with engine.begin() as first, engine.begin() as second:
+        walk_remaining(first, held, lambda _: None, most_rows=1)
+        walk_remaining(second, other, lambda _: None, most_rows=1_000_000)
+    rebuild(engine)
+
+    assert (held.sources, other.sources) == (1, remaining - 100)
+    assert stored_closure(engine) == expected_closure(range(1, 301), edges)
 
 
 def test_an_edge_that_comes_and_goes_while_a_rebuild_is_unfinished_leaves_nothing(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from watcher_server.database.locks import REBUILD_LOCK
 from watcher_server.lineage.traversal import Graph, traverse
-from watcher_server.lineage.walk import ClosureChange, write_narrow_walks, write_walks
+from watcher_server.lineage.walk import Budget, ClosureChange, write_narrow_walks, write_walks
 
 # Rows that one transaction walks: a few seconds of work.
 PART_ROWS = 500_000
@@ -24,8 +24,8 @@ _FIRST_PART_ROWS = 100_000
 _MOST_EDGES_TRACED = 1_000
 # With no more changed targets than this, only the paths to what they lead to are walked.
 _MOST_ENDS_NARROWED = 100
-# Sources that a walker claims at once. It leaves those to others that its part does not reach.
-_MOST_SOURCES_CLAIMED = 2_000
+# Sources that a walker claims at once. While it walks from them, they are all that it withholds from others.
+_MOST_SOURCES_CLAIMED = 100
 # After this number of rows came or went, the planner's statistics of the table are wrong.
 _ROWS_TO_ANALYZE = 50_000
 
@@ -87,8 +87,8 @@ def rebuild_part(
         done = before + walked
         report(f"Walked from {done:,} of {total:,} addresses", 100 * done // total)
 
-    most_rows = min(most_rows, _FIRST_PART_ROWS)
-    walked = write_walks(connection, graph, sorted(sources), change, most_rows=most_rows, report=report_walked)
+    budget = Budget(min(most_rows, _FIRST_PART_ROWS), report_walked)
+    walked = write_walks(connection, graph, sorted(sources), change, budget)
     remaining = sources.difference(walked)
     if pending or remaining:
         connection.execute(text(_FORGET_WALKED), {"walked": walked})
@@ -102,6 +102,7 @@ def rebuild_part(
 _CLAIM = """
 SELECT source_address_id FROM address_lineage_pending ORDER BY source_address_id LIMIT :most FOR UPDATE SKIP LOCKED
 """
+_ALL_PENDING = "SELECT source_address_id FROM address_lineage_pending"
 
 
 def walk_remaining(
@@ -113,13 +114,17 @@ def walk_remaining(
     closure knows. These change in :func:`rebuild_part` alone, which waits for all of them, as they wait for it.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REBUILD_LOCK})
-    sources = connection.scalars(text(_CLAIM), {"most": _MOST_SOURCES_CLAIMED}).all()
-    if not sources:
-        return False
-    graph = _read_graph(connection, set(sources))
-    walked = write_walks(connection, graph, sources, change, most_rows=most_rows, report=report)
-    connection.execute(text(_FORGET_WALKED), {"walked": walked})
-    return True
+    graph: Graph | None = None
+    budget = Budget(most_rows, report)
+    while budget.rows_left > 0:
+        sources = connection.scalars(text(_CLAIM), {"most": _MOST_SOURCES_CLAIMED}).all()
+        if not sources:
+            break
+        if graph is None:
+            graph = _read_graph(connection, set(connection.scalars(text(_ALL_PENDING))))
+        walked = write_walks(connection, graph, sources, change, budget)
+        connection.execute(text(_FORGET_WALKED), {"walked": walked})
+    return bool(budget.walked)
 
 
 # By the primary keys of both.

@@ -126,8 +126,8 @@ class DeepRows:
 
 
 @dataclass
-class _Budget:
-    """How many rows may still be walked, and from which sources walks have been made."""
+class Budget:
+    """How many rows one transaction may still walk, and from which sources it has walked so far."""
 
     rows_left: int
     report: Callable[[int], None]
@@ -156,17 +156,15 @@ def write_walks(
     graph: Graph,
     sources: Sequence[int],
     change: ClosureChange,
-    *,
-    most_rows: int,
-    report: Callable[[int], None],
+    budget: Budget,
 ) -> list[int]:
-    """Bring the rows of the sources up to date until ``most_rows`` rows are walked; the sources that were walked from.
+    """Bring the rows of the sources up to date until the budget is used up; the sources that were walked from.
 
     Each source has its rows of depths 0 and 1 already. A source with no others gets all deeper rows by COPY, while the
     walks go on. The rows of the remaining sources are compared with the stored ones.
     """
     bare = set(connection.scalars(text(_BARE_SOURCES), {"sources": list(sources)}))
-    budget, deep = _Budget(most_rows, report), DeepRows()
+    deep, before = DeepRows(), len(budget.walked)
     with _copy(connection, f"{_COPY_IN} (FORMAT binary)") as copy:
         copy.write(_BINARY_START)
         for source in budget.take(source for source in sources if source in bare):
@@ -184,8 +182,9 @@ def write_walks(
             yield source_walk
 
     _mend(connection, walks_to_compare(), change)
-    change.sources += len(budget.walked)
-    return budget.walked
+    walked = budget.walked[before:]
+    change.sources += len(walked)
+    return walked
 
 
 def write_narrow_walks(
