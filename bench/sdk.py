@@ -2,13 +2,19 @@
 
 A cycle is `POST /pipeline` and `POST /address_lineage`, both of which say what is known already, the start and the end
 of a run. Beside it the two limits: a handler with the same statements and nothing else, and an empty one, both on the
-api's server and while the worker and beat run. Each pipeline has a rule, so that a task follows each end.
+api's server. The worker and beat run all the time. Each pipeline has a rule, so that a task follows each end.
+
+The speed of a machine that is shared varies by half within a minute. So what is compared is measured in turns, and what
+is told is the median: start and end and the bare handler one after the other, and then each request alone, with start
+and end among them, in half as many turns.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import httpx
 import psutil
@@ -18,14 +24,17 @@ from rich.table import Table
 
 from bench.cycles import PROCESSES, serve_bare
 from bench.engines import empty_broker, empty_tables, engines, settle, watcher_api, watcher_worker
-from bench.sdk_load import Asked, Step, ask, request
+from bench.load import WARM_UP_SECONDS
+from bench.sdk_load import Asked, Step, Turns, ask, request
 from tests.support.live import free_port, watcher_process
 from watcher_server.embedded.services import EmbeddedServices
 
 PIPELINES = 100
 _TYPE = {"address_type_name": "postgres", "address_type_group_name": "database"}
-_CYCLE, _RUN = "cycle of the SDK", "start and end"
+_CYCLE, _RUN, _BARE = "cycle of the SDK", "start and end", "bare handler"
 _LEAST_OF_BARE, _LEAST_OF_RUN = 0.9, 0.5
+# The connections of a turn are new, and the caches of the processors are another server's.
+_TURN_WARM_UP_SECONDS = 0.5
 
 
 def _pipeline(number: int) -> str:
@@ -64,6 +73,9 @@ def _move(number: int, _: bytes) -> bytes:
     return request("PATCH", "/pipeline", f'{{"id": {number % PIPELINES + 1}, "watermark": "{number}"}}')
 
 
+_START_AND_END = (_start, _end)
+
+
 def _scenarios() -> Mapping[str, Sequence[Step]]:
     numbers = range(1, PIPELINES + 1)
     pipeline = _same([request("POST", "/pipeline", _pipeline(number)) for number in numbers])
@@ -83,7 +95,7 @@ def _scenarios() -> Mapping[str, Sequence[Step]]:
             _same([request("GET", f"/pipeline_execution/{number}") for number in numbers])
         ],
         "PATCH /pipeline, watermark": [_move],
-        _RUN: [_start, _end],
+        _RUN: _START_AND_END,
         _CYCLE: [pipeline, lineage, _start, _end],
     }
 
@@ -134,70 +146,111 @@ def _worker_and_beat(services: EmbeddedServices) -> Iterator[None]:
         yield
 
 
-def _measure(services: EmbeddedServices, connections: int, arguments: argparse.Namespace) -> dict[str, Asked]:
-    """What each scenario saw, and the limits."""
-    database_pid, found = _database_pid(services.database_url), {}
+class _Server(NamedTuple):
+    """Where a server listens, and its first process."""
 
-    def run(port: int, pid: int, steps: Sequence[Step]) -> Asked:
+    port: int
+    pid: int
+
+
+class _Found(NamedTuple):
+    """Start and end and the bare handler in turns, the requests in turns, and the empty handler."""
+
+    limit: Mapping[str, Turns]
+    requests: Mapping[str, Turns]
+    empty: Turns
+
+
+class _Load:
+    """The load, as the arguments have it."""
+
+    def __init__(self, database_pid: int, connections: int, arguments: argparse.Namespace) -> None:
+        self._database_pid, self._connections = database_pid, connections
+        self._seconds: float = arguments.seconds
+        self.turns: int = arguments.turns
+
+    def ask(self, server: _Server, steps: Sequence[Step], *, warm_up: float = WARM_UP_SECONDS) -> Asked:
+        """Have the server answer for the seconds of one turn."""
         return ask(
-            port,
+            server.port,
             steps,
-            api_pid=pid,
-            database_pid=database_pid,
-            connections=connections,
-            seconds=arguments.seconds,
+            api_pid=server.pid,
+            database_pid=self._database_pid,
+            connections=self._connections,
+            seconds=self._seconds,
+            warm_up=warm_up,
         )
 
+    def in_turns(self, asked: Mapping[str, tuple[_Server, Sequence[Step]]], turns: int) -> dict[str, Turns]:
+        """What each of them saw in its turns; all have answered for a while before the first."""
+        for server, steps in asked.values():
+            self.ask(server, steps)
+        found: dict[str, Turns] = {name: Turns() for name in asked}
+        for _ in range(turns):
+            for name, (server, steps) in asked.items():
+                found[name].append(self.ask(server, steps, warm_up=_TURN_WARM_UP_SECONDS))
+        return found
+
+
+def _measure(services: EmbeddedServices, connections: int, arguments: argparse.Namespace) -> _Found:
     _empty(services)
-    port = free_port()
-    with _worker_and_beat(services):
-        with watcher_api(port, services.home, processes=PROCESSES) as pid:
-            _prepare(port, services.database_url)
-            for name, steps in _scenarios().items():
-                found[name] = run(port, pid, steps)
-        for server in ("bare", "empty"):
-            port = free_port()
-            with serve_bare(f"bench.bare:{server}", port) as pid:
-                found[server] = run(port, pid, [_start, _end])
-    return found
+    load = _Load(_database_pid(services.database_url), connections, arguments)
+    ports = [free_port() for _ in range(3)]
+    with (
+        _worker_and_beat(services),
+        watcher_api(ports[0], services.home, processes=PROCESSES) as pid,
+        serve_bare("bench.bare:bare", ports[1]) as bare_pid,
+    ):
+        api, bare = _Server(ports[0], pid), _Server(ports[1], bare_pid)
+        _prepare(api.port, services.database_url)
+        limit = load.in_turns({_RUN: (api, _START_AND_END), _BARE: (bare, _START_AND_END)}, load.turns)
+        requests = load.in_turns(
+            {name: (api, steps) for name, steps in _scenarios().items()}, math.ceil(load.turns / 2)
+        )
+        with serve_bare("bench.bare:empty", ports[2]) as empty_pid:
+            empty = Turns([load.ask(_Server(ports[2], empty_pid), _START_AND_END)])
+    return _Found(limit, requests, empty)
 
 
-def _row(name: str, asked: Asked, share: float | None, least: float | None) -> list[str]:
-    each = 1000 / max(asked.requests, 1)
+def _row(name: str, turns: Turns, share: float | None = None, least: float | None = None) -> list[str]:
     return [
         name,
-        f"{asked.per_second:,.0f}",
+        f"{turns.per_second:,.0f}",
         "" if share is None else f"{share:.0%}",
         "" if least is None else f"{least:.0%}",
-        f"{asked.api_cpu * each:.2f}",
-        f"{asked.database_cpu * each:.2f}",
-        f"{asked.milliseconds(0.5):.1f}",
-        f"{asked.milliseconds(0.99):.1f}",
-        str(asked.errors),
+        f"{turns.api_milliseconds:.2f}",
+        f"{turns.database_milliseconds:.2f}",
+        f"{turns.latency_milliseconds(0.5):.1f}",
+        f"{turns.latency_milliseconds(0.99):.1f}",
+        str(turns.errors),
     ]
 
 
-def _report(found: Mapping[str, Asked], connections: int, console: Console) -> None:
+def _report(found: _Found, connections: int, console: Console) -> None:
     columns = ("", "requests/s", "share", "aim", "api CPU ms", "database CPU ms", "p50 ms", "p99 ms", "errors")
     title = f"Requests of the SDK, {connections} connections, {PROCESSES} api processes, a worker of {PROCESSES}, beat"
     table = Table(*columns, title=title)
-    run, bare = found[_RUN].per_second, found["bare"].per_second
-    for name, asked in found.items():
+    run = found.requests[_RUN].per_second
+    for name, turns in found.requests.items():
+        share = turns.per_second / run
         if name == _RUN:
-            table.add_row(*_row(f"{name}: share of the bare handler", asked, run / bare, _LEAST_OF_BARE))
+            table.add_row(*_row(name, turns))
         elif name == _CYCLE:
-            table.add_row(*_row(f"{name}, {asked.per_second / 4:,.0f} a second", asked, asked.per_second / run, None))
-        elif name in {"bare", "empty"}:
-            table.add_row(*_row(f"start and end: {name} handler", asked, None, None))
+            table.add_row(*_row(f"{name}, {turns.per_second / 4:,.0f} a second", turns, share))
         else:
-            share = asked.per_second / run
-            table.add_row(*_row(f"{name}: share of start and end", asked, share, _LEAST_OF_RUN))
+            table.add_row(*_row(f"{name}: share of start and end", turns, share, _LEAST_OF_RUN))
+    table.add_section()
+    share = found.limit[_RUN].per_second / found.limit[_BARE].per_second
+    table.add_row(*_row(f"{_RUN}: share of the bare handler", found.limit[_RUN], share, _LEAST_OF_BARE))
+    table.add_row(*_row(f"{_RUN}: {_BARE}", found.limit[_BARE]))
+    table.add_row(*_row(f"{_RUN}: empty handler", found.empty))
     console.print(table)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``python -m bench sdk`` takes."""
-    parser.add_argument("--seconds", type=int, default=8, help="how long each measurement takes (default 8)")
+    parser.add_argument("--seconds", type=float, default=2, help="how long each turn takes (default 2)")
+    parser.add_argument("--turns", type=int, default=8, help="how often start and end get theirs (default 8)")
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 64], help="cycles at once (default 16 64)")
 
 

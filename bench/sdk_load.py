@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,9 +35,37 @@ class Asked:
         """Requests per second."""
         return self.requests / self.seconds
 
-    def milliseconds(self, share: float) -> float:
-        """The time of a request that this share of the requests stayed below."""
-        return milliseconds_of(self.latencies, share)
+
+class Turns(list[Asked]):
+    """What the load saw in several runs of one kind."""
+
+    @property
+    def per_second(self) -> float:
+        """Requests per second: the median of the runs."""
+        return statistics.median(asked.per_second for asked in self)
+
+    @property
+    def api_milliseconds(self) -> float:
+        """The server's CPU for each request."""
+        return 1000 * sum(asked.api_cpu for asked in self) / max(self._requests, 1)
+
+    @property
+    def database_milliseconds(self) -> float:
+        """The database's CPU for each request."""
+        return 1000 * sum(asked.database_cpu for asked in self) / max(self._requests, 1)
+
+    @property
+    def errors(self) -> int:
+        """How many requests had another answer than was expected."""
+        return sum(asked.errors for asked in self)
+
+    @property
+    def _requests(self) -> int:
+        return sum(asked.requests for asked in self)
+
+    def latency_milliseconds(self, share: float) -> float:
+        """The time of a request that this share of all requests stayed below."""
+        return milliseconds_of([seconds for asked in self for seconds in asked.latencies], share)
 
 
 def request(method: str, path: str, body: str = "") -> bytes:
@@ -97,7 +126,9 @@ def _cpu_seconds(root: psutil.Process) -> float:
     return total
 
 
-async def _run(port: int, pids: tuple[int, int], steps: Sequence[Step], connections: int, seconds: float) -> Asked:
+async def _run(
+    port: int, pids: tuple[int, int], steps: Sequence[Step], *, connections: int, seconds: float, warm_up: float
+) -> Asked:
     loop, numbers, asked = asyncio.get_running_loop(), itertools.count(), Asked()
     api, database = map(psutil.Process, pids)
     opened = []
@@ -105,7 +136,7 @@ async def _run(port: int, pids: tuple[int, int], steps: Sequence[Step], connecti
         opened.append(await loop.create_connection(lambda: _Connection(steps, asked, numbers), "127.0.0.1", port))
         # All at once, they would be accepted by whichever api process woke first.
         await asyncio.sleep(ACCEPT_SECONDS)
-    await asyncio.sleep(WARM_UP_SECONDS)
+    await asyncio.sleep(warm_up)
     asked.requests = 0
     asked.latencies.clear()
     before, began = (_cpu_seconds(api), _cpu_seconds(database)), time.perf_counter()
@@ -124,7 +155,14 @@ async def _run(port: int, pids: tuple[int, int], steps: Sequence[Step], connecti
 
 
 def ask(
-    port: int, steps: Sequence[Step], *, api_pid: int, database_pid: int, connections: int, seconds: float
+    port: int,
+    steps: Sequence[Step],
+    *,
+    api_pid: int,
+    database_pid: int,
+    connections: int,
+    seconds: float,
+    warm_up: float = WARM_UP_SECONDS,
 ) -> Asked:
     """Send the steps of a cycle again and again for ``seconds``, after a warm-up.
 
@@ -135,5 +173,7 @@ def ask(
         database_pid: PostgreSQL's first process; its children count too.
         connections: how many cycles run at once.
         seconds: how long to measure.
+        warm_up: for how many seconds requests are sent before that.
     """
-    return uvloop.run(_run(port, (api_pid, database_pid), steps, connections, seconds))
+    run = _run(port, (api_pid, database_pid), steps, connections=connections, seconds=seconds, warm_up=warm_up)
+    return uvloop.run(run)

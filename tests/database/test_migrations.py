@@ -1,6 +1,8 @@
 """The migrations build what the models describe."""
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,17 @@ from watcher_server.database.migrate import is_current, migrate
 from watcher_server.models import Base
 
 MIGRATIONS = Path(engines.__file__).parent / "migrations"
+
+
+def test_reading_them_loads_nothing_to_colour_source_code() -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys, watcher_server.database.migrate; print('pygments' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stdout.strip() == "False"
 
 
 def test_the_migrated_tables_are_the_models(engine: Engine) -> None:

@@ -238,6 +238,8 @@ def create_ingest_pool(settings: Settings) -> IngestPool:
         min_size=min(2, settings.ingest_pool_size),
         max_size=settings.ingest_pool_size,
         timeout=10,
+        # After a burst a connection is closed in each such time in which it was not needed. Its session may have 5 MB.
+        max_idle=10,
         open=False,
         configure=partial(_configure, lasting),
         check=None,

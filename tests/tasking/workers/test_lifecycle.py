@@ -173,6 +173,20 @@ def test_a_worker_that_is_killed_says_nothing_and_another_start_is_another_worke
     assert killed["stopped_at"] is None
 
 
+def test_a_worker_that_is_killed_takes_its_processes_along(site: Site) -> None:
+    with site.worker("--concurrency", "2") as process:
+        site.row()
+        pool = psutil.Process(process.pid).children()
+        # They see nothing of its end by themselves.
+        for child in pool:
+            child.suspend()
+        process.kill()
+        _, alive = psutil.wait_procs(pool, timeout=10)
+
+    assert len(pool) == 2
+    assert not alive
+
+
 def test_a_process_of_the_pool_that_is_replaced_does_not_end_the_workers_sessions(site: Site) -> None:
     own = "application_name = 'watcher relay' AND datname = current_database()"
     with site.worker("--concurrency", "1") as process:
