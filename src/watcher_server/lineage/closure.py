@@ -24,8 +24,9 @@ _FIRST_PART_ROWS = 100_000
 _MOST_EDGES_TRACED = 1_000
 # With no more changed targets than this, only the paths to what they lead to are walked.
 _MOST_ENDS_NARROWED = 100
-# Sources that a walker claims at once. While it walks from them, they are all that it withholds from others.
-_MOST_SOURCES_CLAIMED = 100
+# Sources that a walker claims at first; then as many as made this number of rows, but not more than the last. While it
+# walks from them, they are all that it withholds from others; each claim costs five statements.
+_SOURCES_CLAIMED_FIRST, _ROWS_OF_A_CLAIM, _MOST_SOURCES_CLAIMED = 100, 50_000, 1_000
 # After this number of rows came or went, the planner's statistics of the table are wrong.
 _ROWS_TO_ANALYZE = 50_000
 
@@ -115,15 +116,17 @@ def walk_remaining(
     """
     connection.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": REBUILD_LOCK})
     graph: Graph | None = None
-    budget = Budget(most_rows, report)
-    while budget.rows_left > 0:
-        sources = connection.scalars(text(_CLAIM), {"most": _MOST_SOURCES_CLAIMED}).all()
+    budget, most = Budget(most_rows, report), _SOURCES_CLAIMED_FIRST
+    while (before := budget.rows_left) > 0:
+        sources = connection.scalars(text(_CLAIM), {"most": most}).all()
         if not sources:
             break
         if graph is None:
             graph = _read_graph(connection, set(connection.scalars(text(_ALL_PENDING))))
         walked = write_walks(connection, graph, sources, change, budget)
         connection.execute(text(_FORGET_WALKED), {"walked": walked})
+        wanted = _ROWS_OF_A_CLAIM * len(walked) // (before - budget.rows_left)
+        most = min(max(1, wanted), _MOST_SOURCES_CLAIMED)
     return bool(budget.walked)
 
 
