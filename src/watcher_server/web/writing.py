@@ -16,13 +16,12 @@ _find_special = re.compile("[&<>'\"]").search
 
 def write(value: object) -> str:
     """The value as HTML, as ``str(escape(value))`` has it."""
-    kind = type(value)
-    if kind is Markup:
-        return value  # type: ignore[return-value]
-    if kind is int:
+    if type(value) is Markup:
+        return value
+    if type(value) is int:
         return str(value)
-    if kind is str and _find_special(value) is None:  # type: ignore[call-overload]
-        return value  # type: ignore[return-value]
+    if type(value) is str and _find_special(value) is None:
+        return value
     return escape(value)
 
 
